@@ -1,0 +1,1 @@
+"""A CDS Hooks 2.0 service."""

@@ -1,0 +1,1 @@
+"""What the CDS service keeps: calls, feedback, model states."""

@@ -1,0 +1,1 @@
+"""The decision services: one service, one file."""

@@ -1,0 +1,1 @@
+"""Training and evaluation, offline only: nothing that serves imports it."""

@@ -1,0 +1,1 @@
+"""Black-box checks and benchmarks: speaks only by the wire, imports nothing of ours."""

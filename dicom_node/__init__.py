@@ -1,0 +1,1 @@
+"""A DICOM node beside the FHIR server: takes studies, serves them, announces them."""

@@ -1,0 +1,1 @@
+"""From DICOM to FHIR, through the front door of fhir_server."""

@@ -1,0 +1,1 @@
+"""The index of studies, series and instances in Postgres."""

@@ -1,0 +1,139 @@
+"""The settings: one frozen value, read once, handed down from `app.py`.
+
+Each field is an environment variable `XINGLIN_<NAME>` and a key of the TOML file named by
+`--config`; a flag wins over the variable, the variable over the file, the file over the
+default. A name carries its unit. No other room reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names it and says what would work."""
+
+
+def _setting(default: Any, reason: str) -> Any:
+    """Declare a field with the sentence that explains it in docs/configuration.md."""
+    return field(default=default, metadata={"reason": reason})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything an installation may set.
+
+    >>> Config.read({"XINGLIN_PORT": "9090"}).port
+    9090
+    """
+
+    host: str = _setting("127.0.0.1", "address that HTTP listens on")
+    port: int = _setting(8080, "TCP port of HTTP")
+    base_url: tuple[str, ...] = _setting(
+        (), "public addresses of this server; links use the first, all are recognised as ours"
+    )
+    data_dir: Path = _setting(Path("data"), "folder of the embedded Postgres and the DICOM files")
+    database_url: str = _setting("", "outside Postgres (15 or later); empty: the embedded one under data_dir")
+    workers: int = _setting(2, "HTTP worker processes")
+    threads: int = _setting(4, "requests that one worker process serves at the same time")
+    auth: str = _setting("off", "smart or off; off is refused on any address but loopback")
+    tls_cert: str = _setting("", "PEM file of the certificate chain; empty: plain HTTP")
+    tls_key: str = _setting("", "PEM file of the private key")
+    dimse: bool = _setting(True, "whether the DIMSE listener is started")
+    dimse_host: str = _setting("127.0.0.1", "address that DIMSE listens on")
+    dimse_port: int = _setting(11112, "TCP port of DIMSE")
+    ae_title: str = _setting("XINGLIN", "our application entity title (PS3.8 9.3.2), at most 16 characters")
+    patient_id_system: str = _setting(
+        "", "identifier system of a DICOM PatientID without an issuer; needed before studies become FHIR"
+    )
+    study_quiet_s: float = _setting(5.0, "a study is announced once nothing has arrived for so long")
+    study_quiet_max_s: float = _setting(30.0, "and at the latest after so long")
+    worker: bool = _setting(True, "whether the background worker is started")
+    time_zone: str = _setting("UTC", "zone of dates and times that come without one")
+    max_body_bytes: int = _setting(64 * 1024 * 1024, "largest request body; a longer one answers 413")
+    max_bundle_entries: int = _setting(20_000, "most entries of one batch or transaction")
+    max_json_depth: int = _setting(64, "deepest nesting of a JSON body")
+    statement_timeout_ms: int = _setting(30_000, "longest database statement of a request")
+    default_count: int = _setting(20, "entries of a page when _count is not given")
+    max_count: int = _setting(1000, "most entries of a page")
+    max_includes: int = _setting(1000, "most resources that _include and _revinclude add to a page")
+
+    @classmethod
+    def read(
+        cls,
+        environment: Mapping[str, str] | None = None,
+        file: Path | None = None,
+        flags: Mapping[str, Any] | None = None,
+    ) -> Config:
+        """Return the settings from flags, environment and file, in this order of strength.
+
+        A flag of None counts as not given. Raises ConfigError for an unknown key of the
+        file and for a value of the wrong form.
+        """
+        environment = os.environ if environment is None else environment
+        known = {setting.name: setting for setting in fields(cls)}
+        values: dict[str, Any] = {}
+        if file is not None:
+            try:
+                values = tomllib.loads(file.read_text())
+            except (OSError, tomllib.TOMLDecodeError) as error:
+                raise ConfigError(f"{file} cannot be read as TOML: {error}") from error
+            if unknown := sorted(values.keys() - known.keys()):
+                names = ", ".join(sorted(known))
+                raise ConfigError(f"{file}: {unknown[0]!r} is no setting; known are {names}")
+        for name in known:
+            if (text := environment.get(variable(name))) is not None:
+                values[name] = text
+        values.update({name: value for name, value in (flags or {}).items() if value is not None})
+        return cls(**{name: _convert(known[name], value) for name, value in values.items()})._checked()
+
+    def _checked(self) -> Config:
+        if self.auth not in ("off", "smart"):
+            raise ConfigError(f"auth is {self.auth!r}; it can be smart or off")
+        if not 0 < len(self.ae_title.strip()) <= 16 or not self.ae_title.isascii():
+            raise ConfigError(f"ae_title is {self.ae_title!r}; it needs 1 to 16 ASCII characters")
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ConfigError("tls_cert and tls_key go together; only one of them is set")
+        for name in ("workers", "threads", "default_count", "max_count", "max_json_depth"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ConfigError(f"time_zone is {self.time_zone!r}; write for example Europe/Berlin") from error
+        return self
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a field.
+
+    >>> variable("max_count")
+    'XINGLIN_MAX_COUNT'
+    """
+    return f"XINGLIN_{name.upper()}"
+
+
+def _convert(setting: Field[Any], value: Any) -> Any:
+    """Bring a text or TOML value to the type that the field declares."""
+    kind = setting.type
+    try:
+        if kind == "bool":
+            return value if isinstance(value, bool) else _BOOLEANS[str(value).strip().lower()]
+        if kind == "tuple[str, ...]":
+            parts = value.split(",") if isinstance(value, str) else value
+            return tuple(str(part).strip().rstrip("/") for part in parts if str(part).strip())
+        return {"int": int, "float": float, "Path": Path}.get(str(kind), str)(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{variable(setting.name)} is {value!r}, which is no {kind}") from error
+
+
+_BOOLEANS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}

@@ -1,0 +1,1 @@
+"""Connections and transactions, for every room that keeps something."""

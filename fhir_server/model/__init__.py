@@ -1,0 +1,1 @@
+"""FHIR JSON as data: formats, paths, dates, references."""

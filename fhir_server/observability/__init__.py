@@ -1,0 +1,1 @@
+"""What happened, as data: events, and what logs and metrics make of them."""

@@ -1,0 +1,1 @@
+"""FHIR operations: one file per OperationDefinition (R4/operations.html)."""

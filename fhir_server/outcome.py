@@ -1,0 +1,182 @@
+"""What went wrong, as an OperationOutcome (R4/operationoutcome.html).
+
+Rooms below the doors raise a FhirError; `rest/errors.py` alone turns it into HTTP and
+`dimse/status.py` into a DIMSE status. Every diagnostics text says what we got, what we
+expected, where, and what would work. A diagnostics text reaches the client that sent the
+request and nobody else: it is never logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One issue of an OperationOutcome.
+
+    `severity` is fatal, error, warning or information; `code` is an IssueType
+    (R4/valueset-issue-type.html); `expression` is the FHIRPath of the element, or None.
+
+    >>> Issue("error", "value", "got 5", "Patient.active").as_json()["expression"]
+    ['Patient.active']
+    """
+
+    severity: str
+    code: str
+    diagnostics: str
+    expression: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the issue as an element of OperationOutcome.issue."""
+        issue: dict[str, Any] = {
+            "severity": self.severity,
+            "code": self.code,
+            "diagnostics": self.diagnostics,
+        }
+        if self.expression is not None:
+            issue["expression"] = [self.expression]
+        return issue
+
+    def within(self, prefix: str) -> Issue:
+        """Return the same issue seen from outside, for instance from Bundle.entry[2].resource.
+
+        >>> Issue("error", "value", "…", "Patient.active").within("Bundle.entry[2].resource").expression
+        'Bundle.entry[2].resource.active'
+        """
+        tail = "" if self.expression is None else self.expression.partition(".")[2]
+        return Issue(self.severity, self.code, self.diagnostics, f"{prefix}.{tail}" if tail else prefix)
+
+
+def operation_outcome(issues: Sequence[Issue]) -> dict[str, Any]:
+    """Return an OperationOutcome resource that carries `issues` (at least one)."""
+    return {"resourceType": "OperationOutcome", "issue": [issue.as_json() for issue in issues]}
+
+
+class FhirError(Exception):
+    """A refusal: a status, an issue code and one or more issues.
+
+    >>> error = NotFound("Patient/7 is not known here", expression="Patient")
+    >>> error.status, error.issues[0].code
+    (404, 'not-found')
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "exception"
+
+    def __init__(
+        self,
+        diagnostics: str = "",
+        *,
+        expression: str | None = None,
+        code: str | None = None,
+        issues: Sequence[Issue] | None = None,
+    ) -> None:
+        self.issues: tuple[Issue, ...] = (
+            tuple(issues)
+            if issues is not None
+            else (Issue("error", code or self.code, diagnostics, expression),)
+        )
+        super().__init__(self.issues[0].diagnostics)
+
+    def within(self, prefix: str) -> FhirError:
+        """Return the same refusal with every expression under `prefix`."""
+        copy = type(self)(issues=[issue.within(prefix) for issue in self.issues])
+        copy.__cause__ = self
+        return copy
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the refusal as an OperationOutcome resource."""
+        return operation_outcome(self.issues)
+
+
+class Invalid(FhirError):
+    """400: the request cannot be understood as it stands (R4/http.html#2.21.0.4)."""
+
+    status, code = 400, "invalid"
+
+
+class NotSupported(FhirError):
+    """400: understood, but not something that this server does."""
+
+    status, code = 400, "not-supported"
+
+
+class Forbidden(FhirError):
+    """403: the grant does not allow it."""
+
+    status, code = 403, "forbidden"
+
+
+class NotFound(FhirError):
+    """404: no such resource, version, type or address."""
+
+    status, code = 404, "not-found"
+
+
+class MethodNotAllowed(FhirError):
+    """405: the address is there, but not for this method."""
+
+    status, code = 405, "not-supported"
+
+
+class NotAcceptable(FhirError):
+    """406: none of the media types that the client accepts is one of ours."""
+
+    status, code = 406, "not-supported"
+
+
+class Conflict(FhirError):
+    """409: the same resource is being changed by somebody else; try again."""
+
+    status, code = 409, "conflict"
+
+
+class Gone(FhirError):
+    """410: the resource was deleted."""
+
+    status, code = 410, "deleted"
+
+
+class PreconditionFailed(FhirError):
+    """412: If-Match or a condition does not hold, or criteria match several resources."""
+
+    status, code = 412, "conflict"
+
+
+class MultipleMatches(PreconditionFailed):
+    """412: criteria that may match one resource match several (R4/http.html#cond-update)."""
+
+    code = "multiple-matches"
+
+
+class TooLarge(FhirError):
+    """413: the body is longer than the limit."""
+
+    status, code = 413, "too-long"
+
+
+class UnsupportedMediaType(FhirError):
+    """415: the body is of a media type that we do not read."""
+
+    status, code = 415, "not-supported"
+
+
+class Unprocessable(FhirError):
+    """422: well-formed, but it breaks a rule of the specification or of this server."""
+
+    status, code = 422, "processing"
+
+
+class TooCostly(FhirError):
+    """422: the search would take longer than the limit; the message says how to narrow it."""
+
+    status, code = 422, "too-costly"
+
+
+class Unavailable(FhirError):
+    """503: the database or another part is not there right now; try again."""
+
+    status, code = 503, "transient"

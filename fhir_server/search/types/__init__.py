@@ -1,0 +1,1 @@
+"""One search parameter type, one file (R4/search.html#ptypes)."""
