@@ -23,7 +23,7 @@ import psycopg2
 from psycopg2 import errors
 
 from fhir_server.database.changes import Change
-from fhir_server.database.engine import Engine
+from fhir_server.database.engine import Engine, Mode
 from fhir_server.database.keys import KeyBlocks
 from fhir_server.outcome import Conflict
 
@@ -44,7 +44,7 @@ class Listener(Protocol):
         """React to `changes`; what is written through `unit` shares their fate."""
 
 
-class RunAgain(Exception):  # noqa: N818 - not an error: the state moved under the unit
+class RunAgain(Exception):
     """Raised inside a unit that saw a state which is no longer true; the unit starts over."""
 
 
@@ -142,8 +142,8 @@ def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[Uni
         if attempt:
             # full jitter: units that collided once must not come back in step
             time.sleep(random.uniform(0, 0.002 * 2**attempt))
-        with engine.connection() as connection:
-            connection.autocommit = True
+        # SINGLE: BEGIN and COMMIT are ours, so that they can travel with other statements
+        with engine.connection(Mode.SINGLE) as connection:
             unit = UnitOfWork(connection, engine.keys, writing=True)
             try:
                 unit.defer(b"BEGIN")

@@ -50,7 +50,8 @@ def searchset(
 
 def entry(settings: Settings, version: Version, text: str, mode: str) -> str:
     """Return one entry of a searchset; `text` is the resource, whole or a subset of it."""
-    return f'{{"fullUrl":"{settings.base_url}/{version.address}","resource":{text},"search":{{"mode":"{mode}"}}}}'
+    url = f"{settings.base_url}/{version.address}"
+    return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"}}}}'
 
 
 def history(

@@ -1,4 +1,4 @@
-"""References inside a batch or transaction, made to point at what the entries become (R4/http.html#trules)."""
+"""References inside a transaction, made to point at what its entries become (R4/http.html#trules)."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ def rewrite(resource: Resource, targets: dict[str, str], replace: Callable[[str]
 
     def walk(value: Any) -> Any:
         if isinstance(value, dict):
-            changed = {name: member_of(name, member) for name, member in value.items()}
-            return changed
+            return {name: member_of(name, member) for name, member in value.items()}
         if isinstance(value, list):
             return [walk(member) for member in value]
         if isinstance(value, str) and value.startswith("urn:"):

@@ -88,7 +88,7 @@ def request(number: int, entry: Any, base_urls: tuple[str, ...]) -> Request:
             raise Invalid(f"{method} {url!r} needs a resource", expression=f"{path}.resource")
         if resource.get("resourceType") != type_name:
             raise Invalid(
-                f"request.url {url!r} is for {type_name}, but the resource is {resource.get('resourceType')!r}",
+                f"request.url is for {type_name}, but the resource is {resource.get('resourceType')!r}",
                 expression=f"{path}.resource",
             )
     if method == "PATCH":
@@ -97,7 +97,7 @@ def request(number: int, entry: Any, base_urls: tuple[str, ...]) -> Request:
         raise Invalid(f"DELETE {url!r} names no type", expression=f"{path}.request.url")
     if method in ("PUT", "DELETE") and id_ is None and query is None:
         raise Invalid(
-            f"{method} {url!r} needs an id or criteria, for example {type_name}/7 or {type_name}?identifier=a|1",
+            f"{method} {url!r} needs an id or criteria, as {type_name}/7 or {type_name}?identifier=a|1",
             expression=f"{path}.request.url",
         )
     return Request(

@@ -145,15 +145,14 @@ def _places(
             if keep:
                 request.method, request.id = "PUT", own
         place = places[request.number]
-        if place is not None and request.full_url and request.method != "DELETE":
-            if (
-                targets.setdefault(request.full_url, f"{request.type_name}/{place.id}")
-                != f"{request.type_name}/{place.id}"
-            ):
-                raise Invalid(
-                    f"the fullUrl {request.full_url!r} stands on two entries",
-                    expression=f"{request.path}.fullUrl",
-                )
+        if place is None or request.full_url is None or request.method == "DELETE":
+            continue
+        address = f"{request.type_name}/{place.id}"
+        if targets.setdefault(request.full_url, address) != address:
+            raise Invalid(
+                f"the fullUrl {request.full_url!r} stands on two entries",
+                expression=f"{request.path}.fullUrl",
+            )
     return targets, places
 
 
@@ -240,7 +239,7 @@ def _draft(
             own = resource.setdefault("id", place.id)
             if own != place.id:
                 raise Invalid(
-                    f"request.url leads to {request.type_name}/{place.id}, but the resource has the id {own!r}",
+                    f"request.url leads to {request.type_name}/{place.id}, but the resource's id is {own!r}",
                     expression=f"{request.type_name}.id",
                 )
         drafts.check(resource)

@@ -64,7 +64,7 @@ def check_id(resource: Resource, id_: str) -> None:
         )
     if resource.get("id") != id_:
         raise Invalid(
-            f"the address ends in {id_!r}, but the body's id is {resource.get('id')!r}; both must be the same",
+            f"the address ends in {id_!r}, but the body's id is {resource.get('id')!r}; they must agree",
             expression=f"{resource['resourceType']}.id",
         )
 

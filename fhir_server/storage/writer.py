@@ -116,17 +116,17 @@ def _lock_current(unit: UnitOfWork, drafts: Sequence[Draft]) -> dict[str, Versio
 
 def _check_conditions(draft: Draft, before: Version | None) -> None:
     """Hold If-Match and If-None-Match: * against what is current (R4/http.html#concurrency)."""
-    if draft.if_version is not None:
+    wanted = draft.if_version
+    if wanted is not None and (before is None or before.version != wanted):
         stands = "there is no such resource" if before is None else f"the current version is {before.version}"
-        if before is None or before.version != draft.if_version:
-            raise PreconditionFailed(
-                f'If-Match asks for version W/"{draft.if_version}" of {draft.type_name}/{draft.id}, but {stands}; '
-                "read it again and repeat the change on what you find",
-                expression=draft.type_name,
-            )
+        raise PreconditionFailed(
+            f'If-Match asks for version W/"{wanted}" of {draft.type_name}/{draft.id}, but {stands}; '
+            "read it again and repeat the change on what you find",
+            expression=draft.type_name,
+        )
     if draft.must_be_new and before is not None and not before.deleted:
         raise PreconditionFailed(
-            f"If-None-Match: * asks that {before.address} does not exist, but it has version {before.version}",
+            f"{before.address} must not exist yet (If-None-Match: *), but it has version {before.version}",
             expression=draft.type_name,
         )
 

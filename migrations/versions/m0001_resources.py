@@ -16,19 +16,25 @@ depends_on = None
 UPGRADE = """
 CREATE TABLE installation (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
-    cluster bigint NOT NULL,
-    stamp_base bigint NOT NULL DEFAULT 0,
     definitions_generation bigint NOT NULL DEFAULT 0,
     cursor_key bytea NOT NULL
 );
-COMMENT ON TABLE installation IS 'One row: which cluster this is, where the change feed counts from, keys of its own';
-INSERT INTO installation (cluster, cursor_key)
-    SELECT system_identifier, decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')
-    FROM pg_control_system();
+COMMENT ON TABLE installation IS 'One row: what this installation has of its own';
+INSERT INTO installation (cursor_key)
+    VALUES (decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'));
+
+CREATE TABLE feed_epoch (
+    epoch integer PRIMARY KEY,
+    cluster bigint NOT NULL,
+    stamp_base bigint NOT NULL,
+    first_stamp bigint NOT NULL
+);
+COMMENT ON TABLE feed_epoch IS 'One row a life of the database: a restore begins a new one, whose stamps go on where the old ended';
+INSERT INTO feed_epoch SELECT 1, system_identifier, 0, 0 FROM pg_control_system();
 
 CREATE FUNCTION feed_stamp() RETURNS bigint LANGUAGE sql STABLE AS
-    'SELECT stamp_base + pg_current_xact_id()::text::bigint FROM installation';
-COMMENT ON FUNCTION feed_stamp IS 'Position of this transaction in the change feed; grows across restores';
+    'SELECT stamp_base + pg_current_xact_id()::text::bigint FROM feed_epoch ORDER BY epoch DESC LIMIT 1';
+COMMENT ON FUNCTION feed_stamp IS 'Position of this transaction in the change feed';
 
 CREATE SEQUENCE resource_pk INCREMENT BY 64;
 COMMENT ON SEQUENCE resource_pk IS 'One value opens a block of 64 keys for the process that took it';
