@@ -30,13 +30,34 @@ from fhir_server.storage import reader
 from fhir_server.storage.writer import Draft, write
 
 
+def execute(
+    entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
+) -> Result:
+    """Carry out a Bundle of type batch or transaction.
+
+    `with_bodies` puts the stored resources into the answer (Prefer: return=representation);
+    `keep_ids` stores a POSTed resource under the id that it carries (loading of files).
+    Raises Invalid (400) for a Bundle of another type.
+    """
+    kind = bundle.get("type")
+    if kind == "batch":
+        return batch(entry, grant, bundle, with_bodies=with_bodies, keep_ids=keep_ids)
+    if kind == "transaction":
+        return entry.write(
+            grant, lambda context: transaction(context, bundle, with_bodies=with_bodies, keep_ids=keep_ids)
+        )
+    raise Invalid(
+        f"a Bundle sent to the base must be a batch or a transaction, this one is {kind!r}; "
+        "to store it as a resource, POST it to Bundle",
+        expression="Bundle.type",
+    )
+
+
 def transaction(
     context: Context, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
 ) -> Result:
     """Carry out all entries or none, and return the transaction-response.
 
-    `with_bodies` puts the stored resources into the answer (Prefer: return=representation);
-    `keep_ids` stores a POSTed resource under the id that it carries (loading of files).
     Raises the first refusal, with Bundle.entry[n] in its expression, and then nothing is written.
     """
     plan = _plan(context, bundle)
@@ -51,7 +72,9 @@ def transaction(
     return Result(200, text=bundles.responses("transaction-response", entries))
 
 
-def batch(entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = False) -> Result:
+def batch(
+    entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
+) -> Result:
     """Carry out each entry by itself, and return the batch-response with the fate of each."""
     check_size(entry.settings.max_bundle_entries, bundle)
     answers = []
@@ -59,7 +82,7 @@ def batch(entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = F
         try:
             if isinstance(request, FhirError):
                 raise request
-            answers.append(_alone(entry, grant, request, with_bodies))
+            answers.append(_alone(entry, grant, request, with_bodies, keep_ids))
         except FhirError as error:
             reason = error.issues[0].code
             answers.append(
@@ -140,10 +163,9 @@ def _places(
         elif request.method == "PUT":
             places[request.number] = _Place(request.id or own or drafts.new_id(), existing=False)
         else:
-            keep = keep_ids and isinstance(own, str) and drafts.ID.match(own)
-            places[request.number] = _Place(own if keep and own else drafts.new_id(), existing=False)
-            if keep:
+            if keep_ids and isinstance(own, str) and drafts.ID.match(own):
                 request.method, request.id = "PUT", own
+            places[request.number] = _Place(request.id or drafts.new_id(), existing=False)
         place = places[request.number]
         if place is None or request.full_url is None or request.method == "DELETE":
             continue
@@ -296,7 +318,7 @@ def look(context: Context, request: Request) -> Result:
     return read(context, request.type_name, request.id)
 
 
-def _alone(entry: Entry, grant: Grant, request: Request, with_bodies: bool) -> str:
+def _alone(entry: Entry, grant: Grant, request: Request, with_bodies: bool, keep_ids: bool) -> str:
     """Carry out one entry of a batch in a unit of its own."""
     type_name = request.type_name or ""
     if request.method in ("GET", "HEAD"):
@@ -308,7 +330,7 @@ def _alone(entry: Entry, grant: Grant, request: Request, with_bodies: bool) -> s
     def work(context: Context) -> Result:
         resource = request.resource or {}
         if request.method == "POST":
-            return create(context, type_name, resource, request.if_none_exist)
+            return create(context, type_name, resource, request.if_none_exist, keep_id=keep_ids)
         if request.method == "DELETE":
             if request.id is None:
                 return conditional_delete(context, type_name, request.query or "")
