@@ -35,7 +35,7 @@ def resource(request: Request, config: Config) -> dict[str, Any]:
         raise Invalid(f"the body is a JSON {_json_kind(value)}; a resource is a JSON object")
     if not isinstance(value.get("resourceType"), str):
         raise Invalid(
-            'the body has no "resourceType"; a resource names its type, for instance "resourceType": "Patient"',
+            'the body has no "resourceType"; a resource names its type, such as "resourceType": "Patient"',
             code="structure",
         )
     return value

@@ -54,9 +54,7 @@ def refusal_of(error: Exception) -> FhirError:
         return Unavailable(f"the database is not reachable right now; try again in {RETRY_AFTER_S} seconds")
     incident = secrets.token_hex(6)
     log.error("incident %s: %s at %s", incident, type(error).__name__, _passed(error))
-    return Crash(
-        f"something went wrong here that is not your fault; the log knows it as incident {incident}"
-    )
+    return Crash(f"something went wrong here that is not your fault; the log knows it as incident {incident}")
 
 
 def _passed(error: Exception) -> str:

@@ -161,7 +161,9 @@ def history(here: Installation, request: Request, match: Match) -> Answer:
 def transaction(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#transaction: batch and transaction."""
     bundle = body.resource_for(request, here.config, "Bundle")
-    result = transaction_.execute(here.entry, caller(request), bundle, preferences(request.header("PREFER")).returns)
+    result = transaction_.execute(
+        here.entry, caller(request), bundle, preferences(request.header("PREFER")).returns
+    )
     return response.of_text(result)
 
 

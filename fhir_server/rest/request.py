@@ -24,7 +24,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 class Request:
     """A request: method, path, and the rest on demand.
 
-    >>> request = Request({"REQUEST_METHOD": "GET", "PATH_INFO": "/fhir/Patient", "QUERY_STRING": "name=A%20B"})
+    >>> environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/fhir/Patient", "QUERY_STRING": "name=A%20B"}
+    >>> request = Request(environ)
     >>> request.method, request.path, request.parameters
     ('GET', '/fhir/Patient', [('name', 'A B')])
     """

@@ -94,7 +94,9 @@ def of_write(result: Result, preferences: Preferences, base_url: str, *, created
     if preferences.returns == "OperationOutcome":
         did = "created" if result.status == 201 else "stored"
         return Answer(
-            result.status, outcome_text(result.issues, f"{version.address} is {did}, version {version.version}"), headers
+            result.status,
+            outcome_text(result.issues, f"{version.address} is {did}, version {version.version}"),
+            headers,
         )
     headers.append(("Content-Location", address))
     return Answer(result.status, version.text().encode(), headers)
