@@ -161,9 +161,9 @@ def history(here: Installation, request: Request, match: Match) -> Answer:
 def transaction(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#transaction: batch and transaction."""
     bundle = body.resource_for(request, here.config, "Bundle")
-    result = transaction_.execute(
-        here.entry, caller(request), bundle, preferences(request.header("PREFER")).returns
-    )
+    # Without a wish the answer has addresses and versions only: the client knows what it has sent.
+    wanted = preferences(request.header("PREFER")).returns == "representation"
+    result = transaction_.execute(here.entry, caller(request), bundle, with_bodies=wanted)
     return response.of_text(result)
 
 

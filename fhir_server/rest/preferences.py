@@ -10,9 +10,9 @@ RETURNS = ("minimal", "representation", "OperationOutcome")
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """How to answer. `returns` is one of RETURNS; `lenient` is handling=lenient."""
+    """How to answer. `returns` is one of RETURNS, None when the client says nothing of it."""
 
-    returns: str = "representation"
+    returns: str | None = None
     lenient: bool = False
 
 
@@ -28,7 +28,7 @@ def preferences(header: str | None) -> Preferences:
     >>> preferences('return="OperationOutcome", respond-async').returns
     'OperationOutcome'
     >>> preferences("return=something")
-    Preferences(returns='representation', lenient=False)
+    Preferences(returns=None, lenient=False)
 
     The first of two that contradict each other counts.
     """
@@ -38,5 +38,5 @@ def preferences(header: str | None) -> Preferences:
     for part in header.replace(";", ",").split(","):
         name, _, value = part.partition("=")
         found.setdefault(name.strip().lower(), value.strip().strip('"').lower())
-    returns = next((known for known in RETURNS if known.lower() == found.get("return")), NONE.returns)
+    returns = next((known for known in RETURNS if known.lower() == found.get("return")), None)
     return Preferences(returns, found.get("handling") == "lenient")
