@@ -147,7 +147,9 @@ def _identifiers(patient: Json) -> list[tuple[str, str, str]]:
             continue
         code = wording.code_of(identifier.get("type"))
         system = str(identifier.get("system") or "")
-        label = wording.concept(identifier.get("type")) or system.rstrip("/").rpartition("/")[2] or "Identifier"
+        label = (
+            wording.concept(identifier.get("type")) or system.rstrip("/").rpartition("/")[2] or "Identifier"
+        )
         found.append((code, label, str(identifier["value"])))
     return sorted(found, key=lambda entry: entry[0] != "MR")
 
@@ -318,7 +320,11 @@ def _encounter(resource: Json) -> Description:
 def _condition(resource: Json) -> Description:
     _, ended = wording.choice(resource, "abatement")
     until = f"until {wording.day_text(ended)}" if isinstance(ended, str) and ended[:4].isdigit() else ""
-    return wording.concept(resource.get("code")), _joined(wording.concept(resource.get("severity")), until), ""
+    return (
+        wording.concept(resource.get("code")),
+        _joined(wording.concept(resource.get("severity")), until),
+        "",
+    )
 
 
 _FLAGS = {"H": "high", "HH": "critically high", "L": "low", "LL": "critically low", "A": "abnormal"}
@@ -361,7 +367,11 @@ def _procedure(resource: Json) -> Description:
     reason = wording.concept(resource.get("reasonCode")) or wording.reference(
         wording.first(resource.get("reasonReference"))
     )
-    return wording.concept(resource.get("code")), _joined(reason, wording.reference(resource.get("location"))), ""
+    return (
+        wording.concept(resource.get("code")),
+        _joined(reason, wording.reference(resource.get("location"))),
+        "",
+    )
 
 
 def _immunization(resource: Json) -> Description:

@@ -31,8 +31,8 @@ def mappings(value: Any) -> list[Json]:
 def human_name(names: Any) -> str:
     """Return the name to call a person by: the official one, then the usual one, then any.
 
-    >>> human_name([{"use": "maiden", "family": "B"}, {"use": "official", "given": ["Ann", "M."], "family": "A"}])
-    'Ann M. A'
+    >>> human_name([{"use": "maiden", "family": "B"}, {"use": "official", "given": ["Ann"], "family": "A"}])
+    'Ann A'
     >>> human_name([])
     ''
     """
@@ -62,7 +62,10 @@ def address_line(addresses: Any) -> str:
     """
     for address in mappings(addresses):
         region = " ".join(_nonempty(address.get("state"), address.get("postalCode")))
-        parts = [*_texts(address.get("line")), *_nonempty(address.get("city"), region, address.get("country"))]
+        parts = [
+            *_texts(address.get("line")),
+            *_nonempty(address.get("city"), region, address.get("country")),
+        ]
         line = ", ".join(parts) or str(address.get("text") or "")
         if line:
             return line
@@ -206,9 +209,9 @@ def age(birth_date: Any, on: date) -> int | None:
     parts = [int(part) for part in birth_date.split("-") if part.isdigit()]
     if not 1 <= len(parts) <= 3:
         return None
-    year, month, day = (parts + [12, 31])[:3] if len(parts) < 3 else parts
-    if len(parts) == 2:
-        month, day = parts[1], 31
+    year = parts[0]
+    month = parts[1] if len(parts) > 1 else 12
+    day = parts[2] if len(parts) > 2 else 31
     years = on.year - year - ((on.month, on.day) < (month, day))
     return years if years >= 0 else None
 

@@ -57,7 +57,7 @@ ROUTES = (
 )
 
 RESERVED = {
-    "search-system": "a search across all types is not built yet; search one type, such as /fhir/Patient?name=…",
+    "search-system": "a search across all types is not built yet; search one type, as /fhir/Patient?name=…",
     "search-compartment": "compartment search is not built yet; search the type with the reference as a "
     "criterion, such as /fhir/Observation?patient=…",
     "operation": "no operation of this name is built yet; /fhir/metadata lists what is",
