@@ -458,3 +458,38 @@ def moment_text(instant: str) -> str:
         return instant
     zone = "UTC" if instant.endswith("Z") else f"{moment:%z}"
     return f"{wording.day_text(instant)}, {moment:%H:%M:%S} {zone}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One line of what changed last."""
+
+    address: str
+    what: str
+    when: str
+    version: str
+
+
+def changes(history_bundle: Json) -> list[ChangeRow]:
+    """Return the entries of a system history, newest first."""
+    rows = version_rows(history_bundle)
+    entries = mappings(history_bundle.get("entry"))
+    return [
+        ChangeRow("/".join(str(entry.get("fullUrl") or "").split("/")[-2:]), row.what, row.when, row.version)
+        for entry, row in zip(entries, rows, strict=True)
+    ]
+
+
+def duration_text(seconds: float) -> str:
+    """Return a length of time in its two largest units.
+
+    >>> duration_text(42), duration_text(3_700), duration_text(200_000)
+    ('42 s', '1 h 1 min', '2 d 7 h')
+    """
+    whole = int(seconds)
+    days, hours, minutes = whole // 86_400, whole // 3_600 % 24, whole // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
