@@ -58,13 +58,14 @@ class Result:
 
     `version` is the state that the answer speaks of (None for Bundles and deletions of what
     never was); `text` is a whole Bundle or other answer as JSON text; `issues` are what the
-    caller should know beside it.
+    caller should know beside it; `changes` counts the versions that were made.
     """
 
     status: int
     version: Version | None = None
     text: str | None = None
     issues: tuple[Issue, ...] = ()
+    changes: int = 0
 
 
 def instant(moment: datetime) -> str:

@@ -39,4 +39,4 @@ def create(
     else:
         draft = drafts.draft(context, resource, drafts.new_id(), "C", must_be_new=True)
     written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
-    return Result(201 if written.created else 200, written.version)
+    return Result(201 if written.created else 200, written.version, changes=int(written.changed))

@@ -69,7 +69,8 @@ def transaction(
         _answer(context, request, made.get(request.number), found.get(request.number), with_bodies)
         for request in plan
     ]
-    return Result(200, text=bundles.responses("transaction-response", entries))
+    text = bundles.responses("transaction-response", entries)
+    return Result(200, text=text, changes=sum(result.changes for result in made.values()))
 
 
 def batch(
@@ -77,18 +78,26 @@ def batch(
 ) -> Result:
     """Carry out each entry by itself, and return the batch-response with the fate of each."""
     check_size(entry.settings.max_bundle_entries, bundle)
-    answers = []
+    answers: list[str] = []
+    changes = 0
     for request in requests(bundle, entry.settings.base_urls):
         try:
             if isinstance(request, FhirError):
                 raise request
-            answers.append(_alone(entry, grant, request, with_bodies, keep_ids))
+            result = _alone(entry, grant, request, keep_ids)
+            changes += result.changes
+            body = with_bodies or request.method in ("GET", "HEAD")
+            answers.append(
+                bundles.response_entry(
+                    entry.settings, result.status, result.version, with_body=body, text=result.text
+                )
+            )
         except FhirError as error:
             reason = error.issues[0].code
             answers.append(
                 bundles.response_entry(entry.settings, error.status, issues=error.issues, reason=reason)
             )
-    return Result(200, text=bundles.responses("batch-response", answers))
+    return Result(200, text=bundles.responses("batch-response", answers), changes=changes)
 
 
 def check_size(limit: int, bundle: Resource) -> None:
@@ -247,7 +256,7 @@ def _write(
     written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
     for (request, draft), outcome in zip(pending, written, strict=True):
         status = 204 if draft.method == "D" else 201 if outcome.created else 200
-        results[request.number] = Result(status, outcome.version)
+        results[request.number] = Result(status, outcome.version, changes=int(outcome.changed))
     return results
 
 
@@ -318,14 +327,11 @@ def look(context: Context, request: Request) -> Result:
     return read(context, request.type_name, request.id)
 
 
-def _alone(entry: Entry, grant: Grant, request: Request, with_bodies: bool, keep_ids: bool) -> str:
+def _alone(entry: Entry, grant: Grant, request: Request, keep_ids: bool) -> Result:
     """Carry out one entry of a batch in a unit of its own."""
     type_name = request.type_name or ""
     if request.method in ("GET", "HEAD"):
-        found = entry.read(grant, lambda context: look(context, request))
-        return bundles.response_entry(
-            entry.settings, found.status, found.version, with_body=True, text=found.text
-        )
+        return entry.read(grant, lambda context: look(context, request))
 
     def work(context: Context) -> Result:
         resource = request.resource or {}
@@ -342,7 +348,6 @@ def _alone(entry: Entry, grant: Grant, request: Request, with_bodies: bool, keep
         )
 
     try:
-        result = entry.write(grant, work)
+        return entry.write(grant, work)
     except FhirError as error:
         raise error.within(f"{request.path}.resource") from None
-    return bundles.response_entry(entry.settings, result.status, result.version, with_body=with_bodies)
