@@ -61,7 +61,7 @@ def _count(context: Context, text: str | None) -> int:
 
 
 def _span(context: Context, values: dict[str, str]) -> versions.Span:
-    zone = context.settings.time_zone
+    zone = context.settings.environment.zone
     since = temporal.interval(values["_since"], zone)[0] if "_since" in values else None
     low, high = temporal.interval(values["_at"], zone) if "_at" in values else (None, None)
     return versions.Span(since, low, high)
