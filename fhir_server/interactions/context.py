@@ -19,22 +19,35 @@ Clock = Callable[[], datetime]
 """Gives the present moment as an aware datetime."""
 
 
+class Secrets:
+    """What this installation alone knows; read from its database when it is first needed."""
+
+    __slots__ = ("_cursor_key",)
+
+    def __init__(self) -> None:
+        self._cursor_key: bytes | None = None
+
+    def cursor_key(self, unit: UnitOfWork) -> bytes:
+        """Return the key that seals the cursors of paging, the same in every process."""
+        if self._cursor_key is None:
+            self._cursor_key = bytes(unit.execute("SELECT cursor_key FROM installation")[0][0])
+        return self._cursor_key
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What an installation decides about its interactions.
 
     `base_urls` are the addresses of the FHIR base, the first one being that of our links;
-    `cursor_key` seals the cursors of paging; `indexer` knows the search parameters and what
-    zone-less dates and our own addresses mean.
     """
 
     base_urls: tuple[str, ...]
-    cursor_key: bytes
     indexer: Indexer = field(default_factory=Indexer)
     default_count: int = 20
     max_count: int = 1000
     max_includes: int = 1000
     max_bundle_entries: int = 20_000
+    secrets: Secrets = field(default_factory=Secrets)
 
     @property
     def base_url(self) -> str:
@@ -55,6 +68,10 @@ class Context:
     grant: Grant
     clock: Clock
     settings: Settings
+
+    def cursor_key(self) -> bytes:
+        """Return the key that seals the cursors of paging."""
+        return self.settings.secrets.cursor_key(self.unit)
 
     def now(self) -> str:
         """Return the present moment as a FHIR instant with milliseconds in UTC."""

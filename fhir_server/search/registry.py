@@ -75,9 +75,7 @@ def parameter_of(definition: SearchParameter, type_name: str) -> Parameter:
     expression = definition.expression
     if expression is not None:
         expression = " | ".join(elements.branches(expression, type_name)) or None
-    components = tuple(
-        Component(_component(url, type_name), below) for url, below in definition.components
-    )
+    components = tuple(Component(_component(url, type_name), below) for url, below in definition.components)
     return Parameter(
         type_name, definition.code, kind, expression, targets, components, (definition.code,), definition.url
     )
