@@ -15,7 +15,7 @@ from fhir_server.definitions.structures import Field
 from fhir_server.model import json_format, json_scan
 from fhir_server.outcome import Issue
 from fhir_server.validation import bindings, narrative
-from fhir_server.validation.structure import cardinality, has_sibling, leaf_test, reference_problem
+from fhir_server.validation.structure import cardinality, has_sibling, reference_problem
 
 MAX_SHOWN = 60  # characters of an offending value
 
@@ -217,7 +217,14 @@ def _value(value: Any, field: Field, path: str, in_transaction: bool) -> Iterato
 
 def _leaf(value: Any, field: Field, path: str) -> Iterator[Issue]:
     primitive = PRIMITIVES[field.type]
-    if not fits(field.type, value):
+    limits = bindings.limits(field.element.binding) if field.type == "code" else ()
+    if limits and isinstance(value, str):
+        for value_set in limits:
+            if not _passes(bindings.code_test(value_set), value):
+                hint = did_you_mean(value, bindings.codes(value_set))
+                what = f"got {shown(value)}, expected {bindings.expected(value_set)}{hint}"
+                yield Issue("error", "code-invalid", what, path)
+    elif not fits(field.type, value):
         if isinstance(value, dict | list):
             yield wrong_kind(path, value, primitive.expected)
         else:
@@ -225,12 +232,6 @@ def _leaf(value: Any, field: Field, path: str) -> Iterator[Issue]:
     elif field.type == "xhtml":
         for problem in narrative.problems(value):
             yield Issue("error", "invalid", problem, path)
-    elif not _passes(leaf_test(field), value):
-        for value_set in bindings.limits(field.element.binding):
-            if not _passes(bindings.code_test(value_set), value):
-                hint = did_you_mean(value, bindings.codes(value_set))
-                what = f"got {shown(value)}, expected {bindings.expected(value_set)}{hint}"
-                yield Issue("error", "code-invalid", what, path)
 
 
 def _passes(test: Any, value: Any) -> bool:
