@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from fhir_server.definitions import search_parameters, structures
+from fhir_server.definitions import code_systems, search_parameters, structures, value_sets
 
 REGISTRY = "http://hl7.org/fhir/SearchParameter/"
 
@@ -63,3 +63,40 @@ def test_ancestors_give_their_parameters_to_a_type():
     assert "_text" in search_parameters.for_type("Patient")
     assert "_text" not in search_parameters.for_type("Bundle")
     assert len(search_parameters.for_type("Observation")) == 53
+
+
+def test_every_binding_has_its_value_set():
+    """The five that are missing are addresses outside the package."""
+    known = set(value_sets.value_set_urls())
+    missing = {
+        element.binding.value_set
+        for name in structures.type_names()
+        for element in structures.structure(name).elements.values()
+        if element.binding and element.binding.value_set not in known
+    }
+    assert {url for url in missing if "hl7.org/fhir/ValueSet" in url} == set()
+    assert len(missing) == 5
+
+
+def test_names_of_others_are_left_out():
+    for url in value_sets.value_set_urls():
+        for part in value_sets.value_set(url).compose["include"]:
+            if part.get("system") in ("http://snomed.info/sct", "http://loinc.org"):
+                assert all(set(concept) == {"code"} for concept in part.get("concept", ()))
+
+
+def test_filters_and_exclusions_are_expanded():
+    """A value set of v3 concepts by is-a, one of everything but a branch."""
+    use = value_sets.enumeration("http://hl7.org/fhir/ValueSet/use-context")
+    assert use is None  # extensible: not enumerated here
+    languages = value_sets.enumeration("http://hl7.org/fhir/ValueSet/all-languages")
+    assert languages is None
+    units = value_sets.enumeration("http://hl7.org/fhir/ValueSet/units-of-time")
+    assert units == {"http://unitsofmeasure.org": frozenset({"s", "min", "h", "d", "wk", "mo", "a"})}
+
+
+def test_concepts_keep_their_hierarchy():
+    system = code_systems.code_system("http://terminology.hl7.org/CodeSystem/v3-ActCode")
+    codes = [concept.code for concept in system.concepts]
+    inpatient = system.concepts[codes.index("ACUTE")]
+    assert system.concepts[inpatient.parent].code == "IMP"

@@ -1,0 +1,103 @@
+"""What every interaction is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from fhir_server.authorization.grant import Grant
+from fhir_server.database.unit_of_work import UnitOfWork
+from fhir_server.model.temporal import instant
+from fhir_server.outcome import Issue
+from fhir_server.search.index import Indexer
+from fhir_server.search.types.protocol import Environment
+from fhir_server.storage.version import Version as Version  # part of every Result
+
+Clock = Callable[[], datetime]
+"""Gives the present moment as an aware datetime."""
+
+
+class Secrets:
+    """What this installation alone knows; read from its database when it is first needed."""
+
+    __slots__ = ("_cursor_key",)
+
+    def __init__(self) -> None:
+        self._cursor_key: bytes | None = None
+
+    def cursor_key(self, unit: UnitOfWork) -> bytes:
+        """Return the key that seals the cursors of paging, the same in every process."""
+        if self._cursor_key is None:
+            self._cursor_key = bytes(unit.execute("SELECT cursor_key FROM installation")[0][0])
+        return self._cursor_key
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an installation decides about its interactions.
+
+    `base_urls` are the addresses of the FHIR base, the first one being that of our links;
+    """
+
+    base_urls: tuple[str, ...]
+    indexer: Indexer = field(default_factory=Indexer)
+    default_count: int = 20
+    max_count: int = 1000
+    max_includes: int = 1000
+    max_bundle_entries: int = 20_000
+    secrets: Secrets = field(default_factory=Secrets)
+
+    @property
+    def base_url(self) -> str:
+        """Return the address that our links begin with."""
+        return self.base_urls[0]
+
+    @property
+    def environment(self) -> Environment:
+        """Return what a date without zone and an address of ours mean."""
+        return self.indexer.environment
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One caller's unit of work: on which transaction, for whom, when, in which installation."""
+
+    unit: UnitOfWork
+    grant: Grant
+    clock: Clock
+    settings: Settings
+
+    def cursor_key(self) -> bytes:
+        """Return the key that seals the cursors of paging."""
+        return self.settings.secrets.cursor_key(self.unit)
+
+    def now(self) -> str:
+        """Return the present moment as a FHIR instant with milliseconds in UTC."""
+        return instant(self.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an interaction came to: a status and a version or a text of JSON.
+
+    `version` is the state that the answer speaks of (None for Bundles and deletions of what
+    never was); `text` is a whole Bundle or other answer as JSON text; `issues` are what the
+    caller should know beside it; `changes` counts the versions that were made.
+    """
+
+    status: int
+    version: Version | None = None
+    text: str | None = None
+    issues: tuple[Issue, ...] = ()
+    changes: int = 0
+
+
+def utc_now() -> datetime:
+    """Return the present moment; the clock of a running installation."""
+    return datetime.now(UTC)
+
+
+Resource = dict[str, Any]
+"""A resource as JSON: numbers with a point are Decimals."""
