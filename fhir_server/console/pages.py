@@ -192,6 +192,7 @@ def resource(site: Site, type_name: str, id_: str) -> ResponseReturnValue:
         "console/resource.html",
         type_name=type_name,
         id=id_,
+        patient_id=viewmodels.patient_id(shown or {}),
         rows=rows,
         shown_version=asked or _newest(versions),
         against=against,
