@@ -14,12 +14,11 @@ from functools import lru_cache
 
 import msgspec
 
-from fhir_server.interactions.context import Result
+from fhir_server.interactions.context import Result, Version
 from fhir_server.model import json_format, summary
 from fhir_server.outcome import Invalid, Issue, operation_outcome
 from fhir_server.rest.preferences import Preferences
 from fhir_server.rest.request import Request
-from fhir_server.storage.version import Version
 
 GZIP_FROM_BYTES = 1024
 _SUMMARIES = ("true", "text", "data", "false")
