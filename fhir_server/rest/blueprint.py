@@ -14,13 +14,20 @@ from fhir_server.rest.door import Door
 from fhir_server.rest.routes import BASE
 
 
+class _AsItIs(Response):
+    """A response that adds nothing of its own: the door has decided on every header."""
+
+    automatically_set_content_length = False
+    default_mimetype = None
+
+
 def blueprint(door: Door) -> Blueprint:
     """Return the blueprint that answers BASE and all below it through `door`."""
     made = Blueprint("fhir", __name__)
 
     def fhir(path: str = "") -> Response:
         answer = door.answer(request.environ)
-        return Response(answer.body, answer.status, answer.headers)
+        return _AsItIs(answer.body, answer.status, answer.headers)
 
     def mount(state: BlueprintSetupState) -> None:
         endpoint = f"{state.name}.fhir"

@@ -285,7 +285,7 @@ def test_database(
     ("method", "path"),
     [
         ("GET", "Patient/unknown"),
-        ("GET", "//Patient"),
+        ("GET", "/fhir//Patient"),
         ("GET", "Patient/"),
         ("GET", "metadata?_format=xml"),
         ("FROBNICATE", "Patient"),
