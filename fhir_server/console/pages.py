@@ -181,8 +181,8 @@ def resource(site: Site, type_name: str, id_: str) -> ResponseReturnValue:
 
     def work(look: Look) -> tuple[reading.Resource, reading.Resource | None, reading.Resource | None]:
         versions = look.history(type_name, id_, [("_count", "50")])
-        current = _newest(versions)
-        shown = look.vread(type_name, id_, asked or current) if asked or current else None
+        wanted = asked or _newest(versions)
+        shown = look.vread(type_name, id_, wanted) if wanted else None
         other = look.vread(type_name, id_, against) if against else None
         return versions, shown, other
 

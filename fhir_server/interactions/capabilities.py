@@ -14,8 +14,8 @@ from typing import Any
 from fhir_server import __version__
 from fhir_server.definitions import search_parameters
 from fhir_server.definitions.structures import resource_types
-from fhir_server.interactions.context import Settings, instant
-from fhir_server.model import json_format
+from fhir_server.interactions.context import Settings
+from fhir_server.model import json_format, temporal
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry
 from fhir_server.search.types.special import ON_RESOURCE
@@ -91,7 +91,7 @@ def statement(
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
-        "date": instant(started),
+        "date": temporal.instant(started),
         "publisher": "Xinglin",
         "kind": "instance",
         "name": "Xinglin",
