@@ -7,7 +7,7 @@ PS3.18 10.6 let a peer ask for, and what an ImagingStudy needs.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Final
 
@@ -86,6 +86,15 @@ class Instance:
     instance: Attributes
     problem: str | None = None
 
+    def completed(self, sop_class: str, sop_uid: str) -> Instance:
+        """Return the instance with the SOP UIDs that its data set does not give, and a note of it."""
+        completed = replace(
+            self, sop_class=self.sop_class or _usable(sop_class), sop_uid=self.sop_uid or _usable(sop_uid)
+        )
+        if completed == self:
+            return self
+        return replace(completed, problem=self.problem or "the data set does not give its SOP UIDs")
+
     def missing(self) -> list[str]:
         """Return the names of the UIDs without which an instance cannot be found again."""
         named = {
@@ -140,4 +149,8 @@ def first(attributes: Attributes, name: str) -> Any:
 
 def _uid(found: Attributes, name: str) -> str:
     value = first(found, name)
-    return value if isinstance(value, str) and _UID.fullmatch(value) else ""
+    return _usable(value) if isinstance(value, str) else ""
+
+
+def _usable(uid: str) -> str:
+    return uid if _UID.fullmatch(uid) else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from dicom_node import header
-from dicom_node.header import Bytes, Syntax, VALUE
+from dicom_node.header import VALUE, Bytes, Syntax
 
 IMPLEMENTATION_CLASS_UID = "2.25.206743851160428793046321895163747810293"
 IMPLEMENTATION_VERSION_NAME = "XINGLIN_1"

@@ -53,6 +53,17 @@ class FileStore:
         sync_folder(target.parent)
         return target
 
+    def settle(self, digest: str) -> None:
+        """Make a file durable that somebody else has just put in its place."""
+        target = self.path(digest)
+        descriptor = os.open(target, os.O_RDONLY)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._folder(target.parent)
+        sync_folder(target.parent)
+
     def _folder(self, folder: Path) -> None:
         """Make a folder of the store; its entry in the folder above is durable afterwards."""
         if folder in self._synced:
@@ -70,7 +81,7 @@ class Incoming:
         self.path = path
         self.size_bytes = 0
         self._hash = blake3()
-        self._file = open(path, "xb", buffering=0)
+        self._file = open(path, "xb", buffering=0)  # noqa: SIM115  closed by close() or drop()
 
     def write(self, piece: bytes | memoryview) -> None:
         """Append a piece."""
