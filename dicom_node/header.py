@@ -201,7 +201,8 @@ def walk(
             continue
         inside = implicit
         if vr == "UN" and tag != PIXEL_DATA:  # PS3.5 6.2.2 note 2: what hides in UN is implicit
-            if length == UNDEFINED or (not tag >> 16 & 1 and vr_of(tag) == "SQ"):
+            vr = vr_of(tag)
+            if length == UNDEFINED or vr == "SQ":
                 vr, inside = "SQ", True
         elif length == UNDEFINED:
             vr = "SQ"

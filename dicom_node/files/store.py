@@ -1,7 +1,7 @@
 """Instance files on disk: written aside, made durable, then moved to the place that their hash names.
 
     incoming/<process>/…       being received; the journal of the process lies beside them
-    store/ab/cd/abcd….dcm      kept; the name is the BLAKE3 of the whole file, so `b3sum` verifies it
+    store/abc/abcdef….dcm      kept; the name is the BLAKE3 of the whole file, so `b3sum` verifies it
     quarantine/                see quarantine.py
 
 The order is fdatasync(file), rename, fsync(directory); only then may anybody be told (PS3.4 B.2.1).
@@ -28,15 +28,17 @@ class FileStore:
         self.quarantine = root / "quarantine"
         for folder in (self.incoming, self.kept, self.quarantine):
             folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(root)
+        sync_folder(root.parent)
         self._synced: set[Path] = set()
 
     def path(self, digest: str) -> Path:
         """Return where a file of this hash is or would be kept.
 
-        >>> FileStore(Path(getfixture("tmp_path"))).path("abcdef").parts[-3:]
-        ('ab', 'cd', 'abcdef.dcm')
+        >>> FileStore(Path(getfixture("tmp_path"))).path("abcdef").parts[-2:]
+        ('abc', 'abcdef.dcm')
         """
-        return self.kept / digest[:2] / digest[2:4] / f"{digest}.dcm"
+        return self.kept / digest[:3] / f"{digest}.dcm"
 
     def holds(self, digest: str, size_bytes: int) -> bool:
         """Whether a file of this hash is kept in its full length."""
@@ -68,9 +70,8 @@ class FileStore:
         """Make a folder of the store; its entry in the folder above is durable afterwards."""
         if folder in self._synced:
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
-        sync_folder(folder.parent.parent)
         self._synced.add(folder)
 
 
