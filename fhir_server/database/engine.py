@@ -22,6 +22,7 @@ from psycopg2.extensions import (
     TRANSACTION_STATUS_UNKNOWN,
 )
 
+from fhir_server.database.keys import KeyBlocks
 from fhir_server.outcome import Unavailable
 
 Connection = Any  # psycopg2 ships no types
@@ -70,6 +71,8 @@ class Engine:
                 jit="off",
             ),
         }
+        self.keys = KeyBlocks()
+        """Primary keys that this pool has taken from the sequence and not used yet."""
         self._free = threading.BoundedSemaphore(size)
         self._idle: list[Connection] = []
 
