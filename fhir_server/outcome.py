@@ -152,6 +152,12 @@ class MultipleMatches(PreconditionFailed):
     code = "multiple-matches"
 
 
+class NoMatch(PreconditionFailed):
+    """412: a conditional reference matches nothing (R4/http.html#trules)."""
+
+    code = "not-found"
+
+
 class TooLarge(FhirError):
     """413: the body is longer than the limit."""
 

@@ -1,0 +1,181 @@
+"""A unit of work: one transaction, its locks first, its listeners last, re-run as a whole.
+
+Writing units run READ COMMITTED: every statement sees what was committed before it began, so
+a search that follows a granted advisory lock sees what the former holder wrote (under
+REPEATABLE READ the snapshot is older than the lock, and identical conditional creates
+multiply). Reading units run each statement by itself, or several in one REPEATABLE READ READ
+ONLY transaction when the answer is made of several (`snapshot`).
+
+A unit that Postgres ends for a reason that passes (serialization failure, deadlock, a key
+inserted by somebody else meanwhile) is run again from its first statement, a bounded number
+of times; then the caller gets a 409. Nothing is answered before COMMIT has returned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import psycopg2
+from psycopg2 import errors
+
+from fhir_server.database.changes import Change
+from fhir_server.database.engine import Engine, Mode
+from fhir_server.database.keys import KeyBlocks
+from fhir_server.outcome import Conflict
+
+T = TypeVar("T")
+
+ATTEMPTS = 8
+"""Runs of one unit before its caller is told to come back later."""
+
+PASSING = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
+"""What Postgres ends a unit for although its re-run may well succeed. A unique key is violated only by
+a writer that took the same id between our look and our insert: the re-run finds its row."""
+
+
+class Listener(Protocol):
+    """Told of the changes of a unit of work while its transaction is still open."""
+
+    def __call__(self, unit: UnitOfWork, changes: list[Change]) -> None:
+        """React to `changes`; what is written through `unit` shares their fate."""
+
+
+class RunAgain(Exception):
+    """Raised inside a unit that saw a state which is no longer true; the unit starts over."""
+
+
+class UnitOfWork:
+    """One connection for the length of one unit; statements go as text through `execute`.
+
+    Statements whose answer nobody needs are deferred and travel in front of the next one, so
+    that BEGIN, three INSERTs and COMMIT cost one round trip. `changes` collects what was
+    written; `run_write` hands it to the listeners. `keys` gives out primary keys.
+    """
+
+    __slots__ = ("_deferred", "_in_snapshot", "changes", "connection", "cursor", "keys", "writing")
+
+    def __init__(self, connection: Any, keys: KeyBlocks, *, writing: bool) -> None:
+        self.connection = connection
+        self.cursor = connection.cursor()
+        self.keys = keys
+        self.writing = writing
+        self.changes: list[Change] = []
+        self._deferred: list[bytes] = []
+        self._in_snapshot = False
+
+    def execute(self, sql: str | bytes, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run what was deferred and then this statement; return its rows (none where it gives none)."""
+        cursor = self.cursor
+        if self._deferred:
+            self.defer(sql, parameters)
+            sql, parameters = b";".join(self._deferred), None
+            self._deferred = []
+        cursor.execute(sql, parameters)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def defer(self, sql: str | bytes, parameters: Sequence[Any] | None = None) -> None:
+        """Run the statement with the next one, at the latest with COMMIT."""
+        if parameters is None:
+            self._deferred.append(sql if isinstance(sql, bytes) else sql.encode())
+        else:
+            self._deferred.append(self.cursor.mogrify(sql, parameters))
+
+    def snapshot(self) -> None:
+        """From here on, all statements of a reading unit see the same state."""
+        if not self.writing and not self._in_snapshot:
+            self.cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            self._in_snapshot = True
+
+    def end(self) -> None:
+        """Close the snapshot, if there is one."""
+        if self._in_snapshot:
+            self.cursor.execute("COMMIT")
+            self._in_snapshot = False
+
+    def lock(self, names: Iterable[str]) -> None:
+        """Take the advisory locks of `names` until the transaction ends, sorted.
+
+        All locks of a unit are taken by one call before its first search; sorted, so that
+        two units never wait for each other in a ring.
+        """
+        numbers = sorted({lock_number(name) for name in names})
+        if numbers:
+            self.execute(
+                "SELECT count(pg_advisory_xact_lock(n)) FROM (SELECT unnest(%s) AS n ORDER BY 1) AS sorted",
+                (numbers,),
+            )
+
+
+def lock_number(name: str) -> int:
+    """Return the 64-bit number of an advisory lock.
+
+    Two names that share a number only wait for each other without need.
+
+    >>> lock_number("Patient?identifier=a|1") == lock_number("Patient?identifier=a|1")
+    True
+    """
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def run_read(engine: Engine, work: Callable[[UnitOfWork], T]) -> T:
+    """Run `work` on a reading unit and return its answer."""
+    with engine.connection(Mode.SINGLE) as connection:
+        unit = UnitOfWork(connection, engine.keys, writing=False)
+        try:
+            return work(unit)
+        finally:
+            if not connection.closed:
+                _end_quietly(unit)
+
+
+def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[UnitOfWork], T]) -> T:
+    """Run `work` in one transaction and return its answer once that is committed.
+
+    Raises Conflict (409) when the unit was ended `ATTEMPTS` times by others.
+    """
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            # full jitter: units that collided once must not come back in step
+            time.sleep(random.uniform(0, 0.002 * 2**attempt))
+        # SINGLE: BEGIN and COMMIT are ours, so that they can travel with other statements
+        with engine.connection(Mode.SINGLE) as connection:
+            unit = UnitOfWork(connection, engine.keys, writing=True)
+            try:
+                unit.defer(b"BEGIN")
+                answer = work(unit)
+                if unit.changes:
+                    for listener in listeners:
+                        listener(unit, unit.changes)
+                unit.execute(b"COMMIT")
+            except (RunAgain, *PASSING):
+                _roll_back(unit)
+            except BaseException:
+                _roll_back(unit)
+                raise
+            else:
+                return answer
+    raise Conflict(
+        f"others changed the same resources during {ATTEMPTS} attempts and nothing was written; "
+        "send the request again"
+    )
+
+
+def _roll_back(unit: UnitOfWork) -> None:
+    """Give the transaction up; a connection that died has given it up already."""
+    if not unit.connection.closed:
+        try:
+            unit.cursor.execute("ROLLBACK")
+        except psycopg2.Error:
+            unit.connection.close()
+
+
+def _end_quietly(unit: UnitOfWork) -> None:
+    """End a snapshot whose reader may have failed; READ ONLY, so nothing can be lost."""
+    try:
+        unit.end()
+    except psycopg2.Error:
+        unit.connection.close()

@@ -1,0 +1,124 @@
+"""Bundles as text: searchset, history and the responses of batch and transaction (R4/bundle.html).
+
+Stored resources are put in as the text they are; nothing is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fhir_server.interactions.context import Settings
+from fhir_server.model import json_format
+from fhir_server.outcome import Issue, operation_outcome
+from fhir_server.storage.version import Version
+
+Link = tuple[str, str]
+"""A relation (self, next, first …) and its address."""
+
+_STATUS = {200: "200 OK", 201: "201 Created", 204: "204 No Content", 304: "304 Not Modified"}
+
+
+def quoted(text: str) -> str:
+    """Return a text as a JSON string."""
+    return json_format.encode(text).decode()
+
+
+def outcome_text(issues: Sequence[Issue]) -> str:
+    """Return an OperationOutcome as JSON text."""
+    return json_format.encode(operation_outcome(issues)).decode()
+
+
+def searchset(
+    settings: Settings,
+    now: str,
+    links: Iterable[Link],
+    matches: Iterable[str],
+    includes: Iterable[str] = (),
+    total: int | None = None,
+    issues: Sequence[Issue] = (),
+) -> str:
+    """Return a searchset Bundle (R4/http.html#search).
+
+    `matches` and `includes` are entries made by `entry`; `issues` become one OperationOutcome
+    entry with the search mode outcome.
+    """
+    entries = [*matches, *includes]
+    if issues:
+        entries.append(f'{{"resource":{outcome_text(issues)},"search":{{"mode":"outcome"}}}}')
+    return _bundle("searchset", now, links, entries, total)
+
+
+def entry(settings: Settings, version: Version, text: str, mode: str) -> str:
+    """Return one entry of a searchset; `text` is the resource, whole or a subset of it."""
+    url = f"{settings.base_url}/{version.address}"
+    return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"}}}}'
+
+
+def history(
+    settings: Settings, now: str, links: Iterable[Link], versions: Iterable[Version], total: int | None
+) -> str:
+    """Return a history Bundle: each entry tells the request that made the version."""
+    return _bundle("history", now, links, [_past(settings, version) for version in versions], total)
+
+
+def _past(settings: Settings, version: Version) -> str:
+    body = "" if version.deleted else f'"resource":{version.text()},'
+    url = version.type_name if version.method == "POST" else version.address
+    status = {"POST": "201", "DELETE": "204"}.get(version.method, "200" if version.version > 1 else "201")
+    return (
+        f'{{"fullUrl":"{settings.base_url}/{version.address}",{body}'
+        f'"request":{{"method":"{version.method}","url":"{url}"}},'
+        f'"response":{{"status":"{status}","etag":"W/\\"{version.version}\\"",'
+        f'"lastModified":"{version.last_updated}"}}}}'
+    )
+
+
+def response_entry(
+    settings: Settings,
+    status: int,
+    version: Version | None = None,
+    *,
+    with_body: bool = False,
+    text: str | None = None,
+    issues: Sequence[Issue] = (),
+    reason: str = "",
+) -> str:
+    """Return one entry of a batch-response or transaction-response (R4/http.html#transaction-response).
+
+    `with_body` puts the stored resource in; `text` another resource (a search's Bundle).
+    """
+    parts: list[str] = []
+    response = [f'"status":"{_STATUS.get(status, f"{status} {reason}".strip())}"']
+    if version is not None:
+        if status == 201:
+            parts.append(f'"fullUrl":"{settings.base_url}/{version.address}"')
+        response += [
+            f'"location":"{settings.base_url}/{version.address}/_history/{version.version}"',
+            f'"etag":"W/\\"{version.version}\\""',
+            f'"lastModified":"{version.last_updated}"',
+        ]
+        if with_body and not version.deleted:
+            text = version.text()
+    if text is not None:
+        parts.append(f'"resource":{text}')
+    if issues:
+        response.append(f'"outcome":{outcome_text(issues)}')
+    parts.append(f'"response":{{{",".join(response)}}}')
+    return f"{{{','.join(parts)}}}"
+
+
+def responses(kind: str, entries: Sequence[str]) -> str:
+    """Return a batch-response or transaction-response Bundle."""
+    body = f',"entry":[{",".join(entries)}]' if entries else ""
+    return f'{{"resourceType":"Bundle","type":"{kind}"{body}}}'
+
+
+def _bundle(kind: str, now: str, links: Iterable[Link], entries: Sequence[str], total: int | None) -> str:
+    head = f'{{"resourceType":"Bundle","type":"{kind}","meta":{{"lastUpdated":"{now}"}}'
+    if total is not None:
+        head += f',"total":{total}'
+    head += (
+        ',"link":[' + ",".join(f'{{"relation":"{name}","url":{quoted(url)}}}' for name, url in links) + "]"
+    )
+    # An empty array is not allowed in FHIR JSON: a Bundle without hits has no member `entry`.
+    return head + (f',"entry":[{",".join(entries)}]}}' if entries else "}")

@@ -1,0 +1,42 @@
+"""create and conditional create (R4/http.html#create, #ccreate)."""
+
+from __future__ import annotations
+
+from fhir_server.authorization.permit import permit
+from fhir_server.interactions import conditions, drafts
+from fhir_server.interactions.context import Context, Resource, Result
+from fhir_server.storage import reader
+from fhir_server.storage.writer import write
+
+
+def create(
+    context: Context,
+    type_name: str,
+    resource: Resource,
+    if_none_exist: str | None = None,
+    *,
+    keep_id: bool = False,
+) -> Result:
+    """Store a new resource under an id of ours; an id in the body is not used.
+
+    With `keep_id` it is used, and what stands there is replaced (loading of files).
+
+    `if_none_exist` holds search criteria such as `identifier=urn:a|1`: with no match the
+    resource is created (201), with one match that one is the answer and nothing is written
+    (200). Any number of identical conditional creates at the same time make one resource.
+    Raises Invalid (400) for a body that breaks a rule, MultipleMatches (412).
+    """
+    permit(context.grant, "create", type_name)
+    drafts.check_type(resource, type_name)
+    drafts.check(resource)
+    if if_none_exist is not None:
+        criteria = conditions.criteria(context, type_name, if_none_exist)
+        conditions.lock(context, [criteria])
+        if (match := conditions.match(context, criteria)) is not None:
+            return Result(200, reader.read(context.unit, type_name, match))
+    if keep_id and drafts.ID.match(str(resource.get("id", ""))):
+        draft = drafts.draft(context, resource, resource["id"], "U")
+    else:
+        draft = drafts.draft(context, resource, drafts.new_id(), "C", must_be_new=True)
+    written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
+    return Result(201 if written.created else 200, written.version, changes=int(written.changed))

@@ -1,0 +1,50 @@
+"""From a resource that a client sent to a Draft that storage can write."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from fhir_server.interactions.context import Context, Resource
+from fhir_server.outcome import Invalid
+from fhir_server.search.index import index
+from fhir_server.storage.writer import Draft
+from fhir_server.validation.validator import validate
+
+ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
+"""R4/datatypes.html#id."""
+
+
+def new_id() -> str:
+    """Return an id for a resource that comes without one."""
+    return str(uuid.uuid4())
+
+
+def check_type(resource: Resource, type_name: str) -> None:
+    """Raise Invalid (400) unless the body is of the type that the address names."""
+    got = resource.get("resourceType")
+    if got != type_name:
+        raise Invalid(
+            f"the address is for {type_name}, but the body's resourceType is {got!r}; "
+            f"send a {type_name} or use another address",
+            expression="resourceType",
+        )
+
+
+def check(resource: Resource) -> None:
+    """Raise Invalid (400) with every problem of the resource that breaks a rule of R4."""
+    issues = validate(resource)
+    if any(issue.severity in ("error", "fatal") for issue in issues):
+        raise Invalid(issues=issues)
+
+
+def draft(context: Context, resource: Resource, id_: str, method: str, **conditions: object) -> Draft:
+    """Return the draft of a valid resource under `id_`; `conditions` are those of Draft."""
+    type_name: str = resource["resourceType"]
+    rows = index(
+        type_name, resource, time_zone=context.settings.time_zone, base_urls=context.settings.base_urls
+    )
+    made = Draft(type_name, id_, method, resource, rows)
+    for name, value in conditions.items():
+        setattr(made, name, value)
+    return made

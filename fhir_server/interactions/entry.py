@@ -1,0 +1,46 @@
+"""The one way in for Python code: every caller opens its unit of work here, with a Grant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fhir_server.authorization.grant import Grant
+from fhir_server.database.engine import Engine
+from fhir_server.database.unit_of_work import Listener, UnitOfWork, run_read, run_write
+from fhir_server.interactions.context import Clock, Context, Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An installation as its callers see it.
+
+    `entry.read(grant, lambda context: read(context, "Patient", "7"))`
+    """
+
+    engine: Engine
+    settings: Settings
+    clock: Clock
+    listeners: Sequence[Listener] = ()
+
+    def read(self, grant: Grant, work: Callable[[Context], T]) -> T:
+        """Run `work` on a reading unit and return its answer."""
+
+        def with_context(unit: UnitOfWork) -> T:
+            return work(Context(unit, grant, self.clock, self.settings))
+
+        return run_read(self.engine, with_context)
+
+    def write(self, grant: Grant, work: Callable[[Context], T]) -> T:
+        """Run `work` in one transaction; its answer is returned once that is committed.
+
+        `work` may run several times: it must not do anything that a rollback cannot undo.
+        """
+
+        def with_context(unit: UnitOfWork) -> T:
+            return work(Context(unit, grant, self.clock, self.settings))
+
+        return run_write(self.engine, self.listeners, with_context)

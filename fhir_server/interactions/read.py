@@ -1,0 +1,26 @@
+"""read (R4/http.html#read)."""
+
+from __future__ import annotations
+
+from fhir_server.authorization.permit import permit
+from fhir_server.interactions.context import Context, Result
+from fhir_server.outcome import Gone, NotFound
+from fhir_server.storage import reader
+
+
+def read(context: Context, type_name: str, id_: str) -> Result:
+    """Return the current version of a resource.
+
+    Raises NotFound (404) for an id that never was, Gone (410) for a deleted one.
+    """
+    permit(context.grant, "read", type_name)
+    version = reader.read(context.unit, type_name, id_)
+    if version is None:
+        raise NotFound(f"there is no {type_name} with the id {id_!r} here", expression=type_name)
+    if version.deleted:
+        raise Gone(
+            f"{version.address} was deleted with version {version.version} at {version.last_updated}; "
+            f"{version.address}/_history has its former versions",
+            expression=type_name,
+        )
+    return Result(200, version)

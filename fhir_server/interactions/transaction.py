@@ -1,0 +1,353 @@
+"""batch and transaction (R4/http.html#transaction).
+
+A transaction is one unit of work in stages: read the entries, lock and look up every
+condition, give out ids, rewrite references, validate, write all drafts together, answer. A
+batch is as many units of work as it has entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from fhir_server.authorization.grant import Grant
+from fhir_server.authorization.permit import permit
+from fhir_server.interactions import bundle as bundles
+from fhir_server.interactions import conditions, drafts, links
+from fhir_server.interactions.context import Context, Resource, Result
+from fhir_server.interactions.create import create
+from fhir_server.interactions.delete import conditional_delete, delete
+from fhir_server.interactions.entry import Entry
+from fhir_server.interactions.history import history
+from fhir_server.interactions.read import read
+from fhir_server.interactions.requests import METHODS, Request, requests
+from fhir_server.interactions.search_type import search
+from fhir_server.interactions.update import conditional_update, update
+from fhir_server.interactions.vread import vread
+from fhir_server.outcome import FhirError, Invalid, NoMatch, NotSupported, TooLarge
+from fhir_server.storage import reader
+from fhir_server.storage.writer import Draft, write
+
+
+def execute(
+    entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
+) -> Result:
+    """Carry out a Bundle of type batch or transaction.
+
+    `with_bodies` puts the stored resources into the answer (Prefer: return=representation);
+    `keep_ids` stores a POSTed resource under the id that it carries (loading of files).
+    Raises Invalid (400) for a Bundle of another type.
+    """
+    kind = bundle.get("type")
+    if kind == "batch":
+        return batch(entry, grant, bundle, with_bodies=with_bodies, keep_ids=keep_ids)
+    if kind == "transaction":
+        return entry.write(
+            grant, lambda context: transaction(context, bundle, with_bodies=with_bodies, keep_ids=keep_ids)
+        )
+    raise Invalid(
+        f"a Bundle sent to the base must be a batch or a transaction, this one is {kind!r}; "
+        "to store it as a resource, POST it to Bundle",
+        expression="Bundle.type",
+    )
+
+
+def transaction(
+    context: Context, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
+) -> Result:
+    """Carry out all entries or none, and return the transaction-response.
+
+    Raises the first refusal, with Bundle.entry[n] in its expression, and then nothing is written.
+    """
+    plan = _plan(context, bundle)
+    targets, found = _places(context, plan, keep_ids=keep_ids)
+    referred = _conditional_references(context, plan)
+    _refuse_two_writes(plan)
+    made = _write(context, plan, targets, found, referred)
+    entries = [
+        _answer(context, request, made.get(request.number), found.get(request.number), with_bodies)
+        for request in plan
+    ]
+    text = bundles.responses("transaction-response", entries)
+    return Result(200, text=text, changes=sum(result.changes for result in made.values()))
+
+
+def batch(
+    entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
+) -> Result:
+    """Carry out each entry by itself, and return the batch-response with the fate of each."""
+    check_size(entry.settings.max_bundle_entries, bundle)
+    answers: list[str] = []
+    changes = 0
+    for request in requests(bundle, entry.settings.base_urls):
+        try:
+            if isinstance(request, FhirError):
+                raise request
+            result = _alone(entry, grant, request, keep_ids)
+            changes += result.changes
+            body = with_bodies or request.method in ("GET", "HEAD")
+            answers.append(
+                bundles.response_entry(
+                    entry.settings, result.status, result.version, with_body=body, text=result.text
+                )
+            )
+        except FhirError as error:
+            reason = error.issues[0].code
+            answers.append(
+                bundles.response_entry(entry.settings, error.status, issues=error.issues, reason=reason)
+            )
+    return Result(200, text=bundles.responses("batch-response", answers), changes=changes)
+
+
+def check_size(limit: int, bundle: Resource) -> None:
+    """Raise TooLarge (413) for a Bundle with more entries than the installation takes at once."""
+    entries = bundle.get("entry")
+    if isinstance(entries, list) and len(entries) > limit:
+        raise TooLarge(
+            f"the Bundle has {len(entries)} entries; at most {limit} are taken at once, "
+            "so send it in parts or load it as a file",
+            expression="Bundle.entry",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an entry goes: its id, and whether its conditions found that id to exist already."""
+
+    id: str
+    existing: bool
+
+
+def _plan(context: Context, bundle: Resource) -> list[Request]:
+    """Read all entries and ask the grant for each."""
+    check_size(context.settings.max_bundle_entries, bundle)
+    plan = []
+    for request in requests(bundle, context.settings.base_urls):
+        if isinstance(request, FhirError):
+            raise request
+        permit(context.grant, _INTERACTIONS[request.method], request.type_name)
+        plan.append(request)
+    return plan
+
+
+_INTERACTIONS = {
+    "DELETE": "delete", "POST": "create", "PUT": "update", "PATCH": "patch", "GET": "read", "HEAD": "read",
+}  # fmt: skip
+
+
+def _places(
+    context: Context, plan: Sequence[Request], *, keep_ids: bool
+) -> tuple[dict[str, str], dict[int, _Place | None]]:
+    """Lock and look up the conditions of the entries; give every write its id.
+
+    Returns what each fullUrl becomes, and the place of each write by entry number (None for
+    a conditional delete without a match).
+    """
+    asked: dict[int, conditions.Criteria] = {}
+    for request in plan:
+        text = request.if_none_exist if request.method == "POST" else request.query
+        if text and request.method in ("POST", "PUT", "DELETE") and request.type_name:
+            try:
+                asked[request.number] = conditions.criteria(context, request.type_name, text)
+            except FhirError as error:
+                raise error.within(f"{request.path}.request") from None
+    conditions.lock(context, asked.values())
+    targets: dict[str, str] = {}
+    places: dict[int, _Place | None] = {}
+    for request in plan:
+        if request.method not in ("POST", "PUT", "DELETE"):
+            continue
+        match = None
+        if (criteria := asked.get(request.number)) is not None:
+            try:
+                match = conditions.match(context, criteria)
+            except FhirError as error:
+                raise error.within(f"{request.path}.request") from None
+        own = request.resource.get("id") if request.resource is not None else None
+        if match is not None:
+            places[request.number] = _Place(match, existing=True)
+        elif request.method == "DELETE":
+            places[request.number] = _Place(request.id, existing=True) if request.id else None
+        elif request.method == "PUT":
+            places[request.number] = _Place(request.id or own or drafts.new_id(), existing=False)
+        else:
+            if keep_ids and isinstance(own, str) and drafts.ID.match(own):
+                request.method, request.id = "PUT", own
+            places[request.number] = _Place(request.id or drafts.new_id(), existing=False)
+        place = places[request.number]
+        if place is None or request.full_url is None or request.method == "DELETE":
+            continue
+        address = f"{request.type_name}/{place.id}"
+        if targets.setdefault(request.full_url, address) != address:
+            raise Invalid(
+                f"the fullUrl {request.full_url!r} stands on two entries",
+                expression=f"{request.path}.fullUrl",
+            )
+    return targets, places
+
+
+def _conditional_references(context: Context, plan: Sequence[Request]) -> dict[str, str]:
+    """Look up every conditional reference once; return what each becomes."""
+    found: dict[str, str] = {}
+    for request in plan:
+        if request.resource is None:
+            continue
+        for reference, path in links.conditional_references(request.resource, f"{request.path}.resource"):
+            if reference in found:
+                continue
+            type_name, _, text = reference.partition("?")
+            try:
+                match = conditions.match(context, conditions.criteria(context, type_name, unquote(text)))
+            except FhirError as error:
+                raise error.within(path) from None
+            if match is None:
+                raise NoMatch(
+                    f"the conditional reference {reference!r} matches nothing here; "
+                    "store its target first, or send it in the same Bundle and refer to its fullUrl",
+                    expression=path,
+                )
+            found[reference] = f"{type_name}/{match}"
+    return found
+
+
+def _refuse_two_writes(plan: Sequence[Request]) -> None:
+    """Raise Invalid (400) when two entries write the same resource by its id."""
+    seen: dict[tuple[str | None, str], Request] = {}
+    for request in plan:
+        if request.id is None or request.method not in ("PUT", "DELETE"):
+            continue
+        first = seen.setdefault((request.type_name, request.id), request)
+        if first is not request:
+            raise Invalid(
+                f"{first.path} and {request.path} both write {request.type_name}/{request.id}; "
+                "a transaction may write a resource once",
+                expression=request.path,
+            )
+
+
+def _write(
+    context: Context,
+    plan: Sequence[Request],
+    targets: dict[str, str],
+    places: dict[int, _Place | None],
+    referred: dict[str, str],
+) -> dict[int, Result]:
+    """Rewrite, validate and store; return the result of each write by entry number."""
+    pending: list[tuple[Request, Draft]] = []
+    results: dict[int, Result] = {}
+    for request in sorted(plan, key=lambda request: METHODS.index(request.method)):
+        place = places.get(request.number)
+        if request.method not in ("POST", "PUT", "DELETE"):
+            continue
+        if place is None:
+            results[request.number] = Result(204)
+        elif request.method == "DELETE":
+            pending.append(
+                (request, Draft(request.type_name or "", place.id, "D", None, if_version=request.if_match))
+            )
+        elif request.method == "POST" and place.existing:
+            results[request.number] = Result(
+                200, reader.read(context.unit, request.type_name or "", place.id)
+            )
+        else:
+            pending.append((request, _draft(context, request, place, targets, referred)))
+    _refuse_shared_targets(pending)
+    written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
+    for (request, draft), outcome in zip(pending, written, strict=True):
+        status = 204 if draft.method == "D" else 201 if outcome.created else 200
+        results[request.number] = Result(status, outcome.version, changes=int(outcome.changed))
+    return results
+
+
+def _draft(
+    context: Context, request: Request, place: _Place, targets: dict[str, str], referred: dict[str, str]
+) -> Draft:
+    """Return the draft of one POST or PUT, its references resolved and its rules checked."""
+    resource = links.rewrite(request.resource or {}, targets, referred.get)
+    try:
+        if request.method == "PUT":
+            own = resource.setdefault("id", place.id)
+            if own != place.id:
+                raise Invalid(
+                    f"request.url leads to {request.type_name}/{place.id}, but the resource's id is {own!r}",
+                    expression=f"{request.type_name}.id",
+                )
+        drafts.check(resource)
+        return drafts.draft(
+            context,
+            resource,
+            place.id,
+            "C" if request.method == "POST" else "U",
+            must_be_new=request.method == "POST" or request.must_be_new,
+            if_version=request.if_match,
+        )
+    except FhirError as error:
+        raise error.within(f"{request.path}.resource") from None
+
+
+def _refuse_shared_targets(pending: Sequence[tuple[Request, Draft]]) -> None:
+    """Raise Invalid (400) when conditions led two entries to the same resource."""
+    seen: dict[str, Request] = {}
+    for request, draft in pending:
+        first = seen.setdefault(draft.rid, request)
+        if first is not request:
+            raise Invalid(
+                f"{first.path} and {request.path} both write {draft.type_name}/{draft.id}; "
+                "a transaction may write a resource once",
+                expression=request.path,
+            )
+
+
+def _answer(
+    context: Context, request: Request, made: Result | None, place: _Place | None, with_bodies: bool
+) -> str:
+    """Return the response entry of one request; reads and searches run now, after all writes."""
+    if made is not None:
+        return bundles.response_entry(context.settings, made.status, made.version, with_body=with_bodies)
+    try:
+        result = look(context, request)
+    except FhirError as error:
+        raise error.within(request.path) from None
+    return bundles.response_entry(
+        context.settings, result.status, result.version, with_body=True, text=result.text
+    )
+
+
+def look(context: Context, request: Request) -> Result:
+    """Carry out a GET entry: read, vread, history or search."""
+    if request.history and request.version_id is None:
+        return history(context, request.type_name, request.id, request.pairs)
+    if request.type_name is None:
+        raise NotSupported("a search over all types is not built yet; name a type", expression="request.url")
+    if request.id is None:
+        return search(context, request.type_name, request.pairs)
+    if request.version_id is not None:
+        return vread(context, request.type_name, request.id, request.version_id)
+    return read(context, request.type_name, request.id)
+
+
+def _alone(entry: Entry, grant: Grant, request: Request, keep_ids: bool) -> Result:
+    """Carry out one entry of a batch in a unit of its own."""
+    type_name = request.type_name or ""
+    if request.method in ("GET", "HEAD"):
+        return entry.read(grant, lambda context: look(context, request))
+
+    def work(context: Context) -> Result:
+        resource = request.resource or {}
+        if request.method == "POST":
+            return create(context, type_name, resource, request.if_none_exist, keep_id=keep_ids)
+        if request.method == "DELETE":
+            if request.id is None:
+                return conditional_delete(context, type_name, request.query or "")
+            return delete(context, type_name, request.id, request.if_match)
+        if request.id is None:
+            return conditional_update(context, type_name, request.query or "", resource, request.if_match)
+        return update(
+            context, type_name, request.id, resource, request.if_match, must_be_new=request.must_be_new
+        )
+
+    try:
+        return entry.write(grant, work)
+    except FhirError as error:
+        raise error.within(f"{request.path}.resource") from None

@@ -1,0 +1,74 @@
+"""update, upsert and conditional update (R4/http.html#update, #upsert, #cond-update)."""
+
+from __future__ import annotations
+
+from fhir_server.authorization.permit import permit
+from fhir_server.interactions import conditions, drafts
+from fhir_server.interactions.context import Context, Resource, Result
+from fhir_server.outcome import Invalid
+from fhir_server.storage.writer import Draft, Written, write
+
+
+def update(
+    context: Context,
+    type_name: str,
+    id_: str,
+    resource: Resource,
+    if_match: int | None = None,
+    *,
+    must_be_new: bool = False,
+) -> Result:
+    """Replace a resource, or create it under the client's id (201).
+
+    `if_match` is the version that must be current, `must_be_new` stands for If-None-Match: *.
+    A body that equals the current version makes no new one (200 with the current version).
+    Raises Invalid (400), PreconditionFailed (412).
+    """
+    permit(context.grant, "update", type_name)
+    drafts.check_type(resource, type_name)
+    check_id(resource, id_)
+    drafts.check(resource)
+    draft = drafts.draft(context, resource, id_, "U", if_version=if_match, must_be_new=must_be_new)
+    return _written(context, draft)
+
+
+def conditional_update(
+    context: Context, type_name: str, criteria_text: str, resource: Resource, if_match: int | None = None
+) -> Result:
+    """Replace the one resource that the criteria match, or create one when there is none.
+
+    Raises MultipleMatches (412); Invalid (400) when the body carries another id than the match.
+    """
+    permit(context.grant, "update", type_name)
+    drafts.check_type(resource, type_name)
+    drafts.check(resource)
+    criteria = conditions.criteria(context, type_name, criteria_text)
+    conditions.lock(context, [criteria])
+    match = conditions.match(context, criteria)
+    own = resource.get("id")
+    if match is not None and own is not None and own != match:
+        raise Invalid(
+            f"the criteria match {type_name}/{match}, but the body has the id {own!r}; leave the id out",
+            expression=f"{type_name}.id",
+        )
+    id_ = match or own or drafts.new_id()
+    return _written(context, drafts.draft(context, {**resource, "id": id_}, id_, "U", if_version=if_match))
+
+
+def check_id(resource: Resource, id_: str) -> None:
+    """Raise Invalid (400) unless the body carries the id of the address, which must be a FHIR id."""
+    if not drafts.ID.match(id_):
+        raise Invalid(
+            f"{id_!r} is no id; an id has 1 to 64 characters out of A-Z a-z 0-9 - .",
+            expression=f"{resource['resourceType']}.id",
+        )
+    if resource.get("id") != id_:
+        raise Invalid(
+            f"the address ends in {id_!r}, but the body's id is {resource.get('id')!r}; they must agree",
+            expression=f"{resource['resourceType']}.id",
+        )
+
+
+def _written(context: Context, draft: Draft) -> Result:
+    written: Written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
+    return Result(201 if written.created else 200, written.version, changes=int(written.changed))

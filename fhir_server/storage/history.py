@@ -1,0 +1,105 @@
+"""Versions in the order of time: of one resource, of a type, of everything (R4/http.html#history).
+
+Newest first, walked by keyset: one resource by version, a type by (last_updated, pk, version),
+the system by (stamp, pk, version), which is the order of commits but for units that ran at the
+same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fhir_server.database.unit_of_work import UnitOfWork
+from fhir_server.definitions.structures import type_code
+from fhir_server.search.keys import rid
+from fhir_server.storage.version import COLUMNS, Version, from_row
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some versions, and the keyset of the last one when there are more behind it."""
+
+    versions: list[Version]
+    after: tuple[Any, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which versions: made at or after `since`; current at some time in [`at_low`, `at_high`).
+
+    All three are aware datetimes or None (R4/http.html#history, _since and _at).
+    """
+
+    since: Any = None
+    at_low: Any = None
+    at_high: Any = None
+
+
+def history(
+    unit: UnitOfWork,
+    type_name: str | None,
+    id_: str | None,
+    span: Span,
+    count: int,
+    after: Sequence[Any] | None,
+) -> Page:
+    """Return up to `count` versions behind the keyset `after` (None: from the newest)."""
+    scope, order = _scope(type_name, id_)
+    parameters: dict[str, Any] = {
+        "type": type_code(type_name) if type_name else None,
+        "rid": rid(type_name, id_) if type_name and id_ else None,
+        "since": span.since,
+        "low": span.at_low,
+        "high": span.at_high,
+        "limit": count + 1,
+    }
+    conditions = [_SPAN[name] for name in ("since", "low", "high") if parameters[name] is not None]
+    if span.since is not None and type_name is None:
+        conditions.append(_RECENT)
+    if after is not None:
+        conditions.append(f"({', '.join(order)}) < ({', '.join(f'%(after{n})s' for n in range(len(order)))})")
+        parameters.update({f"after{n}": value for n, value in enumerate(after)})
+    sql = (
+        f"SELECT {COLUMNS}, {', '.join(f'{column}::text' for column in order)} FROM ("
+        f"SELECT {_FIELDS} FROM resource AS s WHERE {scope} "
+        f"UNION ALL SELECT {_FIELDS} FROM resource_version AS s WHERE {scope}) AS r "
+        f"WHERE {' AND '.join(conditions) or 'true'} "
+        f"ORDER BY {', '.join(f'{column} DESC' for column in order)} LIMIT %(limit)s"
+    )
+    rows = unit.execute(sql, parameters)  # type: ignore[arg-type]
+    more = tuple(rows[count - 1][8:]) if len(rows) > count else None
+    return Page([from_row(row) for row in rows[:count]], more)
+
+
+_FIELDS = "pk, type, id, version, last_updated, method, meta, content, stamp"
+
+
+def _scope(type_name: str | None, id_: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the condition on each of the two tables, and the order of the walk."""
+    if type_name is None:
+        return "s.tenant = 0", ("r.stamp", "r.pk", "r.version")
+    if id_ is None:
+        return "s.tenant = 0 AND s.type = %(type)s", ("r.last_updated", "r.pk", "r.version")
+    pk = "(SELECT c.pk FROM resource AS c WHERE c.tenant = 0 AND c.rid = %(rid)s)"
+    return f"s.tenant = 0 AND s.type = %(type)s AND s.pk = {pk}", ("r.version",)
+
+
+_NEWER = (
+    "NOT EXISTS (SELECT FROM {table} AS n WHERE n.tenant = 0 AND n.type = r.type AND n.pk = r.pk "
+    "AND n.version > r.version AND n.last_updated <= %(low)s)"
+)
+
+_SPAN = {
+    "since": "r.last_updated >= %(since)s",
+    "low": _NEWER.format(table="resource") + " AND " + _NEWER.format(table="resource_version"),
+    "high": "r.last_updated < %(high)s",
+}
+
+_RECENT = (
+    # The walk by stamp need not go on to the beginning of time: no transaction lasts an hour, so
+    # behind the first version that is an hour older than _since nothing newer can stand.
+    "r.stamp > coalesce((SELECT b.stamp FROM resource AS b WHERE b.tenant = 0 "
+    "AND b.last_updated < %(since)s - interval '1 hour' ORDER BY b.tenant DESC, b.stamp DESC LIMIT 1), 0)"
+)

@@ -1,0 +1,289 @@
+"""Writing: drafts in, versions out, every table in one batch of rows.
+
+All drafts of a unit are written together: the current rows are locked in the order of their
+rid (so two units that touch the same resources cannot wait for each other in a ring),
+compared, and then each table gets one multi-row statement. A create writes each row once; an
+update moves the superseded row to `resource_version` and replaces the index rows. A draft
+that equals the current version makes no new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from fhir_server.database.changes import Change
+from fhir_server.database.unit_of_work import UnitOfWork
+from fhir_server.definitions.structures import type_code
+from fhir_server.model import json_format
+from fhir_server.outcome import PreconditionFailed
+from fhir_server.search.index import IndexRows
+from fhir_server.search.keys import rid
+from fhir_server.storage.version import COLUMNS, METHODS, Version, from_row
+
+PAGE = 500
+"""Rows of one INSERT statement: enough to spread its fixed cost, few enough to bound its text."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """What is to become of one resource.
+
+    `method` is C, U, P or D; `resource` the whole new resource (None for D), `rows` its
+    index rows. `if_version` is the version that must be current (If-Match); `must_be_new`
+    says that the id must not be taken (create with an id we chose, If-None-Match: *).
+    """
+
+    type_name: str
+    id: str
+    method: str
+    resource: dict[str, Any] | None
+    rows: IndexRows | None = None
+    if_version: int | None = None
+    must_be_new: bool = False
+    rid: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rid = rid(self.type_name, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a draft: the version that is current now, and how it came to be.
+
+    `changed` is False when the draft equalled the current version or deleted what was gone;
+    `created` is True when there was nothing, or only a deletion, before. `version` is None
+    only for the deletion of an id that never existed.
+    """
+
+    version: Version | None
+    changed: bool
+    created: bool
+
+
+def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> list[Written]:
+    """Make the drafts current, in their order, and return what became of each.
+
+    `now` is the instant that goes into lastUpdated. The statements that need no answer are
+    deferred: they travel with the unit's next statement or with its COMMIT.
+    Raises PreconditionFailed (412) when `if_version` or `must_be_new` does not hold.
+    """
+    current = _lock_current(unit, drafts)
+    fresh = iter(
+        unit.keys.take(unit, sum(draft.rid not in current and draft.method != "D" for draft in drafts))
+    )
+    inserts: list[tuple[Draft, Version]] = []
+    replacements: list[tuple[Draft, Version]] = []
+    answers: list[Written] = []
+    for draft in drafts:
+        before = current.get(draft.rid)
+        _check_conditions(draft, before)
+        if before is None and draft.method == "D":
+            answers.append(Written(None, changed=False, created=False))
+            continue
+        after = _next_version(draft, before, now, fresh)
+        if before is not None and _equal(before, after):
+            answers.append(Written(before, changed=False, created=False))
+            continue
+        (inserts if before is None else replacements).append((draft, after))
+        answers.append(Written(after, changed=True, created=before is None or before.deleted))
+        unit.changes.append(
+            Change(
+                draft.type_name, draft.id, after.version, _INTERACTIONS[draft.method], draft.resource, actor
+            )
+        )
+    _store(unit, inserts, replacements)
+    return answers
+
+
+_INTERACTIONS = {"C": "create", "U": "update", "P": "patch", "D": "delete"}
+
+_CURRENT = (
+    f"SELECT {COLUMNS}, r.rid::text FROM resource AS r "
+    "WHERE r.tenant = 0 AND r.rid = ANY(%s::uuid[]) ORDER BY r.rid FOR UPDATE"
+)
+
+
+def _lock_current(unit: UnitOfWork, drafts: Sequence[Draft]) -> dict[str, Version]:
+    """Lock the rows that the drafts may replace; a create under an id of ours has none."""
+    rids = sorted(draft.rid for draft in drafts if not (draft.method == "C" and draft.must_be_new))
+    if not rids:
+        return {}
+    return {row[8]: from_row(row) for row in unit.execute(_CURRENT, (rids,))}
+
+
+def _check_conditions(draft: Draft, before: Version | None) -> None:
+    """Hold If-Match and If-None-Match: * against what is current (R4/http.html#concurrency)."""
+    wanted = draft.if_version
+    if wanted is not None and (before is None or before.version != wanted):
+        stands = "there is no such resource" if before is None else f"the current version is {before.version}"
+        raise PreconditionFailed(
+            f'If-Match asks for version W/"{wanted}" of {draft.type_name}/{draft.id}, but {stands}; '
+            "read it again and repeat the change on what you find",
+            expression=draft.type_name,
+        )
+    if draft.must_be_new and before is not None and not before.deleted:
+        raise PreconditionFailed(
+            f"{before.address} must not exist yet (If-None-Match: *), but it has version {before.version}",
+            expression=draft.type_name,
+        )
+
+
+def _next_version(draft: Draft, before: Version | None, now: str, fresh: Iterable[int]) -> Version:
+    """Return the version that the draft would make."""
+    meta, content = _split(draft.resource) if draft.resource is not None else (None, None)
+    return Version(
+        pk=before.pk if before is not None else next(iter(fresh)),
+        type_name=draft.type_name,
+        id=draft.id,
+        version=before.version + 1 if before is not None else 1,
+        last_updated=now,
+        method=METHODS[draft.method],
+        meta=meta,
+        content=content,
+    )
+
+
+def _split(resource: dict[str, Any]) -> tuple[str | None, str]:
+    """Return what the columns meta and content hold, as JSON text."""
+    content = {name: value for name, value in resource.items() if name not in _IN_COLUMNS}
+    meta = resource.get("meta")
+    if meta:
+        meta = {name: value for name, value in meta.items() if name not in ("versionId", "lastUpdated")}
+    return (json_format.encode(meta).decode() if meta else None), json_format.encode(content).decode()
+
+
+_IN_COLUMNS = frozenset(("resourceType", "id", "meta"))
+
+_INDEX_TABLES: dict[str, tuple[str, ...]] = {
+    "idx_string": ("param", "value"),
+    "idx_date": ("param", "low", "high"),
+    "idx_number": ("param", "low", "high"),
+    "idx_quantity": ("param", "unit", "low", "high"),
+}
+"""The ordered index tables and their columns beside pk and tenant."""
+
+
+def _equal(before: Version, after: Version) -> bool:
+    """Say whether both hold the same members with the same digits (jsonb forgets their order)."""
+    if before.deleted or after.deleted:
+        return before.deleted and after.deleted
+    return _normal(before.content) == _normal(after.content) and _normal(before.meta) == _normal(after.meta)
+
+
+def _normal(text: str | None) -> Any:
+    return None if text is None else _written_out(json_format.parse(text.encode()))
+
+
+def _written_out(value: Any) -> Any:
+    """Replace each decimal by the digits that jsonb shows: 1.50 and 1.5 differ, 1.0e2 and 100 do not."""
+    if isinstance(value, dict):
+        return {name: _written_out(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_written_out(member) for member in value]
+    if isinstance(value, Decimal):
+        digits = format(value if value else abs(value), "f")
+        return ("number", digits)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return ("number", str(value))
+    return value
+
+
+def _store(
+    unit: UnitOfWork, inserts: list[tuple[Draft, Version]], replacements: list[tuple[Draft, Version]]
+) -> None:
+    """Write resource, resource_version and the index tables, one multi-row statement each."""
+    if not inserts and not replacements:
+        return
+    stamp = "(SELECT feed_stamp())"
+    if len(inserts) + len(replacements) > 1:
+        stamp = str(unit.execute("SELECT feed_stamp()")[0][0])
+    if replacements:
+        pks = [version.pk for _, version in replacements]
+        unit.defer(_SUPERSEDE, ([type_code(version.type_name) for _, version in replacements], pks))
+        for table in _INDEX_TABLES:
+            unit.defer(f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[])", (pks,))
+        _defer_rows(
+            unit,
+            "UPDATE resource AS r SET stamp = " + stamp + ", last_updated = v.last_updated::timestamptz, "
+            'version = v.version, method = v.method::"char", deleted = v.content IS NULL, '
+            "meta = v.meta::jsonb, keys = v.keys::uuid[], content = v.content::jsonb FROM (VALUES ",
+            "(%s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                (
+                    v.pk,
+                    type_code(v.type_name),
+                    v.last_updated,
+                    v.version,
+                    d.method,
+                    v.meta,
+                    _keys(d),
+                    v.content,
+                )
+                for d, v in replacements
+            ),
+            ") AS v (pk, type, last_updated, version, method, meta, keys, content) "
+            "WHERE r.tenant = 0 AND r.type = v.type AND r.pk = v.pk",
+        )
+    if inserts:
+        _defer_rows(
+            unit,
+            "INSERT INTO resource "
+            "(pk, stamp, last_updated, rid, version, type, method, deleted, id, meta, keys, content) VALUES ",
+            f"(%s, {stamp}, %s, %s, %s, %s, %s, false, %s, %s, %s, %s)",
+            (
+                (
+                    v.pk,
+                    v.last_updated,
+                    d.rid,
+                    v.version,
+                    type_code(v.type_name),
+                    d.method,
+                    v.id,
+                    v.meta,
+                    _keys(d),
+                    v.content,
+                )
+                for d, v in inserts
+            ),
+        )
+    for table, columns in _INDEX_TABLES.items():
+        template = f"({', '.join(['%s'] * (len(columns) + 1))})"
+        rows = [
+            (version.pk, *row)
+            for draft, version in (*inserts, *replacements)
+            if draft.rows is not None
+            for row in draft.rows.of(table)
+        ]
+        if rows:
+            _defer_rows(unit, f"INSERT INTO {table} (pk, {', '.join(columns)}) VALUES ", template, rows)
+
+
+_SUPERSEDE = (
+    "INSERT INTO resource_version "
+    "(pk, stamp, last_updated, version, tenant, type, method, deleted, id, meta, content) "
+    "SELECT pk, stamp, last_updated, version, tenant, type, method, deleted, id, meta, content "
+    "FROM resource JOIN unnest(%s::smallint[], %s::bigint[]) AS v (type, pk) USING (type, pk) "
+    "WHERE tenant = 0"
+)
+
+
+def _keys(draft: Draft) -> str:
+    """Return the search keys as the text of a Postgres array."""
+    return "{" + ",".join(draft.rows.keys) + "}" if draft.rows is not None else "{}"
+
+
+def _defer_rows(
+    unit: UnitOfWork, head: str, template: str, rows: Iterable[tuple[Any, ...]], tail: str = ""
+) -> None:
+    """Defer one statement a page of rows."""
+    page: list[bytes] = []
+    for row in rows:
+        page.append(unit.cursor.mogrify(template, row))
+        if len(page) == PAGE:
+            unit.defer(head.encode() + b",".join(page) + tail.encode())
+            page = []
+    if page:
+        unit.defer(head.encode() + b",".join(page) + tail.encode())

@@ -1,0 +1,135 @@
+"""Resources, their versions and the search index.
+
+docs/decisions/0001-search-index.md says why the tables look as they do.
+
+Revision ID: m0001
+Revises:
+"""
+
+from alembic import op
+
+revision = "m0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+UPGRADE = """
+CREATE TABLE installation (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    definitions_generation bigint NOT NULL DEFAULT 0,
+    cursor_key bytea NOT NULL
+);
+COMMENT ON TABLE installation IS 'One row: what this installation has of its own';
+INSERT INTO installation (cursor_key)
+    VALUES (decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'));
+
+CREATE TABLE feed_epoch (
+    epoch integer PRIMARY KEY,
+    cluster bigint NOT NULL,
+    stamp_base bigint NOT NULL,
+    first_stamp bigint NOT NULL
+);
+COMMENT ON TABLE feed_epoch IS 'One row a life of the database: a restore begins a new one, whose stamps go on where the old ended';
+INSERT INTO feed_epoch SELECT 1, system_identifier, 0, 0 FROM pg_control_system();
+
+CREATE FUNCTION feed_stamp() RETURNS bigint LANGUAGE sql STABLE AS
+    'SELECT stamp_base + pg_current_xact_id()::text::bigint FROM feed_epoch ORDER BY epoch DESC LIMIT 1';
+COMMENT ON FUNCTION feed_stamp IS 'Position of this transaction in the change feed';
+
+CREATE SEQUENCE resource_pk INCREMENT BY 64;
+COMMENT ON SEQUENCE resource_pk IS 'One value opens a block of 64 keys for the process that took it';
+
+CREATE TABLE resource (
+    pk bigint NOT NULL,
+    stamp bigint NOT NULL,
+    last_updated timestamptz(3) NOT NULL,
+    rid uuid NOT NULL,
+    version integer NOT NULL,
+    tenant smallint NOT NULL DEFAULT 0,
+    type smallint NOT NULL,
+    method "char" NOT NULL,
+    deleted boolean NOT NULL DEFAULT false,
+    id text COLLATE "C" NOT NULL,
+    meta jsonb,
+    keys uuid[],
+    content jsonb,
+    PRIMARY KEY (tenant, type, pk),
+    UNIQUE (tenant, rid)
+);
+COMMENT ON TABLE resource IS 'The current version of every resource; a deleted one stays as a row without content';
+COMMENT ON COLUMN resource.rid IS 'BLAKE2b of Type/id: twelve bytes behind four zero bytes';
+COMMENT ON COLUMN resource.keys IS 'Hashed search keys: four bytes of the parameter, twelve of the value';
+COMMENT ON COLUMN resource.method IS 'C create (POST), U update (PUT), P patch, D delete';
+CREATE INDEX resource_keys ON resource USING gin (keys) WITH (fastupdate = off);
+CREATE INDEX resource_updated ON resource (tenant, type, last_updated, pk);
+CREATE INDEX resource_stamp ON resource (tenant, stamp, pk);
+
+CREATE TABLE resource_version (
+    pk bigint NOT NULL,
+    stamp bigint NOT NULL,
+    last_updated timestamptz(3) NOT NULL,
+    version integer NOT NULL,
+    tenant smallint NOT NULL DEFAULT 0,
+    type smallint NOT NULL,
+    method "char" NOT NULL,
+    deleted boolean NOT NULL DEFAULT false,
+    id text COLLATE "C" NOT NULL,
+    meta jsonb,
+    content jsonb,
+    PRIMARY KEY (tenant, type, pk, version)
+);
+COMMENT ON TABLE resource_version IS 'Superseded versions, append-only';
+CREATE INDEX resource_version_updated ON resource_version (tenant, type, last_updated, pk);
+CREATE INDEX resource_version_stamp ON resource_version (tenant, stamp, pk);
+
+CREATE TABLE idx_string (
+    pk bigint NOT NULL,
+    param integer NOT NULL,
+    tenant smallint NOT NULL DEFAULT 0,
+    value text COLLATE "C" NOT NULL
+);
+CREATE INDEX idx_string_value ON idx_string (tenant, param, value, pk);
+CREATE INDEX idx_string_pk ON idx_string (tenant, pk, param);
+
+CREATE TABLE idx_date (
+    pk bigint NOT NULL,
+    low timestamptz NOT NULL,
+    high timestamptz NOT NULL,
+    param integer NOT NULL,
+    tenant smallint NOT NULL DEFAULT 0
+);
+CREATE INDEX idx_date_low ON idx_date (tenant, param, low, high, pk);
+CREATE INDEX idx_date_high ON idx_date (tenant, param, high, low, pk);
+CREATE INDEX idx_date_pk ON idx_date (tenant, pk, param);
+
+CREATE TABLE idx_number (
+    pk bigint NOT NULL,
+    param integer NOT NULL,
+    tenant smallint NOT NULL DEFAULT 0,
+    low numeric NOT NULL,
+    high numeric NOT NULL
+);
+CREATE INDEX idx_number_value ON idx_number (tenant, param, low, high, pk);
+CREATE INDEX idx_number_pk ON idx_number (tenant, pk, param);
+
+CREATE TABLE idx_quantity (
+    pk bigint NOT NULL,
+    unit uuid NOT NULL,
+    param integer NOT NULL,
+    tenant smallint NOT NULL DEFAULT 0,
+    low numeric NOT NULL,
+    high numeric NOT NULL
+);
+CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, unit, low, high, pk);
+CREATE INDEX idx_quantity_pk ON idx_quantity (tenant, pk, param);
+"""
+
+
+def upgrade() -> None:
+    """Create the tables."""
+    op.execute(UPGRADE)
+
+
+def downgrade() -> None:
+    """Refuse: going back would drop every resource."""
+    raise NotImplementedError("the first migration is not undone; restore a backup instead")
