@@ -6,6 +6,7 @@ future. Observations have to say when they were made; one without a time is not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +19,7 @@ Resource = Mapping[str, Any]
 SKEW = timedelta(minutes=5)
 """How far another clock may run ahead of ours before a time counts as the future."""
 
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _OBSERVED = frozenset({"final", "amended", "corrected"})
 
 
@@ -87,12 +89,15 @@ def status_codes(resource: Resource, key: str) -> tuple[str, ...]:
 
 
 def local_reference(resource: Resource) -> str | None:
-    """Return `Type/id`, or None for a resource without id.
+    """Return `Type/id`, or None for a resource without a proper id (R4/datatypes.html#id).
 
     >>> local_reference({"resourceType": "Observation", "id": "7"})
     'Observation/7'
     """
-    return f"{resource['resourceType']}/{resource['id']}" if "id" in resource else None
+    identifier = resource.get("id")
+    if not isinstance(identifier, str) or not _ID.fullmatch(identifier):
+        return None
+    return f"{resource['resourceType']}/{identifier}"
 
 
 # Times ------------------------------------------------------------------------------------------
