@@ -31,7 +31,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     train = actions.add_parser("train", help="train a model from its data and write a new version")
-    train.add_argument("--out", type=Path, help="folder of the releases; default: models under the data folder")
+    train.add_argument(
+        "--out", type=Path, help="folder of the releases; default: models under the data folder"
+    )
     train.add_argument(
         "--state", choices=("draft", "demonstration"), default="draft", help="state of the new release"
     )
@@ -161,7 +163,9 @@ def _evaluation_text(answer: dict[str, Any]) -> str:
     ]
     for name, row in rows.items():
         ratio = row["observed_over_expected"]
-        lines.append(f"{name:28} {row['n']:>7} {row['auc']:6.3f} {ratio:6.2f} {row['calibration_slope']:6.2f}")
+        lines.append(
+            f"{name:28} {row['n']:>7} {row['auc']:6.3f} {ratio:6.2f} {row['calibration_slope']:6.2f}"
+        )
     return "\n".join(lines)
 
 
