@@ -100,9 +100,10 @@ def search_type(types: Types) -> SearchType:
             raise Invalid(f"{text!r} has {len(parts)} parts; {parameter.code} asks for {names}")
         return CompositeValue(
             tuple(
-                (component.parameter.kind, types[component.parameter.kind].parse(
-                    part, None, component.parameter, environment
-                ))
+                (
+                    component.parameter.kind,
+                    types[component.parameter.kind].parse(part, None, component.parameter, environment),
+                )
                 for component, part in zip(parameter.components, parts, strict=True)
             )
         )
@@ -186,7 +187,12 @@ def _keyed(parameter: Parameter, environment: Environment, types: Types) -> Extr
 
     def cells(element_type: str, element: Any, resource: Any = None) -> Sequence[Cell]:
         texts = [
-            [text for type_name, value, give in typed for text in give(type_name, value) if isinstance(text, str)]
+            [
+                text
+                for type_name, value, give in typed
+                for text in give(type_name, value)
+                if isinstance(text, str)
+            ]
             for typed in parts(element_type, element, resource)
         ]
         return ["$".join(group) for group in product(*texts)] if texts else []
@@ -194,7 +200,9 @@ def _keyed(parameter: Parameter, environment: Environment, types: Types) -> Extr
     return cells
 
 
-def _rowed(parameter: Parameter, environment: Environment, types: Types, places: Sequence[Columns]) -> Extractor:
+def _rowed(
+    parameter: Parameter, environment: Environment, types: Types, places: Sequence[Columns]
+) -> Extractor:
     parts = _component_cells(parameter, environment, types)
     pairs = [types[component.parameter.kind].pairs for component in parameter.components]
     # Where each component's cells go in the row, in the order in which its type gives them.
@@ -210,7 +218,9 @@ def _rowed(parameter: Parameter, environment: Environment, types: Types, places:
                 elif (pair := pairs[number]) is not None:
                     found += [(keys.short(code), system) for system, code in pair(type_name, value)]
                 else:
-                    found += [(keys.short(text), None) for text in give(type_name, value) if isinstance(text, str)]
+                    found += [
+                        (keys.short(text), None) for text in give(type_name, value) if isinstance(text, str)
+                    ]
             groups.append(found)
         rows: list[Cell] = []
         for group in product(*groups) if groups else ():

@@ -124,7 +124,9 @@ def _sampled(value: Any) -> tuple[str | None, str | None]:
     try:
         factor = Decimal(str(value.get("factor", 1)))
         origin = Decimal(str((value.get("origin") or {}).get("value", 0)))
-        points = [Decimal(point) for point in str(value.get("data", "")).split() if point not in ("E", "L", "U")]
+        points = [
+            Decimal(point) for point in str(value.get("data", "")).split() if point not in ("E", "L", "U")
+        ]
         bounds = [ranges.EXACT.add(ranges.EXACT.multiply(point, factor), origin) for point in points]
     except InvalidOperation:
         return None, None
