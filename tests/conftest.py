@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from fhir_server.database.engine import Engine
+from fhir_server.interactions.context import Settings
+from fhir_server.interactions.entry import Entry
 from tests.support import cluster
 from tests.support.clock import FixedClock
 from tests.support.statements import Recorded, recording
@@ -86,3 +88,9 @@ def clock() -> FixedClock:
 def query_recorder(engine: Engine) -> Callable[..., AbstractContextManager[Recorded]]:
     """`with query_recorder(at_most=3) as statements: …` fails when `engine` runs more statements."""
     return lambda at_most=None: recording(engine, at_most)
+
+
+@pytest.fixture
+def entry(engine: Engine, clock: FixedClock) -> Entry:
+    """An installation whose FHIR base is http://127.0.0.1/fhir."""
+    return Entry(engine, Settings(base_urls=("http://127.0.0.1/fhir",)), clock)

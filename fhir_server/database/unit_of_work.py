@@ -123,9 +123,8 @@ def lock_number(name: str) -> int:
 
 def run_read(engine: Engine, work: Callable[[UnitOfWork], T]) -> T:
     """Run `work` on a reading unit and return its answer."""
-    with engine.connection() as connection:
-        connection.autocommit = True
-        unit = UnitOfWork(connection, writing=False)
+    with engine.connection(Mode.SINGLE) as connection:
+        unit = UnitOfWork(connection, engine.keys, writing=False)
         try:
             return work(unit)
         finally:

@@ -9,8 +9,17 @@ from fhir_server.storage import reader
 from fhir_server.storage.writer import write
 
 
-def create(context: Context, type_name: str, resource: Resource, if_none_exist: str | None = None) -> Result:
+def create(
+    context: Context,
+    type_name: str,
+    resource: Resource,
+    if_none_exist: str | None = None,
+    *,
+    keep_id: bool = False,
+) -> Result:
     """Store a new resource under an id of ours; an id in the body is not used.
+
+    With `keep_id` it is used, and what stands there is replaced (loading of files).
 
     `if_none_exist` holds search criteria such as `identifier=urn:a|1`: with no match the
     resource is created (201), with one match that one is the answer and nothing is written
@@ -25,6 +34,9 @@ def create(context: Context, type_name: str, resource: Resource, if_none_exist: 
         conditions.lock(context, [criteria])
         if (match := conditions.match(context, criteria)) is not None:
             return Result(200, reader.read(context.unit, type_name, match))
-    draft = drafts.draft(context, resource, drafts.new_id(), "C", must_be_new=True)
+    if keep_id and drafts.ID.match(str(resource.get("id", ""))):
+        draft = drafts.draft(context, resource, resource["id"], "U")
+    else:
+        draft = drafts.draft(context, resource, drafts.new_id(), "C", must_be_new=True)
     written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
-    return Result(201, written.version)
+    return Result(201 if written.created else 200, written.version, changes=int(written.changed))

@@ -17,7 +17,7 @@ def delete(context: Context, type_name: str, id_: str, if_match: int | None = No
     permit(context.grant, "delete", type_name)
     draft = Draft(type_name, id_, "D", None, if_version=if_match)
     written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
-    return Result(204, written.version)
+    return Result(204, written.version, changes=int(written.changed))
 
 
 def conditional_delete(context: Context, type_name: str, criteria_text: str) -> Result:

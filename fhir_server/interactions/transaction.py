@@ -30,13 +30,34 @@ from fhir_server.storage import reader
 from fhir_server.storage.writer import Draft, write
 
 
+def execute(
+    entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
+) -> Result:
+    """Carry out a Bundle of type batch or transaction.
+
+    `with_bodies` puts the stored resources into the answer (Prefer: return=representation);
+    `keep_ids` stores a POSTed resource under the id that it carries (loading of files).
+    Raises Invalid (400) for a Bundle of another type.
+    """
+    kind = bundle.get("type")
+    if kind == "batch":
+        return batch(entry, grant, bundle, with_bodies=with_bodies, keep_ids=keep_ids)
+    if kind == "transaction":
+        return entry.write(
+            grant, lambda context: transaction(context, bundle, with_bodies=with_bodies, keep_ids=keep_ids)
+        )
+    raise Invalid(
+        f"a Bundle sent to the base must be a batch or a transaction, this one is {kind!r}; "
+        "to store it as a resource, POST it to Bundle",
+        expression="Bundle.type",
+    )
+
+
 def transaction(
     context: Context, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
 ) -> Result:
     """Carry out all entries or none, and return the transaction-response.
 
-    `with_bodies` puts the stored resources into the answer (Prefer: return=representation);
-    `keep_ids` stores a POSTed resource under the id that it carries (loading of files).
     Raises the first refusal, with Bundle.entry[n] in its expression, and then nothing is written.
     """
     plan = _plan(context, bundle)
@@ -48,24 +69,35 @@ def transaction(
         _answer(context, request, made.get(request.number), found.get(request.number), with_bodies)
         for request in plan
     ]
-    return Result(200, text=bundles.responses("transaction-response", entries))
+    text = bundles.responses("transaction-response", entries)
+    return Result(200, text=text, changes=sum(result.changes for result in made.values()))
 
 
-def batch(entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = False) -> Result:
+def batch(
+    entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
+) -> Result:
     """Carry out each entry by itself, and return the batch-response with the fate of each."""
     check_size(entry.settings.max_bundle_entries, bundle)
-    answers = []
+    answers: list[str] = []
+    changes = 0
     for request in requests(bundle, entry.settings.base_urls):
         try:
             if isinstance(request, FhirError):
                 raise request
-            answers.append(_alone(entry, grant, request, with_bodies))
+            result = _alone(entry, grant, request, keep_ids)
+            changes += result.changes
+            body = with_bodies or request.method in ("GET", "HEAD")
+            answers.append(
+                bundles.response_entry(
+                    entry.settings, result.status, result.version, with_body=body, text=result.text
+                )
+            )
         except FhirError as error:
             reason = error.issues[0].code
             answers.append(
                 bundles.response_entry(entry.settings, error.status, issues=error.issues, reason=reason)
             )
-    return Result(200, text=bundles.responses("batch-response", answers))
+    return Result(200, text=bundles.responses("batch-response", answers), changes=changes)
 
 
 def check_size(limit: int, bundle: Resource) -> None:
@@ -140,10 +172,9 @@ def _places(
         elif request.method == "PUT":
             places[request.number] = _Place(request.id or own or drafts.new_id(), existing=False)
         else:
-            keep = keep_ids and isinstance(own, str) and drafts.ID.match(own)
-            places[request.number] = _Place(own if keep and own else drafts.new_id(), existing=False)
-            if keep:
+            if keep_ids and isinstance(own, str) and drafts.ID.match(own):
                 request.method, request.id = "PUT", own
+            places[request.number] = _Place(request.id or drafts.new_id(), existing=False)
         place = places[request.number]
         if place is None or request.full_url is None or request.method == "DELETE":
             continue
@@ -225,7 +256,7 @@ def _write(
     written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
     for (request, draft), outcome in zip(pending, written, strict=True):
         status = 204 if draft.method == "D" else 201 if outcome.created else 200
-        results[request.number] = Result(status, outcome.version)
+        results[request.number] = Result(status, outcome.version, changes=int(outcome.changed))
     return results
 
 
@@ -296,19 +327,16 @@ def look(context: Context, request: Request) -> Result:
     return read(context, request.type_name, request.id)
 
 
-def _alone(entry: Entry, grant: Grant, request: Request, with_bodies: bool) -> str:
+def _alone(entry: Entry, grant: Grant, request: Request, keep_ids: bool) -> Result:
     """Carry out one entry of a batch in a unit of its own."""
     type_name = request.type_name or ""
     if request.method in ("GET", "HEAD"):
-        found = entry.read(grant, lambda context: look(context, request))
-        return bundles.response_entry(
-            entry.settings, found.status, found.version, with_body=True, text=found.text
-        )
+        return entry.read(grant, lambda context: look(context, request))
 
     def work(context: Context) -> Result:
         resource = request.resource or {}
         if request.method == "POST":
-            return create(context, type_name, resource, request.if_none_exist)
+            return create(context, type_name, resource, request.if_none_exist, keep_id=keep_ids)
         if request.method == "DELETE":
             if request.id is None:
                 return conditional_delete(context, type_name, request.query or "")
@@ -320,7 +348,6 @@ def _alone(entry: Entry, grant: Grant, request: Request, with_bodies: bool) -> s
         )
 
     try:
-        result = entry.write(grant, work)
+        return entry.write(grant, work)
     except FhirError as error:
         raise error.within(f"{request.path}.resource") from None
-    return bundles.response_entry(entry.settings, result.status, result.version, with_body=with_bodies)

@@ -71,4 +71,4 @@ def check_id(resource: Resource, id_: str) -> None:
 
 def _written(context: Context, draft: Draft) -> Result:
     written: Written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
-    return Result(201 if written.created else 200, written.version)
+    return Result(201 if written.created else 200, written.version, changes=int(written.changed))
