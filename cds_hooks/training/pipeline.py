@@ -61,7 +61,7 @@ def train(
         "id": STROKE_EARLY_ASPIRIN,
         "version": version,
         "state": state,
-        "title": "Risk of death or dependency six months after stroke, and what early aspirin changes on average",
+        "title": "Risk of death or dependency six months after stroke, and the average effect of early aspirin",
         "trained_at": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
         "model": {
             "kind": "LightGBM",

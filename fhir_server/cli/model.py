@@ -31,7 +31,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     train = actions.add_parser("train", help="train a model from its data and write a new version")
-    train.add_argument("--out", type=Path, help="folder of the releases; default: models under the data folder")
+    train.add_argument(
+        "--out", type=Path, help="folder of the releases; default: models under the data folder"
+    )
     train.add_argument(
         "--state", choices=("draft", "demonstration"), default="draft", help="state of the new release"
     )
@@ -143,7 +145,8 @@ def _training_text(answer: dict[str, Any]) -> str:
     effect = answer["effect"]
     lines = [
         f"{answer['model']} version {answer['version']} ({answer['state']}) in {answer['folder']}",
-        f"AUC {answer['auc']:.4f}   Brier {answer['brier']:.4f}   calibration slope {answer['calibration_slope']:.3f}",
+        f"AUC {answer['auc']:.4f}   Brier {answer['brier']:.4f}   calibration slope"
+        f" {answer['calibration_slope']:.3f}",
         f"aspirin: odds ratio {effect['odds_ratio']} (95 % CI {effect['ci'][0]} to {effect['ci'][1]})",
         "",
         f"{'published number':55} {'paper':>8} {'computed':>9}",
@@ -161,7 +164,9 @@ def _evaluation_text(answer: dict[str, Any]) -> str:
     ]
     for name, row in rows.items():
         ratio = row["observed_over_expected"]
-        lines.append(f"{name:28} {row['n']:>7} {row['auc']:6.3f} {ratio:6.2f} {row['calibration_slope']:6.2f}")
+        lines.append(
+            f"{name:28} {row['n']:>7} {row['auc']:6.3f} {ratio:6.2f} {row['calibration_slope']:6.2f}"
+        )
     return "\n".join(lines)
 
 
