@@ -49,21 +49,26 @@ def _template(request: pytest.FixtureRequest) -> tuple[str, str]:
 @pytest.fixture(scope="session")
 def database_url(_template: tuple[str, str], worker_id: str) -> Iterator[str]:
     """A migrated database of this worker, shared by its tests: for tests that clean up or only add."""
-    yield from _clone(_template, worker_id)
+    yield from _clone(_template, f"{_template[1]}_{worker_id}")
 
 
 @pytest.fixture
 def fresh_database_url(_template: tuple[str, str], worker_id: str) -> Iterator[str]:
     """A migrated, empty database of this test alone (about 50 ms)."""
-    yield from _clone(_template, f"{worker_id}_alone")
+    yield from _clone(_template, f"{_template[1]}_{worker_id}_alone")
 
 
-def _clone(template: tuple[str, str], suffix: str) -> Iterator[str]:
-    url, name = template
-    clone = f"{name}_{suffix}"
-    cluster.make(url, f'CREATE DATABASE "{clone}" TEMPLATE "{name}"')
-    yield cluster.database(url, clone)
-    cluster.make(url, f'DROP DATABASE "{clone}" WITH (FORCE)')
+@pytest.fixture
+def blank_database_url(_template: tuple[str, str], worker_id: str) -> Iterator[str]:
+    """A database without any table, of this test alone."""
+    yield from _clone((_template[0], "template0"), f"{_template[1]}_{worker_id}_blank")
+
+
+def _clone(template: tuple[str, str], name: str) -> Iterator[str]:
+    url, model = template
+    cluster.make(url, f'CREATE DATABASE "{name}" TEMPLATE "{model}"')
+    yield cluster.database(url, name)
+    cluster.make(url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture

@@ -98,6 +98,7 @@ class Embedded:
         self.data_dir = data_dir.absolute()
         self.cluster = self.data_dir / "postgres"
         self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
         self._user = user
         self._durable = durable
         lax = {} if durable else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -105,19 +106,15 @@ class Embedded:
         self._lock: IO[str] | None = None
 
     def start(self, waiting: Callable[[str], None] | None = None) -> str:
-        """Start the cluster, making it first if need be, and return the URL of its database.
+        """Launch the cluster and return the URL of its database once it takes connections.
 
         Waits for recovery as long as the process lives; `waiting` is told now and then what
         for. Raises EmbeddedError with the reason when it cannot run.
         """
-        self._take_lock()
+        found = self.launch(waiting)
         try:
-            self._account, self._binaries = self._prepare()
-            _end_leftovers(self.cluster, waiting)
-            socket_dir = self._socket_dir()
-            self._launch(socket_dir)
             since = time.monotonic()
-            while not self._is_ready():
+            while not self.ready():
                 time.sleep(0.01)
                 if waiting is not None and time.monotonic() - since > 2:
                     waiting("Postgres is recovering")
@@ -125,11 +122,39 @@ class Embedded:
         except BaseException:
             self.stop(quick=True)
             raise
-        return url(socket_dir)
+        return found
+
+    def launch(self, waiting: Callable[[str], None] | None = None) -> str:
+        """Start the server process, making the cluster first if need be, and return its URL."""
+        self._take_lock()
+        try:
+            self._account, self._binaries = self._prepare()
+            _end_leftovers(self.cluster, waiting)
+            socket_dir = self._socket_dir()
+            self._launch(socket_dir)
+        except BaseException:
+            self.stop(quick=True)
+            raise
+        self.url = url(socket_dir)
+        return self.url
 
     def alive(self) -> bool:
         """Tell whether the server process that we started still runs."""
         return self.process is not None and self.process.poll() is None
+
+    def ready(self) -> bool:
+        """Tell whether the launched server takes connections. Raises EmbeddedError when it has ended."""
+        if self.process is None:
+            return False
+        if self.process.poll() is not None:
+            words = (self.data_dir / "postgres.start").read_text(errors="replace").strip().splitlines()
+            told = "; ".join(line for line in words if "redirecting log" not in line)[-600:]
+            raise EmbeddedError(
+                f"Postgres stopped while starting ({self.process.returncode}): {told or 'it said nothing'}"
+                f"; its log is in {self.cluster / 'log'}"
+            )
+        lines = _postmaster(self.cluster)
+        return len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
 
     def stop(self, *, quick: bool = False) -> None:
         """Stop the cluster: fast shutdown, or at once (recovery at the next start) if `quick`."""
@@ -254,18 +279,6 @@ class Embedded:
                 preexec_fn=_ending_with_parent(), **self._account.as_popen(),
             )  # fmt: skip
 
-    def _is_ready(self) -> bool:
-        assert self.process is not None
-        if self.process.poll() is not None:
-            words = (self.data_dir / "postgres.start").read_text(errors="replace").strip().splitlines()
-            told = "; ".join(line for line in words if "redirecting log" not in line)[-600:]
-            raise EmbeddedError(
-                f"Postgres stopped while starting ({self.process.returncode}): {told or 'it said nothing'}"
-                f"; its log is in {self.cluster / 'log'}"
-            )
-        lines = _postmaster(self.cluster)
-        return len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
-
 
 def url(socket_dir: Path, database: str = DATABASE, role: str = ROLE) -> str:
     """Return the libpq URL of a database behind a socket folder.
@@ -286,14 +299,14 @@ def running_url(data_dir: Path) -> str | None:
 
 
 @contextmanager
-def running(data_dir: Path, *, user: str = "") -> Iterator[str]:
+def running(data_dir: Path, *, user: str = "", waiting: Callable[[str], None] | None = None) -> Iterator[str]:
     """Give the URL of the cluster under `data_dir`, started for the block unless it already runs."""
     found = running_url(data_dir)
     if found is not None:
         yield found
         return
     embedded = Embedded(data_dir, user=user)
-    found = embedded.start()
+    found = embedded.start(waiting)
     try:
         yield found
     finally:

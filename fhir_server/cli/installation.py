@@ -1,0 +1,41 @@
+"""The installation that a command works on: its database, and who holds its data folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fhir_server.cli.command import Refused, say
+from fhir_server.config import Config
+from fhir_server.database.embedded import running
+
+
+@contextmanager
+def database(config: Config) -> Iterator[str]:
+    """Give the URL of the database: the outside one, or the embedded one, started if nobody runs it."""
+    if config.database_url:
+        yield config.database_url
+        return
+    with running(config.data_dir, user=config.postgres_user, waiting=say) as url:
+        yield url
+
+
+@contextmanager
+def held(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder as its one server; Refused when another one does."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = data_dir / "serve.lock"
+    with open(path, "a+", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            raise Refused(f"{data_dir} is already served by process {holder}; stop it first") from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield

@@ -1,0 +1,84 @@
+"""What the supervisor starts: `python -m fhir_server.cli.process KIND NAME`.
+
+The settings come as environment variables; the descriptors of the listening socket and of the
+pipe to report on are inherited.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from fhir_server.config import Config
+from fhir_server.observability import events
+from fhir_server.observability.logs import JsonLines, take_over
+from fhir_server.observability.metrics import Meter, Numbers
+
+SOCKET_FD, REPORT_FD = "XINGLIN_SOCKET_FD", "XINGLIN_REPORT_FD"
+
+
+def main(kind: str, name: str) -> None:
+    """Run one process of the installation until it is told to stop."""
+    config = Config.read()
+    lines = JsonLines(name)
+    take_over(lines)
+    from fhir_server.app import numbers_folder
+
+    with events.listening(lines, Meter(Numbers(numbers_folder(config) / f"{name}.numbers"))):
+        KINDS[kind](config, lambda: _report(name))
+
+
+def _http(config: Config, ready: Callable[[], None]) -> None:
+    from fhir_server.app import create_app
+    from fhir_server.cli import http_worker
+
+    application = create_app(config)
+    gc.collect()
+    gc.freeze()  # what the application is made of is never garbage: collections need not look at it
+    http_worker.serve(config, application, int(os.environ[SOCKET_FD]), ready)
+
+
+def _dimse(config: Config, ready: Callable[[], None]) -> None:
+    from dicom_node.dimse import application_entity
+
+    application_entity.serve(config, stop_event(), lambda port: ready())
+
+
+def _worker(config: Config, ready: Callable[[], None]) -> None:
+    from fhir_server.cli import worker
+
+    worker.loop(config, stop_event(), ready)
+
+
+KINDS: dict[str, Callable[[Config, Callable[[], None]], None]] = {
+    "http": _http,
+    "dimse": _dimse,
+    "worker": _worker,
+}
+
+
+def stop_event() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set; for the main thread."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    return stop
+
+
+def _report(name: str) -> None:
+    """Tell the supervisor that we are ready."""
+    if fd := os.environ.get(REPORT_FD):
+        os.write(int(fd), f"{name}\n".encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
