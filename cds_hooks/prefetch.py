@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, unquote
 from cds_hooks.hooks.hook import Hook
 from cds_hooks.request import HookRequest
 from fhir_server.authorization.grant import Grant
-from fhir_server.interactions import read
+from fhir_server.interactions import read, search_type
 from fhir_server.interactions.context import Context
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
@@ -158,25 +158,18 @@ class OwnStore:
         )
 
 
-MOST = 1000
-"""Most resources of one query without _count; a longer list would be decided on in part."""
-
-
 def _run(context: Context, query: str) -> list[Resource]:
     path, question, parameters = query.partition("?")
     if not question:
         type_name, _, identifier = path.partition("/")
         return _one(context, type_name, unquote(identifier))
-    from fhir_server.interactions import search_type
-
     pairs = parse_qsl(parameters, keep_blank_values=True)
     if any(name == "_count" for name, _ in pairs):
         return search_type.resources(context, path, pairs)
-    found = search_type.resources(context, path, [*pairs, ("_count", str(MOST))])
-    if len(found) >= MOST:
-        raise PreconditionFailed(
-            f"{path} of this patient has {MOST} entries or more; the list is not complete"
-        )
+    most = context.settings.max_count
+    found = search_type.resources(context, path, [*pairs, ("_count", str(most))])
+    if len(found) >= most:  # a longer list would be decided on in part
+        raise PreconditionFailed(f"this patient has {most} or more {path}; the list cannot be had whole")
     return found
 
 
