@@ -93,4 +93,4 @@ def query_recorder(engine: Engine) -> Callable[..., AbstractContextManager[Recor
 @pytest.fixture
 def entry(engine: Engine, clock: FixedClock) -> Entry:
     """An installation whose FHIR base is http://127.0.0.1/fhir."""
-    return Entry(engine, Settings(base_urls=("http://127.0.0.1/fhir",), cursor_key=b"k" * 32), clock)
+    return Entry(engine, Settings(base_urls=("http://127.0.0.1/fhir",)), clock)

@@ -1,1 +1,1 @@
-"""The web console: read-mostly pages for a person, under the same grants as the API."""
+"""The web console: read-mostly pages for a person, through the same interactions as every program."""

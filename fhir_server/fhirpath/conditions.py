@@ -197,6 +197,8 @@ def referred_type(reference: Any, resource: Any = None) -> str | None:
     """
     text = reference if isinstance(reference, str) else reference.get("reference")
     if isinstance(text, str):
+        if text.startswith("urn:"):
+            return _said_type(reference)
         if text.startswith("#"):
             return _contained_type(text[1:], resource or {})
         head, slash, tail = text.partition("/")
@@ -208,6 +210,10 @@ def referred_type(reference: Any, resource: Any = None) -> str | None:
         match = _RESTFUL.match(text)
         if match is not None:
             return match.group(1)
+    return _said_type(reference)
+
+
+def _said_type(reference: Any) -> str | None:
     said = None if isinstance(reference, str) else reference.get("type")
     return said.rpartition("/")[2] if isinstance(said, str) else None
 

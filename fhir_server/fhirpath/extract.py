@@ -17,7 +17,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Protocol
 
-from fhir_server.fhirpath import nodes, types
+from fhir_server.fhirpath import api, nodes, types
 from fhir_server.fhirpath.conditions import Unplanned, condition, is_condition
 from fhir_server.fhirpath.errors import FhirPathTypeError
 from fhir_server.fhirpath.parser import parse
@@ -32,6 +32,8 @@ from fhir_server.fhirpath.walk import (
     emit_resources,
     walk,
 )
+
+_UCUM = "http://unitsofmeasure.org"
 
 
 class Extractor(Protocol):
@@ -60,7 +62,7 @@ def extractor(expression: str, type_name: str) -> Extractor:
     try:
         return _Planner(expression, type_name).compile(tree)
     except Unplanned:
-        raise FhirPathTypeError("this shape is not supported in a search parameter", expression, 0) from None
+        return _by_engine(expression, type_name)
 
 
 class _Planner:
@@ -154,6 +156,28 @@ class _Planner:
                 says_so: Predicate = lambda node, resource: node.get("resourceType") == wanted  # noqa: E731
                 kept.append(Branch((*branch.path, says_so), wanted, branch.rooted))
         return tuple(kept)
+
+
+def _by_engine(expression: str, type_name: str) -> Extractor:
+    """Return an extractor for what is none of the common shapes."""
+    compiled = api.compile(expression, lenient=True)
+
+    def extract(element: dict[str, Any], resource: dict[str, Any] | None = None, /) -> Pairs:
+        holder = [api.root(element if resource is None else resource)]
+        environment = {"resource": holder, "rootResource": holder}
+        items = compiled.evaluate(api.Element(element, type_name), environment=environment)
+        return [pair for pair in map(_pair, items) if pair[1] is not None]
+
+    return extract
+
+
+def _pair(item: Any) -> tuple[str, Any]:
+    if isinstance(item, api.Element):
+        return item.type, item.value
+    name = api.type_of(item).name
+    if isinstance(item, api.Quantity):
+        return name, {"value": item.value, "unit": item.unit, "code": item.unit, "system": _UCUM}
+    return types.FHIR_OF.get(name, name), api.to_json(item)
 
 
 def wanted_type(specifier: str, text: str, position: int) -> str:

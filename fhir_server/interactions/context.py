@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.unit_of_work import UnitOfWork
+from fhir_server.model.temporal import instant
 from fhir_server.outcome import Issue
-from fhir_server.storage.version import Version
+from fhir_server.search.index import Indexer
+from fhir_server.search.types.protocol import Environment
+from fhir_server.storage.version import Version as Version  # part of every Result
 
 Clock = Callable[[], datetime]
 """Gives the present moment as an aware datetime."""
+
+
+class Secrets:
+    """What this installation alone knows; read from its database when it is first needed."""
+
+    __slots__ = ("_cursor_key",)
+
+    def __init__(self) -> None:
+        self._cursor_key: bytes | None = None
+
+    def cursor_key(self, unit: UnitOfWork) -> bytes:
+        """Return the key that seals the cursors of paging, the same in every process."""
+        if self._cursor_key is None:
+            self._cursor_key = bytes(unit.execute("SELECT cursor_key FROM installation")[0][0])
+        return self._cursor_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +39,26 @@ class Settings:
     """What an installation decides about its interactions.
 
     `base_urls` are the addresses of the FHIR base, the first one being that of our links;
-    `cursor_key` seals the cursors of paging.
+    `indexer` knows the search parameters and what zone-less dates and our own addresses mean.
     """
 
     base_urls: tuple[str, ...]
-    cursor_key: bytes
-    time_zone: str = "UTC"
+    indexer: Indexer = field(default_factory=Indexer)
     default_count: int = 20
     max_count: int = 1000
     max_includes: int = 1000
     max_bundle_entries: int = 20_000
+    secrets: Secrets = field(default_factory=Secrets)
 
     @property
     def base_url(self) -> str:
         """Return the address that our links begin with."""
         return self.base_urls[0]
+
+    @property
+    def environment(self) -> Environment:
+        """Return what a date without zone and an address of ours mean."""
+        return self.indexer.environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +69,10 @@ class Context:
     grant: Grant
     clock: Clock
     settings: Settings
+
+    def cursor_key(self) -> bytes:
+        """Return the key that seals the cursors of paging."""
+        return self.settings.secrets.cursor_key(self.unit)
 
     def now(self) -> str:
         """Return the present moment as a FHIR instant with milliseconds in UTC."""
@@ -66,16 +93,6 @@ class Result:
     text: str | None = None
     issues: tuple[Issue, ...] = ()
     changes: int = 0
-
-
-def instant(moment: datetime) -> str:
-    """Return a moment as a FHIR instant.
-
-    >>> instant(datetime(2026, 1, 2, 3, 4, 5, 678999, tzinfo=UTC))
-    '2026-01-02T03:04:05.678Z'
-    """
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
 
 
 def utc_now() -> datetime:

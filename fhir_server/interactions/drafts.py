@@ -7,7 +7,6 @@ import uuid
 
 from fhir_server.interactions.context import Context, Resource
 from fhir_server.outcome import Invalid
-from fhir_server.search.index import index
 from fhir_server.storage.writer import Draft
 from fhir_server.validation.validator import validate
 
@@ -41,9 +40,7 @@ def check(resource: Resource) -> None:
 def draft(context: Context, resource: Resource, id_: str, method: str, **conditions: object) -> Draft:
     """Return the draft of a valid resource under `id_`; `conditions` are those of Draft."""
     type_name: str = resource["resourceType"]
-    rows = index(
-        type_name, resource, time_zone=context.settings.time_zone, base_urls=context.settings.base_urls
-    )
+    rows = context.settings.indexer.index(type_name, resource)
     made = Draft(type_name, id_, method, resource, rows)
     for name, value in conditions.items():
         setattr(made, name, value)

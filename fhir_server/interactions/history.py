@@ -31,7 +31,7 @@ def history(
     values = _values(pairs)
     count = _count(context, values.get("_count"))
     span = _span(context, values)
-    after = paging.unseal(context.settings.cursor_key, values["_cursor"]) if "_cursor" in values else None
+    after = paging.unseal(context.cursor_key(), values["_cursor"]) if "_cursor" in values else None
     if id_ is not None and type_name is not None and reader.read(context.unit, type_name, id_) is None:
         raise NotFound(f"there is no {type_name} with the id {id_!r} here", expression=type_name)
     page = versions.history(context.unit, type_name, id_, span, count, after)
@@ -39,7 +39,7 @@ def history(
     kept = [(name, value) for name, value in values.items() if name in ("_count", "_since", "_at")]
     links = [("self", _url(base, kept))]
     if page.after is not None:
-        cursor = paging.seal(context.settings.cursor_key, page.after)
+        cursor = paging.seal(context.cursor_key(), page.after)
         links.append(("next", _url(base, [*kept, ("_cursor", cursor)])))
     text = bundle.history(context.settings, context.now(), links, page.versions, None)
     return Result(200, text=text)
@@ -61,7 +61,7 @@ def _count(context: Context, text: str | None) -> int:
 
 
 def _span(context: Context, values: dict[str, str]) -> versions.Span:
-    zone = context.settings.time_zone
+    zone = context.settings.environment.zone
     since = temporal.interval(values["_since"], zone)[0] if "_since" in values else None
     low, high = temporal.interval(values["_at"], zone) if "_at" in values else (None, None)
     return versions.Span(since, low, high)

@@ -1,1 +1,1 @@
-"""HTTP for FHIR R4 (R4/http.html): nothing here knows SQL."""
+"""The FHIR door: HTTP in, values to `interactions`, HTTP out (R4/http.html). Nothing here knows SQL."""

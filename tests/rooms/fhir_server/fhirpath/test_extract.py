@@ -139,3 +139,27 @@ def test_every_search_parameter_of_r4_compiles(type_name):
         if parameter.expression is not None:
             found = extractor(parameter.expression, type_name)(empty)
             assert found in ([], [("boolean", False)], [(type_name, empty)])
+
+
+@pytest.mark.parametrize(
+    ("expression", "resource", "found"),
+    [
+        ("Patient.name.family.extension('http://e/own').value", PATIENT, [("string", "van")]),
+        (
+            "Patient.name.select(given.first() & '!')",
+            PATIENT,
+            [("string", text) for text in ("Peter!", "Jim!", "!")],
+        ),
+        ("Patient.name.count()", PATIENT, [("integer", 3)]),
+        ("Patient.extension.where(url.endsWith('/a')).value", PATIENT, [("code", "M")]),
+        (
+            "Observation.component.value.ofType(Quantity).value",
+            OBSERVATION,
+            [("decimal", 120), ("decimal", 80)],
+        ),
+        ("Questionnaire.repeat(item).linkId", QUESTIONNAIRE, [("string", "1"), ("string", "1.1")]),
+        ("Observation.effective.start", OBSERVATION, [("dateTime", "2020")]),
+    ],
+)
+def test_an_uncommon_expression_is_left_to_the_engine(expression, resource, found):
+    assert extractor(expression, resource["resourceType"])(resource) == found

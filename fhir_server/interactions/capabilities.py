@@ -1,0 +1,157 @@
+"""The CapabilityStatement (R4/capabilitystatement.html), made from what is routed and indexed.
+
+The door hands in the interactions that it really answers; the search parameters are those
+that search can compile. So nothing is claimed that is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from fhir_server import __version__
+from fhir_server.definitions import search_parameters
+from fhir_server.definitions.structures import resource_types
+from fhir_server.interactions.context import Settings
+from fhir_server.model import json_format, temporal
+from fhir_server.search.ast import Parameter
+from fhir_server.search.registry import Registry
+from fhir_server.search.types.special import ON_RESOURCE
+
+FHIR_VERSION = "4.0.1"
+
+# TypeRestfulInteraction and SystemRestfulInteraction (R4/valueset-type-restful-interaction.html)
+_TYPE_CODES = (
+    "read",
+    "vread",
+    "update",
+    "patch",
+    "delete",
+    "history-instance",
+    "history-type",
+    "create",
+    "search-type",
+)
+_SYSTEM_CODES = ("transaction", "batch", "search-system", "history-system")
+
+_SECURITY_OFF = (
+    "Authorization is off: whoever reaches the loopback address of this server may read and write "
+    "everything. Meant for trying out and development; it is refused on any other address."
+)
+
+
+class Capabilities:
+    """The CapabilityStatement of one installation, encoded once."""
+
+    def __init__(
+        self, settings: Settings, interactions: Iterable[str], started: datetime, *, auth: str = "off"
+    ) -> None:
+        self._settings = settings
+        self._interactions = frozenset(interactions)
+        self._started = started
+        self._auth = auth
+
+    def text(self) -> bytes:
+        """Return the statement as JSON."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
+        return json_format.encode(statement(self._settings, self._interactions, self._started, self._auth))
+
+
+def statement(
+    settings: Settings, interactions: frozenset[str], started: datetime, auth: str
+) -> dict[str, Any]:
+    """Return the CapabilityStatement as a resource.
+
+    `interactions` are the names of R4/http.html#summary that the door answers, conditional
+    forms as "update-conditional" and "delete-conditional".
+    """
+    registry = Registry()
+    searchable = {name: _searchable(name, registry) for name in resource_types()}
+    referring = _referring(searchable)
+    rest: dict[str, Any] = {
+        "mode": "server",
+        "documentation": "Answers are JSON. Searches are strict: an unknown parameter is refused "
+        "unless Prefer: handling=lenient is sent.",
+        "resource": [
+            _resource(name, interactions, parameters, referring.get(name, []))
+            for name, parameters in searchable.items()
+        ],
+        # one address serves both kinds of Bundle
+        "interaction": _codes(
+            _SYSTEM_CODES, interactions | ({"batch"} if "transaction" in interactions else set())
+        ),
+    }
+    if auth == "off":
+        rest["security"] = {"cors": True, "description": _SECURITY_OFF}
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": temporal.instant(started),
+        "publisher": "Xinglin",
+        "kind": "instance",
+        "name": "Xinglin",
+        "title": "Xinglin FHIR server",
+        "software": {"name": "Xinglin", "version": __version__},
+        "implementation": {"description": "Xinglin FHIR R4 server", "url": settings.base_url},
+        "fhirVersion": FHIR_VERSION,
+        "format": ["application/fhir+json", "json"],
+        "rest": [rest],
+    }
+
+
+def _resource(
+    name: str, interactions: frozenset[str], searchable: Sequence[Parameter], referring: list[str]
+) -> dict[str, Any]:
+    """Return what one type can do (CapabilityStatement.rest.resource)."""
+    resource: dict[str, Any] = {
+        "type": name,
+        "profile": f"http://hl7.org/fhir/StructureDefinition/{name}",
+        "interaction": _codes(_TYPE_CODES, interactions),
+        "versioning": "versioned-update",
+        "readHistory": "vread" in interactions,
+        "updateCreate": "update" in interactions,
+        "conditionalCreate": "create" in interactions,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": "update-conditional" in interactions,
+        "conditionalDelete": "single" if "delete-conditional" in interactions else "not-supported",
+        "referencePolicy": ["literal", "logical"],
+    }
+    if includes := [f"{name}:{parameter.code}" for parameter in searchable if parameter.kind == "reference"]:
+        resource["searchInclude"] = includes
+    if referring:
+        resource["searchRevInclude"] = referring
+    types = search_parameters.for_type(name)
+    resource["searchParam"] = [
+        {"name": parameter.code, "definition": parameter.url, "type": types[parameter.code].type}
+        for parameter in searchable
+    ]
+    return resource
+
+
+def _searchable(name: str, registry: Registry) -> list[Parameter]:
+    """Return the parameters of a type that search can answer."""
+    return [
+        parameter
+        for parameter in registry.for_type(name).values()
+        if parameter.code in ON_RESOURCE or (parameter.kind != "special" and parameter.expression is not None)
+    ]
+
+
+def _referring(searchable: Mapping[str, Sequence[Parameter]]) -> dict[str, list[str]]:
+    """Return for each type the references that may point at it, as _revinclude names them."""
+    found: dict[str, list[str]] = {}
+    for name, parameters in searchable.items():
+        for parameter in parameters:
+            if parameter.kind == "reference":
+                for target in parameter.targets:
+                    found.setdefault(target, []).append(f"{name}:{parameter.code}")
+    return found
+
+
+def _codes(known: Sequence[str], interactions: frozenset[str]) -> list[dict[str, str]]:
+    return [{"code": code} for code in known if code in interactions]

@@ -1,0 +1,173 @@
+"""Request bytes → resource JSON or form parameters (R4/http.html#mime-type, R4/json.html).
+
+A body that is too long is refused before it is read: by its Content-Length at once, a chunked
+one as soon as the limit is passed. So the memory of a worker is bounded by the limit.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from fhir_server.config import Config
+from fhir_server.model import json_format
+from fhir_server.outcome import Invalid, TooLarge, UnsupportedMediaType
+from fhir_server.rest.negotiation import FHIR_JSON, FHIR_VERSIONS, JSON, media_type_of
+from fhir_server.rest.request import Request, decode_parameters
+
+FORM = "application/x-www-form-urlencoded"
+_CHUNK_BYTES = 256 * 1024
+_UTF8 = ("utf-8", "utf8", "us-ascii")
+
+
+def resource(request: Request, config: Config) -> dict[str, Any]:
+    """Return the resource that the body holds.
+
+    Raises UnsupportedMediaType (415), TooLarge (413), and Invalid (400) with line and column
+    for a body that is no JSON, has duplicate keys or nests deeper than the limit.
+    """
+    _check_json(request)
+    data = read(request, config.max_body_bytes)
+    if not data.strip():
+        raise Invalid(f"the body is empty; {request.method} {request.path} needs a resource as {FHIR_JSON}")
+    value = json_format.parse(data, max_depth=config.max_json_depth)
+    if not isinstance(value, dict):
+        raise Invalid(f"the body is a JSON {_json_kind(value)}; a resource is a JSON object")
+    if not isinstance(value.get("resourceType"), str):
+        raise Invalid(
+            'the body has no "resourceType"; a resource names its type, such as "resourceType": "Patient"',
+            code="structure",
+        )
+    return value
+
+
+def resource_for(
+    request: Request, config: Config, type_name: str, resource_id: str | None = None
+) -> dict[str, Any]:
+    """Return the resource of a create or update after comparing it with the URL.
+
+    Raises Invalid when type or id are not those of the URL (R4/http.html#update: 400).
+    """
+    value = resource(request, config)
+    if value["resourceType"] != type_name:
+        raise Invalid(
+            f"the body is a {value['resourceType']}, the URL says {type_name}; both must name the same type",
+            expression=f"{type_name}.resourceType",
+        )
+    if resource_id is not None and value.get("id") != resource_id:
+        found = f'has the id "{value["id"]}"' if "id" in value else "has no id"
+        raise Invalid(
+            f'the body {found}, the URL says "{resource_id}"; an update needs the same id in both',
+            expression=f"{type_name}.id",
+        )
+    return value
+
+
+def form(request: Request, config: Config) -> list[tuple[str, str]]:
+    """Return the parameters of a POST …/_search body; an empty body has none.
+
+    Raises UnsupportedMediaType (415) unless the body is a form (R4/http.html#search).
+    """
+    header = request.environ.get("CONTENT_TYPE") or ""
+    media_type, parameters = media_type_of(header)
+    if media_type == FORM:
+        _check_charset(parameters)
+        try:
+            text = read(request, config.max_body_bytes).decode("ascii")
+        except UnicodeDecodeError as error:
+            raise Invalid("the form has bytes above 127; write ü as %C3%BC") from error
+        return decode_parameters(text, "the form")
+    if media_type or read(request, config.max_body_bytes):
+        raise UnsupportedMediaType(
+            f"the search was sent as {media_type or 'a body without Content-Type'}; send it as {FORM}"
+        )
+    return []
+
+
+def read(request: Request, limit: int) -> bytes:
+    """Return the body, unpacked if it came with Content-Encoding gzip.
+
+    Raises TooLarge (413) as soon as it is known to be longer than `limit` bytes.
+    """
+    environ = request.environ
+    stream = environ["wsgi.input"]
+    length_text = environ.get("CONTENT_LENGTH") or ""
+    if length_text:
+        if not length_text.isdecimal():
+            raise Invalid(f"Content-Length is {length_text!r}, which is no number")
+        length = int(length_text)
+        if length > limit:
+            raise _too_large(f"{length} bytes", limit)
+        data = _read_up_to(stream, length)
+        if len(data) < length:
+            raise Invalid(f"the body ended after {len(data)} of {length} bytes", code="incomplete")
+    elif "chunked" in (environ.get("HTTP_TRANSFER_ENCODING") or "").lower():
+        data = _read_up_to(stream, limit + 1)
+        if len(data) > limit:
+            raise _too_large(f"more than {limit} bytes", limit)
+    else:
+        return b""
+    encoding = (environ.get("HTTP_CONTENT_ENCODING") or "identity").strip().lower()
+    return data if encoding == "identity" else _unpacked(data, encoding, limit)
+
+
+def _read_up_to(stream: Any, most: int) -> bytes:
+    """Read until the end of the stream or `most` bytes."""
+    first: bytes = stream.read(min(most, _CHUNK_BYTES)) if most else b""
+    if len(first) == most or not first:
+        return first
+    pieces, have = [first], len(first)
+    while have < most and (piece := stream.read(min(most - have, _CHUNK_BYTES))):
+        pieces.append(piece)
+        have += len(piece)
+    return b"".join(pieces)
+
+
+def _unpacked(data: bytes, encoding: str, limit: int) -> bytes:
+    if encoding not in ("gzip", "x-gzip"):
+        raise UnsupportedMediaType(f"Content-Encoding is {encoding!r}; send the body plain or as gzip")
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        plain = unpacker.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise Invalid("the body says Content-Encoding gzip and is none") from error
+    if len(plain) > limit:
+        raise _too_large(f"more than {limit} bytes once unpacked", limit)
+    if not unpacker.eof:
+        raise Invalid("the gzip body ended early", code="incomplete")
+    return plain
+
+
+def _too_large(size: str, limit: int) -> TooLarge:
+    return TooLarge(
+        f"the body has {size}; this server takes {limit} bytes at most (setting max_body_bytes); "
+        "divide it into several requests"
+    )
+
+
+def _check_json(request: Request) -> None:
+    header = request.environ.get("CONTENT_TYPE") or ""
+    if header == FHIR_JSON:
+        return
+    media_type, parameters = media_type_of(header)
+    if media_type not in (FHIR_JSON, JSON):
+        raise UnsupportedMediaType(
+            f"the body came {'as ' + media_type if media_type else 'without Content-Type'}; "
+            f"send it with Content-Type: {FHIR_JSON}"
+        )
+    _check_charset(parameters)
+    version = parameters.get("fhirversion")
+    if version is not None and version not in FHIR_VERSIONS:
+        raise UnsupportedMediaType(f"the body is of fhirVersion {version}; this server reads 4.0 (R4)")
+
+
+def _check_charset(parameters: dict[str, str]) -> None:
+    charset = parameters.get("charset", "utf-8").lower()
+    if charset not in _UTF8:
+        raise UnsupportedMediaType(f"the body says charset={charset}; FHIR is UTF-8 (R4/http.html#mime-type)")
+
+
+def _json_kind(value: object) -> str:
+    if isinstance(value, list):
+        return "array"
+    return "string" if isinstance(value, str) else "literal"

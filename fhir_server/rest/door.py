@@ -1,0 +1,119 @@
+"""The door: one request in, one answer out; route, media type, interaction, finish.
+
+`Door.answer` is a plain function of the WSGI environment. `blueprint.py` mounts it in Flask;
+`Door.wsgi` is the same without Flask's contexts, for the hot path.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+
+from fhir_server.rest import errors, response, routes
+from fhir_server.rest.handlers import HANDLERS, Installation
+from fhir_server.rest.negotiation import DEFAULT, content_type
+from fhir_server.rest.request import Request
+from fhir_server.rest.response import Answer
+
+Observer = Callable[[str, str, int, float], None]
+"""Told of each served request: interaction, method, status, seconds."""
+
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+_ALWAYS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "private, no-cache"),  # kept by the client's own cache only, and asked again
+)
+_CORS_EXPOSED = "ETag, Location, Content-Location, Last-Modified, X-Request-Id"
+_CORS_HEADERS = (
+    "Accept, Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Exist, If-None-Match, "
+    "Prefer, X-Request-Id, X-Requested-With"
+)
+
+
+class Door:
+    """The FHIR door of one installation."""
+
+    __slots__ = ("_installation", "_observer")
+
+    def __init__(self, installation: Installation, observer: Observer | None = None) -> None:
+        self._installation = installation
+        self._observer = observer
+
+    def answer(self, environ: dict[str, Any]) -> Answer:
+        """Return the finished answer to a request; whatever goes wrong is an OperationOutcome."""
+        started = time.perf_counter()
+        request = Request(environ)
+        interaction, media_type = "none", DEFAULT
+        try:
+            if request.method == "OPTIONS":
+                interaction, made = "options", _options(request)
+            else:
+                match = routes.find(request.method, request.path)
+                interaction = match.route.interaction
+                media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
+                made = HANDLERS[interaction](self._installation, request, match)
+        except Exception as error:  # the one place that turns all of them into answers
+            made = errors.answer(error)
+        finished = _finish(request, made, media_type)
+        if self._observer is not None:
+            self._observer(interaction, request.method, finished.status, time.perf_counter() - started)
+        return finished
+
+    def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer as a WSGI application (PEP 3333)."""
+        made = self.answer(environ)
+        start_response(STATUS_LINES[made.status], made.headers)
+        return [made.body]
+
+
+def _options(request: Request) -> Answer:
+    """Return what an address takes; also the answer to a CORS preflight."""
+    address, _ = routes.locate(request.path)
+    allowed = ", ".join(address.allowed)
+    headers = [("Allow", allowed)]
+    if request.header("ACCESS_CONTROL_REQUEST_METHOD"):
+        headers += [
+            ("Access-Control-Allow-Methods", allowed),
+            ("Access-Control-Allow-Headers", _CORS_HEADERS),
+            ("Access-Control-Max-Age", "600"),
+        ]
+    return Answer(204, b"", headers)
+
+
+def _finish(request: Request, made: Answer, media_type: str) -> Answer:
+    """Add the headers that every answer has, indent and pack the body if that was asked for."""
+    headers, environ = made.headers, request.environ
+    headers.extend(_ALWAYS)
+    if made.body:
+        headers.append(("Content-Type", media_type))
+        if "_pretty" in environ.get("QUERY_STRING", "") and _wants_pretty(request):
+            made.body = response.pretty(made.body)
+        encodings = environ.get("HTTP_ACCEPT_ENCODING")
+        if encodings:
+            headers.append(("Vary", "Accept, Accept-Encoding"))
+            packed = response.compressed(made.body, encodings)
+            if packed is not None:
+                made.body = packed
+                headers.append(("Content-Encoding", "gzip"))
+        else:
+            headers.append(("Vary", "Accept, Accept-Encoding"))
+    if made.status not in (204, 304):
+        headers.append(("Content-Length", str(len(made.body))))
+    if "HTTP_ORIGIN" in environ:
+        headers.append(("Access-Control-Allow-Origin", "*"))
+        headers.append(("Access-Control-Expose-Headers", _CORS_EXPOSED))
+    if "HTTP_X_REQUEST_ID" in environ and (request_id := request.request_id):
+        headers.append(("X-Request-Id", request_id))
+    if request.method == "HEAD":
+        made.body = b""
+    return made
+
+
+def _wants_pretty(request: Request) -> bool:
+    try:
+        return request.parameter("_pretty") == "true"
+    except Exception:  # parameters that cannot be decoded have their own answer already
+        return False

@@ -1,0 +1,238 @@
+"""One handler for each interaction of the route table: values of the request → an Answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from fhir_server.config import Config
+from fhir_server.interactions import create as create_
+from fhir_server.interactions import delete as delete_
+from fhir_server.interactions import history as history_
+from fhir_server.interactions import read as read_
+from fhir_server.interactions import search_type as search_type_
+from fhir_server.interactions import transaction as transaction_
+from fhir_server.interactions import update as update_
+from fhir_server.interactions import vread as vread_
+from fhir_server.interactions.capabilities import Capabilities
+from fhir_server.interactions.entry import Entry
+from fhir_server.outcome import Invalid, NotFound, NotSupported, PreconditionFailed
+from fhir_server.rest import body, response
+from fhir_server.rest.caller import caller
+from fhir_server.rest.preferences import preferences
+from fhir_server.rest.request import Request
+from fhir_server.rest.response import Answer
+from fhir_server.rest.routes import RESERVED, Match
+
+if TYPE_CHECKING:
+    from fhir_server.interactions.context import Context, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What a handler works with."""
+
+    entry: Entry
+    config: Config
+    capabilities: Capabilities
+
+    @property
+    def base_url(self) -> str:
+        """Return the address that our links begin with."""
+        return self.entry.settings.base_url
+
+
+Handler = Callable[[Installation, Request, Match], Answer]
+
+
+def read(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#read."""
+    values = match.values
+    type_name, id_ = values["type"], values["id"]
+
+    def work(context: Context) -> Result:
+        return read_.read(context, type_name, id_)
+
+    return response.of_read(request, here.entry.read(caller(request), work), here.base_url)
+
+
+def vread(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#vread."""
+    values = match.values
+    result = here.entry.read(
+        caller(request),
+        lambda context: vread_.vread(context, values["type"], values["id"], values["version"]),
+    )
+    return response.of_read(request, result, here.base_url)
+
+
+def create(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#create, #ccreate."""
+    type_name = match.values["type"]
+    resource = body.resource_for(request, here.config, type_name)
+    condition = request.header("IF_NONE_EXIST")
+    if condition is not None:
+        condition = condition.strip().removeprefix("?")
+        if not condition:
+            raise Invalid("If-None-Exist is empty; give criteria, for instance identifier=urn:a|1")
+    result = here.entry.write(
+        caller(request), lambda context: create_.create(context, type_name, resource, condition)
+    )
+    return response.of_write(
+        result, preferences(request.header("PREFER")), here.base_url, created_by_post=True
+    )
+
+
+def update(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#update, #upsert, #concurrency."""
+    type_name, id_ = match.values["type"], match.values["id"]
+    expected = if_match(request)
+    must_be_new = (request.header("IF_NONE_MATCH") or "").strip() == "*"
+    resource = body.resource_for(request, here.config, type_name, id_)
+    result = here.entry.write(
+        caller(request),
+        lambda context: update_.update(context, type_name, id_, resource, expected, must_be_new=must_be_new),
+    )
+    return response.of_write(
+        result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
+    )
+
+
+def conditional_update(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#cond-update."""
+    type_name = match.values["type"]
+    criteria = _criteria_text(request, "an update")
+    expected = if_match(request)
+    resource = body.resource_for(request, here.config, type_name)
+    result = here.entry.write(
+        caller(request),
+        lambda context: update_.conditional_update(context, type_name, criteria, resource, expected),
+    )
+    return response.of_write(
+        result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
+    )
+
+
+def delete(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#delete."""
+    values, expected = match.values, if_match(request)
+    result = here.entry.write(
+        caller(request),
+        lambda context: delete_.delete(context, values["type"], values["id"], expected),
+    )
+    return response.of_delete(result, preferences(request.header("PREFER")))
+
+
+def conditional_delete(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#cdelete."""
+    type_name, criteria = match.values["type"], _criteria_text(request, "a delete")
+    result = here.entry.write(
+        caller(request), lambda context: delete_.conditional_delete(context, type_name, criteria)
+    )
+    return response.of_delete(result, preferences(request.header("PREFER")))
+
+
+def search(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#search, by GET and by POST with a form."""
+    type_name, pairs = match.values["type"], request.criteria()
+    if request.method == "POST":
+        pairs = pairs + body.form(request, here.config)
+    strict = not preferences(request.header("PREFER")).lenient
+    result = here.entry.read(
+        caller(request),
+        lambda context: search_type_.search(context, type_name, pairs, strict=strict),
+    )
+    return response.of_text(result)
+
+
+def history(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#history at its three levels."""
+    type_name, id_ = match.values.get("type"), match.values.get("id")
+    pairs = request.criteria()
+    result = here.entry.read(
+        caller(request), lambda context: history_.history(context, type_name, id_, pairs)
+    )
+    return response.of_text(result)
+
+
+def transaction(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#transaction: batch and transaction."""
+    bundle = body.resource_for(request, here.config, "Bundle")
+    # Without a wish the answer has addresses and versions only: the client knows what it has sent.
+    wanted = preferences(request.header("PREFER")).returns == "representation"
+    result = transaction_.execute(here.entry, caller(request), bundle, with_bodies=wanted)
+    return response.of_text(result)
+
+
+def capabilities(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#capabilities."""
+    mode = request.parameter("mode") or "full"
+    if mode == "terminology":
+        raise NotSupported("mode=terminology is not built yet; mode=full gives the CapabilityStatement")
+    if mode not in ("full", "normative"):
+        raise Invalid(f"mode={mode} is not known; full, normative and terminology are")
+    return Answer(200, here.capabilities.text())
+
+
+def reserved(here: Installation, request: Request, match: Match) -> Answer:
+    """Say of an address that the specification has and we do not yet."""
+    interaction = match.route.interaction
+    if interaction == "operation":
+        raise NotFound(f"{request.path}: {RESERVED[interaction]}", code="not-supported")
+    raise NotSupported(RESERVED[interaction])
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "read": read,
+    "vread": vread,
+    "create": create,
+    "update": update,
+    "update-conditional": conditional_update,
+    "delete": delete,
+    "delete-conditional": conditional_delete,
+    "search-type": search,
+    "history-instance": history,
+    "history-type": history,
+    "history-system": history,
+    "transaction": transaction,
+    "capabilities": capabilities,
+    "search-system": reserved,
+    "search-compartment": reserved,
+    "operation": reserved,
+}
+
+BUILT = frozenset(name for name, handler in HANDLERS.items() if handler is not reserved)
+"""The interactions that are answered, for the CapabilityStatement."""
+
+_ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"\Z')
+
+
+def if_match(request: Request) -> int | None:
+    """Return the version that If-Match names, or None without the header (R4/http.html#concurrency).
+
+    Raises Invalid (400) for what is no entity tag, PreconditionFailed (412) for one that can
+    be no version of ours.
+    """
+    text = request.header("IF_MATCH")
+    if text is None:
+        return None
+    tag = _ENTITY_TAG.match(text.strip())
+    if tag is None:
+        raise Invalid(f'If-Match is {text!r}; write the ETag of the version you know, for instance W/"3"')
+    number = tag[1]
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise PreconditionFailed(f"If-Match names the version {number!r}, which this server never gave")
+    return int(number)
+
+
+def _criteria_text(request: Request, what: str) -> str:
+    pairs = request.criteria()
+    if not pairs:
+        raise Invalid(
+            f"{what} needs an id in the URL or criteria behind a question mark, for instance "
+            f"{request.path}?identifier=urn:a|1"
+        )
+    return urlencode(pairs)

@@ -1,0 +1,136 @@
+"""Which media type the answer has: Accept, _format and fhirVersion (R4/http.html#mime-type).
+
+JSON is what we write today. A request for XML or Turtle alone is answered 406 with the
+reason, never with JSON that nobody asked for.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from fhir_server.outcome import NotAcceptable
+
+FHIR_JSON = "application/fhir+json"
+JSON = "application/json"
+OURS = (FHIR_JSON, JSON)
+FHIR_VERSIONS = ("4.0", "4.0.1")
+
+_CHARSET = "; charset=utf-8"  # http.html#2.21.0.10.2: answers set it explicitly
+DEFAULT = FHIR_JSON + _CHARSET
+
+_FORMATS = {
+    "json": FHIR_JSON,
+    "text/json": FHIR_JSON,
+    FHIR_JSON: FHIR_JSON,
+    "application/fhir json": FHIR_JSON,  # an unescaped + in a URL is a space
+    JSON: JSON,
+}
+_KNOWN_ABSENT = {
+    "xml": "XML",
+    "text/xml": "XML",
+    "application/xml": "XML",
+    "application/fhir+xml": "XML",
+    "application/fhir xml": "XML",
+    "ttl": "Turtle",
+    "turtle": "Turtle",
+    "text/turtle": "Turtle",
+    "application/x-turtle": "Turtle",
+    "application/fhir+turtle": "Turtle",
+}
+
+
+@lru_cache(maxsize=512)
+def content_type(accept: str | None, format_parameter: str | None) -> str:
+    """Return the Content-Type of the answer.
+
+    `_format` wins over Accept; without either it is application/fhir+json. A client that asks
+    for application/json gets this name back, with the same content.
+
+    >>> content_type("text/html, */*;q=0.1", None)
+    'application/fhir+json; charset=utf-8'
+    >>> content_type("application/json", None)
+    'application/json; charset=utf-8'
+    >>> content_type("application/fhir+xml", "json")
+    'application/fhir+json; charset=utf-8'
+
+    Raises NotAcceptable (406) when nothing that the client takes is ours.
+    """
+    if format_parameter:
+        return _from_format(format_parameter)
+    if not accept or accept == "*/*":
+        return DEFAULT
+    best: tuple[float, int, int, str] | None = None
+    refused_version: str | None = None
+    ranges = [_media_range(text) for text in accept.split(",") if text.strip()]
+    for order, ours in enumerate(OURS):
+        specific, quality, suffix = -1, 0.0, ""
+        for media_type, parameters in ranges:
+            rank = _specificity(media_type, ours)
+            version = parameters.get("fhirversion")
+            if rank >= 0 and version is not None and version not in FHIR_VERSIONS:
+                refused_version = version
+                continue
+            if rank > specific:
+                specific, quality = rank, _quality(parameters)
+                suffix = f"; fhirVersion={version}" if version else ""
+        if specific >= 0 and quality > 0:
+            candidate = (quality, specific, -order, ours + suffix)
+            best = candidate if best is None or candidate > best else best
+    if best is None:
+        raise _not_acceptable(accept, [media_type for media_type, _ in ranges], refused_version)
+    return best[3] + _CHARSET
+
+
+def _from_format(text: str) -> str:
+    media_type, parameters = _media_range(text)
+    version = parameters.get("fhirversion")
+    if media_type not in _FORMATS or (version is not None and version not in FHIR_VERSIONS):
+        raise _not_acceptable(f"_format={text}", [media_type], version)
+    return _FORMATS[media_type] + _CHARSET
+
+
+def _not_acceptable(asked: str, media_types: list[str], version: str | None) -> NotAcceptable:
+    absent = sorted({_KNOWN_ABSENT[media_type] for media_type in media_types if media_type in _KNOWN_ABSENT})
+    if absent:
+        reason = f"{' and '.join(absent)} is not written by this server yet"
+    elif version is not None and version not in FHIR_VERSIONS:
+        reason = f"this server speaks FHIR 4.0 (R4), not fhirVersion={version}"
+    else:
+        reason = "this server writes JSON only"
+    return NotAcceptable(f"{asked!r} was asked for; {reason}; ask for {FHIR_JSON} or {JSON}")
+
+
+def _media_range(text: str) -> tuple[str, dict[str, str]]:
+    """Split one media range into its type and its parameters, names in lower case.
+
+    >>> _media_range('Application/FHIR+json; q=0.5; fhirVersion="4.0"')
+    ('application/fhir+json', {'q': '0.5', 'fhirversion': '4.0'})
+    """
+    media_type, *rest = text.split(";")
+    parameters = {}
+    for part in rest:
+        name, equals, value = part.partition("=")
+        if equals:
+            parameters[name.strip().lower()] = value.strip().strip('"')
+    return media_type.strip().lower(), parameters
+
+
+def media_type_of(text: str) -> tuple[str, dict[str, str]]:
+    """Return type and parameters of a Content-Type header."""
+    return _media_range(text)
+
+
+def _specificity(media_range: str, ours: str) -> int:
+    if media_range == ours:
+        return 2
+    if media_range == "application/*":
+        return 1
+    return 0 if media_range in ("*/*", "*") else -1
+
+
+def _quality(parameters: dict[str, str]) -> float:
+    """Return the weight of a media range (RFC 9110 12.4.2); one that cannot be read counts as 1."""
+    try:
+        return min(max(float(parameters.get("q", "1")), 0.0), 1.0)
+    except ValueError:
+        return 1.0

@@ -1,0 +1,88 @@
+"""What a client sent, as one lean value over the WSGI environment (PEP 3333).
+
+Headers and parameters are looked at when they are asked for, and not before: a read by id
+touches four of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fhir_server.outcome import Invalid
+
+MAX_PARAMETERS = 500  # far above any search that a person or program means
+
+# They steer the answer and are no search criteria (R4/http.html#parameters).
+GENERAL_PARAMETERS = frozenset({"_format", "_pretty"})
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+
+
+class Request:
+    """A request: method, path, and the rest on demand.
+
+    >>> environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/fhir/Patient", "QUERY_STRING": "name=A%20B"}
+    >>> request = Request(environ)
+    >>> request.method, request.path, request.parameters
+    ('GET', '/fhir/Patient', [('name', 'A B')])
+    """
+
+    __slots__ = ("_parameters", "environ", "method", "path")
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self.environ = environ
+        self.method: str = environ["REQUEST_METHOD"]
+        self.path: str = environ["PATH_INFO"]
+        self._parameters: list[tuple[str, str]] | None = None
+
+    @property
+    def parameters(self) -> list[tuple[str, str]]:
+        """The parameters of the URL, decoded, in the order they came. Raises Invalid when not UTF-8."""
+        if self._parameters is None:
+            text = self.environ.get("QUERY_STRING", "")
+            self._parameters = decode_parameters(text, "the URL") if text else []
+        return self._parameters
+
+    def criteria(self) -> list[tuple[str, str]]:
+        """Return the parameters without those that only steer the form of the answer."""
+        return [pair for pair in self.parameters if pair[0] not in GENERAL_PARAMETERS]
+
+    def parameter(self, name: str) -> str | None:
+        """Return the last value of a parameter of the URL, or None."""
+        if not self.environ.get("QUERY_STRING"):
+            return None
+        for key, value in reversed(self.parameters):
+            if key == name:
+                return value
+        return None
+
+    def header(self, name: str) -> str | None:
+        """Return a header by its CGI name without HTTP_, for instance "IF_MATCH", or None."""
+        return self.environ.get(f"HTTP_{name}")
+
+    @property
+    def request_id(self) -> str | None:
+        """The client's X-Request-Id if it is safe to repeat (R4/http.html#custom), or None."""
+        text = self.environ.get("HTTP_X_REQUEST_ID")
+        return text if text and _REQUEST_ID.match(text) else None
+
+
+def decode_parameters(text: str, where: str) -> list[tuple[str, str]]:
+    """Return the (name, value) pairs of a query string or a form, empty values kept.
+
+    >>> decode_parameters("name=M%C3%BCller&active=", "the URL")
+    [('name', 'Müller'), ('active', '')]
+
+    Raises Invalid when the escapes are not UTF-8 and when there are more than MAX_PARAMETERS.
+    """
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
+    except UnicodeDecodeError as error:
+        raise Invalid(
+            f"the parameters of {where} are not UTF-8 once the %-escapes are decoded; write ü as %C3%BC"
+        ) from error
+    except ValueError as error:
+        raise Invalid(f"{where} has more than {MAX_PARAMETERS} parameters", code="too-long") from error

@@ -1,0 +1,187 @@
+"""What an interaction came to → status, headers and bytes (R4/http.html#return, #versioning).
+
+The text of a stored resource passes through untouched; it is parsed only for _summary and
+_elements. All addresses begin with the configured base URL, never with the Host header.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+import msgspec
+
+from fhir_server.interactions.context import Result, Version
+from fhir_server.model import json_format, summary
+from fhir_server.outcome import Invalid, Issue, operation_outcome
+from fhir_server.rest.preferences import Preferences
+from fhir_server.rest.request import Request
+
+GZIP_FROM_BYTES = 1024
+_SUMMARIES = ("true", "text", "data", "false")
+
+
+@dataclass(slots=True)
+class Answer:
+    """An HTTP answer before it is sent; Content-Type and Content-Length are added at the end."""
+
+    status: int
+    body: bytes = b""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+
+def etag(version: int) -> str:
+    """Return the weak entity tag of a version (R4/http.html#versioning)."""
+    return f'W/"{version}"'
+
+
+@lru_cache(maxsize=4096)
+def http_date(seconds: str) -> str:
+    """Return the HTTP date of a UTC moment given to the second.
+
+    >>> http_date("2026-01-02T03:04:05")
+    'Fri, 02 Jan 2026 03:04:05 GMT'
+    """
+    moment = datetime.fromisoformat(seconds)
+    return (
+        f"{_DAYS[moment.weekday()]}, {moment.day:02d} {_MONTHS[moment.month - 1]} {moment.year:04d} "
+        f"{moment:%H:%M:%S} GMT"
+    )
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def version_headers(version: Version) -> list[tuple[str, str]]:
+    """Return ETag and Last-Modified of a version."""
+    return [("ETag", etag(version.version)), ("Last-Modified", http_date(version.last_updated[:19]))]
+
+
+def of_read(request: Request, result: Result, base_url: str) -> Answer:
+    """Return the answer of read and vread: 200 with the resource, or 304 (R4/http.html#cread)."""
+    version = result.version
+    if version is None:
+        raise ValueError("a read without a version has no answer")
+    headers = version_headers(version)
+    environ = request.environ
+    if ("HTTP_IF_NONE_MATCH" in environ or "HTTP_IF_MODIFIED_SINCE" in environ) and _unchanged(
+        request, version
+    ):
+        return Answer(304, b"", headers)
+    headers.append(("Content-Location", _versioned_address(base_url, version)))
+    text = version.text().encode()
+    if environ.get("QUERY_STRING"):
+        text = _reduced(request, text)
+    return Answer(200, text, headers)
+
+
+def of_write(result: Result, preferences: Preferences, base_url: str, *, created_by_post: bool) -> Answer:
+    """Return the answer of create and update: 201 or 200, its body as Prefer asks (R4/http.html#ops)."""
+    version = result.version
+    if version is None:
+        raise ValueError("a write without a version has no answer")
+    address = _versioned_address(base_url, version)
+    headers = version_headers(version)
+    if result.status == 201 or created_by_post:
+        headers.append(("Location", address))
+    if preferences.returns == "minimal":
+        return Answer(result.status, b"", headers)
+    if preferences.returns == "OperationOutcome":
+        did = "created" if result.status == 201 else "stored"
+        return Answer(
+            result.status,
+            outcome_text(result.issues, f"{version.address} is {did}, version {version.version}"),
+            headers,
+        )
+    headers.append(("Content-Location", address))
+    return Answer(result.status, version.text().encode(), headers)
+
+
+def of_delete(result: Result, preferences: Preferences) -> Answer:
+    """Return the answer of delete: 204 with the ETag of the deletion, or 200 with an OperationOutcome."""
+    version = result.version
+    headers = version_headers(version) if version is not None else []
+    if preferences.returns == "OperationOutcome":
+        what = f"{version.address} is deleted" if version is not None else "there was nothing to delete"
+        return Answer(200, outcome_text(result.issues, what), headers)
+    return Answer(204, b"", headers)
+
+
+def of_text(result: Result) -> Answer:
+    """Return the answer of an interaction whose result is a whole Bundle."""
+    return Answer(result.status, (result.text or "").encode())
+
+
+def outcome_text(issues: tuple[Issue, ...], otherwise: str) -> bytes:
+    """Return an OperationOutcome of `issues`, or one that says `otherwise` when there are none."""
+    return json_format.encode(
+        operation_outcome(issues or (Issue("information", "informational", otherwise),))
+    )
+
+
+def pretty(text: bytes) -> bytes:
+    """Return the JSON indented by two spaces; no value is touched.
+
+    >>> pretty(b'{"value":1.50}')
+    b'{\\n  "value": 1.50\\n}'
+    """
+    return msgspec.json.format(text, indent=2)
+
+
+def compressed(body: bytes, accept_encoding: str) -> bytes | None:
+    """Return the body as gzip, or None when the client does not take it or it is not worth it."""
+    if len(body) < GZIP_FROM_BYTES or not _takes_gzip(accept_encoding):
+        return None
+    packer = zlib.compressobj(level=1, wbits=31)
+    packed = packer.compress(body) + packer.flush()
+    return packed if len(packed) < len(body) * 9 // 10 else None
+
+
+@lru_cache(maxsize=128)
+def _takes_gzip(accept_encoding: str) -> bool:
+    """Say whether an Accept-Encoding header allows gzip.
+
+    >>> _takes_gzip("br, gzip;q=0.8"), _takes_gzip("gzip;q=0"), _takes_gzip("*")
+    (True, False, True)
+    """
+    weights = {}
+    for part in accept_encoding.lower().split(","):
+        name, _, weight = part.partition(";")
+        weights[name.strip()] = weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return weights.get("gzip", weights.get("x-gzip", weights.get("*", False)))
+
+
+def _versioned_address(base_url: str, version: Version) -> str:
+    return f"{base_url}/{version.type_name}/{version.id}/_history/{version.version}"
+
+
+def _unchanged(request: Request, version: Version) -> bool:
+    """Say whether the client has this state already (RFC 9110 13.1.2, 13.1.3)."""
+    tags = request.header("IF_NONE_MATCH")
+    if tags is not None:
+        return tags.strip() == "*" or any(
+            tag.strip().removeprefix("W/") == f'"{version.version}"' for tag in tags.split(",")
+        )
+    try:
+        since = parsedate_to_datetime(request.header("IF_MODIFIED_SINCE") or "")
+    except ValueError:
+        return False  # a date that cannot be read is as if it were not there
+    since = since.replace(tzinfo=UTC) if since.tzinfo is None else since
+    return datetime.fromisoformat(version.last_updated[:19]).replace(tzinfo=UTC) <= since
+
+
+def _reduced(request: Request, text: bytes) -> bytes:
+    """Apply _summary and _elements to one resource (R4/search.html#summary, #elements)."""
+    mode, elements = request.parameter("_summary"), request.parameter("_elements")
+    if mode is not None and mode not in _SUMMARIES:
+        raise Invalid(f"_summary={mode} is not possible on one resource; {', '.join(_SUMMARIES)} are")
+    if elements:
+        wanted = [name.strip() for name in elements.split(",") if name.strip()]
+        return json_format.encode(summary.subset(json_format.parse(text), wanted))
+    if mode in (None, "false"):
+        return text
+    return json_format.encode(summary.subset(json_format.parse(text), mode))

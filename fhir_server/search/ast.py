@@ -1,0 +1,150 @@
+"""A search as data: Query, Clause, Chain, Has, Either, Sort, Include.
+
+Frozen dataclasses between the text (parse.py) and the SQL (compile.py). A Query is an AND of
+clauses; whoever must narrow it (a compartment, a scope) adds one more with `also`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+from fhir_server.outcome import Issue
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A search parameter of one resource type.
+
+    `kind` is the type of R4/valueset-search-param-type.html, or "special" for what does not live
+    in the index (_id, _lastUpdated). `sources` are the codes whose index rows answer it: itself,
+    or others where its expression is the union of theirs (Observation.combo-code).
+    """
+
+    type_name: str
+    code: str
+    kind: str
+    expression: str | None = None
+    targets: tuple[str, ...] = ()
+    components: tuple[Component, ...] = ()
+    sources: tuple[str, ...] = ()
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One component of a composite: its own parameter, and its FHIRPath below the composite's element."""
+
+    parameter: Parameter
+    expression: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One parameter with its alternatives: `code:not=a,b` is Clause(code, "not", (a, b)).
+
+    `:missing` has one alternative, True or False. The other values are those of the parameter's
+    search type, for instance types.date.DateValue.
+    """
+
+    parameter: Parameter
+    modifier: str | None
+    alternatives: tuple[Hashable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """`subject:Patient.name=…`: a reference to a resource that itself fulfils a criterion.
+
+    One branch for each target type, because the same name is another parameter on each.
+    """
+
+    reference: Parameter
+    branches: tuple[tuple[str, Criterion], ...]
+    urls: tuple[Parameter, ...] = ()  # the `url` of target types, where the reference may be a canonical
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """`_has:Observation:patient:code=…`: referred to by a resource that fulfils a criterion."""
+
+    reference: Parameter
+    criterion: Criterion
+    url: Parameter | None = None  # the `url` of the type searched, where the reference may be a canonical
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """At least one of the criteria holds; a compartment is Either over its parameters."""
+
+    criteria: tuple[Criterion, ...]
+
+
+Criterion = Clause | Chain | Has | Either
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """One key of `_sort`."""
+
+    parameter: Parameter
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """`_include=Observation:subject:Patient` or, with `reverse`, `_revinclude=…`.
+
+    `parameter` belongs to the resource that holds the reference; `target` limits the type that
+    it points to; `iterate` follows resources that were themselves included.
+    """
+
+    parameter: Parameter
+    target: str | None = None
+    reverse: bool = False
+    iterate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a client asks of one resource type.
+
+    `applied` are the pairs that were understood, for the `self` link; `issues` tell what lenient
+    handling left out. `count` is None where the client did not say.
+    """
+
+    type_name: str
+    clauses: tuple[Criterion, ...] = ()
+    sort: tuple[Sort, ...] = ()
+    includes: tuple[Include, ...] = ()
+    count: int | None = None
+    total: str = "none"
+    summary: str | None = None
+    elements: tuple[str, ...] = ()
+    applied: tuple[tuple[str, str], ...] = ()
+    issues: tuple[Issue, ...] = ()
+
+    def also(self, *criteria: Criterion) -> Query:
+        """Return the query with further criteria that must hold too."""
+        return replace(self, clauses=self.clauses + criteria)
+
+    def canonical(self) -> str:
+        """Return one text for all spellings of the same criteria: order and escapes do not matter.
+
+        For locks and comparisons, not for people; sorting, paging and includes are left out.
+        """
+        return f"{self.type_name}?" + "&".join(sorted({_canonical(clause) for clause in self.clauses}))
+
+
+def _canonical(criterion: Criterion) -> str:
+    match criterion:
+        case Clause(parameter, modifier, alternatives):
+            name = f"{parameter.type_name}.{parameter.code}:{modifier or ''}"
+            return f"{name}={','.join(sorted({repr(value) for value in alternatives}))}"
+        case Chain(reference, branches):
+            inner = sorted(f"{target}.{_canonical(branch)}" for target, branch in branches)
+            return f"{reference.type_name}.{reference.code}({'|'.join(inner)})"
+        case Has(reference, inside):
+            return f"_has({reference.type_name}.{reference.code}:{_canonical(inside)})"
+        case Either(criteria):
+            return f"either({'|'.join(sorted({_canonical(each) for each in criteria}))})"

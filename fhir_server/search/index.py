@@ -1,0 +1,185 @@
+"""Resource → IndexRows: the write side of every search parameter type.
+
+A type is compiled once, to one closure for each parameter that has rows of its own; indexing a
+resource runs them. Nothing is parsed and nothing looked up by name on that way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from fhir_server.definitions import structures
+from fhir_server.fhirpath.extract import extractor
+from fhir_server.search import keys
+from fhir_server.search.ast import Parameter
+from fhir_server.search.registry import Registry, standard
+from fhir_server.search.types import composite
+from fhir_server.search.types.protocol import Environment, Extractor
+from fhir_server.search.types.table import SIMPLE, TYPES
+
+
+@dataclass(slots=True)
+class IndexRows:
+    """What one resource version leaves in the search index.
+
+    `keys` are distinct, as 32 hex digits. Rows are tuples in the order of the columns of
+    schema/indexes.py between `tenant` and `pk`, so they begin with the parameter's column hash.
+    Moments and numbers are texts that Postgres reads, '-infinity' and 'Infinity' among them.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    strings: list[tuple[Any, ...]] = field(default_factory=list)
+    dates: list[tuple[Any, ...]] = field(default_factory=list)
+    numbers: list[tuple[Any, ...]] = field(default_factory=list)
+    quantities: list[tuple[Any, ...]] = field(default_factory=list)
+    composites: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def of(self, table: str) -> list[tuple[Any, ...]]:
+        """Return the rows of one index table."""
+        rows: list[tuple[Any, ...]] = getattr(self, ATTRIBUTES[table])
+        return rows
+
+
+ATTRIBUTES = {
+    "idx_string": "strings",
+    "idx_date": "dates",
+    "idx_number": "numbers",
+    "idx_quantity": "quantities",
+    "idx_composite": "composites",
+}
+Step = Callable[[dict[str, Any], list[str], IndexRows], None]
+
+
+class Indexer:
+    """Indexes resources for one server: its parameters, its zone, its own addresses.
+
+    >>> rows = Indexer().index("Patient", {"resourceType": "Patient", "gender": "male"})
+    >>> keys.key("Patient", "gender", "male") in rows.keys
+    True
+    """
+
+    def __init__(self, registry: Registry | None = None, environment: Environment | None = None) -> None:
+        self.registry = registry or Registry()
+        self.environment = environment or Environment()
+        self._compiled: dict[str, tuple[object, list[Step]]] = {}
+
+    def index(self, type_name: str, resource: dict[str, Any]) -> IndexRows:
+        """Return the index rows of one resource of type `type_name`."""
+        version = self.registry.version(type_name)
+        compiled = self._compiled.get(type_name)
+        if compiled is None or compiled[0] != version:
+            compiled = self._compiled[type_name] = (version, self._compile(type_name))
+        rows = IndexRows()
+        found: list[str] = []
+        for step in compiled[1]:
+            step(resource, found, rows)
+        rows.keys = list(dict.fromkeys(found))
+        return rows
+
+    def _compile(self, type_name: str) -> list[Step]:
+        return [
+            step(parameter, self.environment)
+            for parameter in self.registry.for_type(type_name).values()
+            if is_indexed(parameter)
+        ]
+
+
+def is_indexed(parameter: Parameter) -> bool:
+    """Tell whether a parameter has keys and rows of its own."""
+    return (
+        parameter.expression is not None
+        and parameter.kind in TYPES
+        and parameter.kind != "special"
+        and parameter.sources in ((), (parameter.code,))
+        and (parameter.kind != "composite" or composite.layout(parameter.components, SIMPLE) is not None)
+    )
+
+
+def step(parameter: Parameter, environment: Environment) -> Step:
+    """Return the closure that indexes one parameter of a resource."""
+    assert parameter.expression is not None
+    kind = TYPES[parameter.kind]
+    select = extractor(parameter.expression, parameter.type_name)
+    if "extension(" in parameter.expression:
+        select = _inside(select)
+    cells: Extractor = kind.extract(parameter, environment)
+    start = keys.prefix(parameter.type_name, parameter.code)
+    column = keys.column_hash(parameter.type_name, parameter.code)
+    present = start + keys.digest(keys.PRESENT)
+    attribute = ATTRIBUTES.get(kind.table or "", "")
+
+    def simple(resource: dict[str, Any], found: list[str], rows: IndexRows) -> None:
+        if elements := select(resource):
+            found.append(present)
+            for type_name, value in elements:
+                for cell in cells(type_name, value):
+                    if cell.__class__ is str:
+                        found.append(start + digest(cell))
+                    else:
+                        getattr(rows, attribute).append((column, *cell))
+
+    def keyed(resource: dict[str, Any], found: list[str], rows: IndexRows) -> None:
+        if elements := select(resource):
+            found.append(present)
+            for type_name, value in elements:
+                for text in cells(type_name, value):
+                    found.append(start + digest(text))
+
+    def grouped(resource: dict[str, Any], found: list[str], rows: IndexRows) -> None:
+        for type_name, element in select(resource):
+            for cell in cells(type_name, element, resource):
+                if cell.__class__ is str:
+                    found.append(start + digest(cell))
+                else:
+                    rows.composites.append((column, *cell))
+
+    if parameter.kind == "composite":
+        return grouped
+    return simple if attribute else keyed
+
+
+def _inside(select: Any) -> Any:
+    """Return a selection that gives the values of extensions in the place of the extensions."""
+
+    def values(resource: dict[str, Any]) -> list[tuple[str, Any]]:
+        found: list[tuple[str, Any]] = []
+        for type_name, value in select(resource):
+            if type_name != "Extension":
+                found.append((type_name, value))
+                continue
+            for name, inner in value.items():
+                if name in EXTENSION_VALUES:
+                    found.append((EXTENSION_VALUES[name].type, inner))
+        return found
+
+    return values
+
+
+EXTENSION_VALUES = {
+    name: field for name, field in structures.fields("Extension").items() if field.element.name == "value[x]"
+}
+
+
+@lru_cache(maxsize=65536)
+def digest(text: Any) -> str:
+    """Return keys.digest, remembered: most codes, systems and patients come again and again."""
+    return keys.digest(text)
+
+
+@lru_cache(maxsize=16)
+def _standard(time_zone: str, base_urls: tuple[str, ...]) -> Indexer:
+    return Indexer(standard(), Environment(ZoneInfo(time_zone), base_urls))
+
+
+def index(
+    type_name: str, resource: dict[str, Any], *, time_zone: str = "UTC", base_urls: tuple[str, ...] = ()
+) -> IndexRows:
+    """Return the index rows of a resource by R4's own parameters.
+
+    `time_zone` is that of dates without one; `base_urls` are the addresses that are ours.
+    """
+    return _standard(time_zone, base_urls).index(type_name, resource)

@@ -1,0 +1,99 @@
+"""SearchType: the four functions that one search parameter type consists of, and what they exchange.
+
+Written for speed where it counts: `extract` is called once for each parameter and returns a closure
+that every write runs; `parse` and `where` run once for each value of a search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any, NamedTuple
+
+from fhir_server.search.ast import Parameter
+
+# What one element leaves in the index: a key text, or a row of the type's table (the columns of
+# schema/indexes.py between `param` and `pk`).
+Cell = str | tuple[Any, ...]
+# FHIR type name and plain JSON value → cells; a composite's takes the resource as a third argument.
+Extractor = Callable[..., Sequence[Cell]]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a value means depends on it: zone of zone-less dates, our addresses, the present.
+
+    `base_urls` are this server's own FHIR bases, without a closing slash; `now` is needed by `ap`
+    on dates alone.
+    """
+
+    zone: tzinfo = UTC
+    base_urls: tuple[str, ...] = ()
+    now: datetime | None = None
+
+
+class Columns(NamedTuple):
+    """The columns that a row condition speaks of, as SQL; a composite's row names them otherwise."""
+
+    low: str = ""
+    high: str = ""
+    value: str = ""
+    long: str = ""
+    unit: str = ""
+    unit_code: str = ""
+    unit_text: str = ""
+    code: str = ""
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Matches where the resource has the key of at least one of these texts."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Matches where one row of the type's table fulfils this SQL over the given Columns."""
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OnResource:
+    """Matches where the resource row itself, whose alias is {r} in the SQL, fulfils it."""
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+
+Match = Texts | Row | OnResource
+
+
+@dataclass(frozen=True, slots=True)
+class SearchType:
+    """One search parameter type (R4/search.html#ptypes).
+
+    extract(parameter, environment) → Extractor;
+    parse(text, modifier, parameter, environment) → value, or outcome.Invalid;
+    where(value, columns) → Match;
+    order: the column that `_sort` goes by and its SQL type, or None where only keys are kept.
+    """
+
+    name: str
+    extract: Callable[[Parameter, Environment], Extractor]
+    parse: Callable[[str, str | None, Parameter, Environment], Hashable]
+    where: Callable[[Any, Columns], Match]
+    order: tuple[str, str] | None = None
+    table: str | None = None
+    columns: Columns = Columns()
+    modifiers: frozenset[str] = frozenset()
+    later: frozenset[str] = frozenset()  # modifiers of R4 that are understood and refused
+    # (system or None, code) of one element, where the type knows such pairs; for composites.
+    pairs: Callable[[str, Any], Sequence[tuple[str | None, str]]] | None = None
+
+
+Types = Mapping[str, SearchType]

@@ -1,0 +1,149 @@
+"""quantity search parameters: a number, and the unit if the client gives one (R4/search.html#quantity).
+
+    5.4                              any unit
+    5.4|http://unitsofmeasure.org|mg this system and code
+    5.4||mg                          mg as code or as human unit, whatever the system
+
+Prefixes and precision are those of number (search/ranges.py). A stored comparator makes a half-open
+interval (`<5` is everything below 5), SampledData count by the bounds of their values, Money by its
+currency. Units are compared as written; conversion by UCUM is a later room's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from fhir_server.outcome import Invalid
+from fhir_server.search import keys, ranges, values
+from fhir_server.search.ast import Parameter
+from fhir_server.search.ranges import NumberValue
+from fhir_server.search.types.protocol import Cell, Columns, Environment, Extractor, Match, Row, SearchType
+
+CURRENCIES = "urn:iso:std:iso:4217"
+LOWEST, HIGHEST = "-Infinity", "Infinity"
+
+
+@dataclass(frozen=True, slots=True)
+class QuantityValue:
+    """A quantity to look for; system and code are None where the client left them open."""
+
+    number: NumberValue
+    system: str | None = None
+    code: str | None = None
+
+
+def parse(
+    text: str,
+    modifier: str | None = None,
+    parameter: Parameter | None = None,
+    environment: Environment | None = None,
+) -> QuantityValue:
+    """Read one value of a quantity parameter.
+
+    >>> parse("gt5.4||mg").number.prefix, parse("gt5.4||mg").system, parse("gt5.4||mg").code
+    ('gt', None, 'mg')
+    """
+    parts = [values.unescape(part) for part in values.split(text, "|")]
+    if len(parts) not in (1, 3):
+        raise Invalid(f"{text!r} is not a quantity; write 5.4, 5.4||mg or 5.4|http://unitsofmeasure.org|mg")
+    system, code = (parts[1] or None, parts[2] or None) if len(parts) == 3 else (None, None)
+    if code is None and len(parts) == 3:
+        raise Invalid(f"{text!r} names no unit; write for example 5.4||mg, or 5.4 for any unit")
+    return QuantityValue(ranges.read(parts[0]), system, code)
+
+
+def where(value: QuantityValue, columns: Columns) -> Match:
+    """Return the condition on a row of number and unit."""
+    sql, parameters = ranges.compare(value.number, columns.low, columns.high)
+    if value.system is not None and value.code is not None:
+        return Row(f"{columns.unit} = %s::uuid and {sql}", (keys.unit(value.system, value.code), *parameters))
+    if value.code is not None:
+        unit = f"({columns.unit_code} = %s or {columns.unit_text} = %s)"
+        return Row(f"{unit} and {sql}", (value.code, value.code, *parameters))
+    return Row(sql, parameters)
+
+
+def extract(parameter: Parameter, environment: Environment) -> Extractor:
+    """Return what gives the row of a Quantity (and its kinds), Money, Range or SampledData.
+
+    >>> cells = extract(Parameter("Observation", "value-quantity", "quantity"), Environment())
+    >>> cells("Quantity", {"value": 5, "comparator": "<", "unit": "mg"})
+    [('-Infinity', '5', None, 'mg', None)]
+    """
+    return cells
+
+
+def cells(type_name: str, value: Any) -> Sequence[Cell]:
+    """Return (low, high, unit, unit_code, unit_text) of one element."""
+    if not isinstance(value, dict):
+        return []
+    if type_name == "SampledData":
+        low, high = _sampled(value)
+        origin = value.get("origin") or {}
+        return [] if low is None or high is None else [(low, high, *_unit(origin))]
+    if type_name == "Range":
+        return _range(value)
+    number = value.get("value")
+    if number is None:
+        return []
+    if type_name == "Money":
+        currency = value.get("currency")
+        unit = (None, None, None) if currency is None else (keys.unit(CURRENCIES, currency), currency, None)
+        return [(str(number), str(number), *unit)]
+    return [(*_bounds(str(number), value.get("comparator")), *_unit(value))]
+
+
+def _bounds(number: str, comparator: str | None) -> tuple[str, str]:
+    if comparator in ("<", "<="):
+        return LOWEST, number
+    if comparator in (">", ">="):
+        return number, HIGHEST
+    return number, number
+
+
+def _unit(quantity: Any) -> tuple[str | None, str | None, str | None]:
+    """Return key, code and human unit; the human unit only where it says more than the code."""
+    system, code, text = quantity.get("system"), quantity.get("code"), quantity.get("unit")
+    unit = keys.unit(system, code) if system and code else None
+    return (unit, code, text if text != code else None) if code else (unit, text, None)
+
+
+def _range(value: Any) -> Sequence[Cell]:
+    low, high = value.get("low") or {}, value.get("high") or {}
+    if low.get("value") is None and high.get("value") is None:
+        return []
+    ends = (str(low.get("value", LOWEST)), str(high.get("value", HIGHEST)))
+    return [(*ends, *_unit(low if low.get("value") is not None else high))]
+
+
+def _sampled(value: Any) -> tuple[str | None, str | None]:
+    """Return the lowest and highest of the values: data × factor + origin; L and U are the limits."""
+    try:
+        factor = Decimal(str(value.get("factor", 1)))
+        origin = Decimal(str((value.get("origin") or {}).get("value", 0)))
+        points = [
+            Decimal(point) for point in str(value.get("data", "")).split() if point not in ("E", "L", "U")
+        ]
+        bounds = [ranges.EXACT.add(ranges.EXACT.multiply(point, factor), origin) for point in points]
+    except InvalidOperation:
+        return None, None
+    data = str(value.get("data", "")).split()
+    if "L" in data and value.get("lowerLimit") is not None:
+        bounds.append(Decimal(str(value["lowerLimit"])))
+    if "U" in data and value.get("upperLimit") is not None:
+        bounds.append(Decimal(str(value["upperLimit"])))
+    return (str(min(bounds)), str(max(bounds))) if bounds else (None, None)
+
+
+SEARCH_TYPE = SearchType(
+    name="quantity",
+    extract=extract,
+    parse=parse,
+    where=where,
+    order=("low", "numeric"),
+    table="idx_quantity",
+    columns=Columns(low="low", high="high", unit="unit", unit_code="unit_code", unit_text="unit_text"),
+)
