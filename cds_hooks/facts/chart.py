@@ -141,7 +141,9 @@ def taken_at(resource: Resource) -> datetime | None:
 
 
 # Observations -----------------------------------------------------------------------------------
-def observations(chart: Chart, codes: CodeSet, since: datetime) -> Iterator[tuple[datetime, Resource, Resource]]:
+def observations(
+    chart: Chart, codes: CodeSet, since: datetime
+) -> Iterator[tuple[datetime, Resource, Resource]]:
     """Give (time, Observation, the part that carries the value), newest first.
 
     The part is the Observation itself or one of its components; only final, amended and
@@ -207,7 +209,9 @@ def drug(chart: Chart, resource: Resource) -> Mapping[str, Any] | None:
     reference = str(target.get("reference", ""))
     contained = resource.get("contained")
     for medication in (*(contained if isinstance(contained, list) else ()), *chart.all("Medication")):
-        name = f"#{medication.get('id')}" if reference.startswith("#") else f"Medication/{medication.get('id')}"
+        name = (
+            f"#{medication.get('id')}" if reference.startswith("#") else f"Medication/{medication.get('id')}"
+        )
         if reference.endswith(name) and isinstance(medication.get("code"), dict):
             code: Mapping[str, Any] = medication["code"]
             return code

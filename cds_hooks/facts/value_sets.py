@@ -115,7 +115,8 @@ HAEMORRHAGE = CodeSet(
     },
     icd10=("I60", "I61", "I62", "S064", "S065", "S066"),
     words=r"h(a)?emorrhag(e|ic).{0,40}(stroke|infarct|transformation)"
-    r"|(intra|sub|extra|epi)[- ]?(cranial|cerebral|arachnoid|dural|ventricular).{0,30}(h(a)?emorrh|h(a)?ematoma|bleed)"
+    r"|(intra|sub|extra|epi)[-"
+    r" ]?(cranial|cerebral|arachnoid|dural|ventricular).{0,30}(h(a)?emorrh|h(a)?ematoma|bleed)"
     r"|cerebral (h(a)?emorrh|h(a)?ematoma|bleed)|(h(a)?emorrhage|bleed).{0,20}(brain|intracranial)",
 )
 ATRIAL_FIBRILLATION = CodeSet(

@@ -73,7 +73,10 @@ def releases(folders: Sequence[Path]) -> Iterator[Release]:
 
 
 def find(folders: Sequence[Path], model: str, version: str | None = None) -> Release:
-    """Return a release, without version the newest; raises ReleaseError when there is none or it is altered."""
+    """Return a release, without version the newest.
+
+    Raises ReleaseError when there is none or it is altered.
+    """
     versions: dict[int, Path] = {}
     for folder in reversed(folders):
         for path in folder.iterdir() if folder.is_dir() else ():

@@ -61,7 +61,7 @@ def train(
         "id": STROKE_EARLY_ASPIRIN,
         "version": version,
         "state": state,
-        "title": "Risk of death or dependency six months after stroke, and what early aspirin changes on average",
+        "title": "Risk of death or dependency six months after stroke, and the mean effect of early aspirin",
         "trained_at": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
         "model": {
             "kind": "LightGBM",
@@ -85,7 +85,9 @@ def train(
         "schema": features.schema(),
         "schema_sha256": features.schema_hash(),
         "never_missing_in_training": [
-            name for name, gap in zip(features.NAMES, np.isnan(cohort.x).any(axis=0), strict=True) if not gap
+            name
+            for name, gaps in zip(features.NAMES, np.isnan(cohort.x).sum(axis=0).tolist(), strict=True)
+            if not gaps
         ],
         "evaluation": evaluation,
         "published": reproduced,

@@ -145,7 +145,8 @@ def _training_text(answer: dict[str, Any]) -> str:
     effect = answer["effect"]
     lines = [
         f"{answer['model']} version {answer['version']} ({answer['state']}) in {answer['folder']}",
-        f"AUC {answer['auc']:.4f}   Brier {answer['brier']:.4f}   calibration slope {answer['calibration_slope']:.3f}",
+        f"AUC {answer['auc']:.4f}   Brier {answer['brier']:.4f}   calibration slope"
+        f" {answer['calibration_slope']:.3f}",
         f"aspirin: odds ratio {effect['odds_ratio']} (95 % CI {effect['ci'][0]} to {effect['ci'][1]})",
         "",
         f"{'published number':55} {'paper':>8} {'computed':>9}",
