@@ -66,7 +66,7 @@ def gather(templates: Mapping[str, str], request: HookRequest, hook: Hook, sourc
     if missing and source is None:
         raise PreconditionFailed(
             f"the prefetch keys {', '.join(sorted(missing))} are missing or failed, and this service may not"
-            " fetch them: give them, or a fhirServer that is this installation's own",
+            " fetch them: give them (null where there is nothing), or name this installation as fhirServer",
             code="required",
             expression=f"prefetch.{min(missing)}",
         )

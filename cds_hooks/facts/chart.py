@@ -33,16 +33,19 @@ class Chart:
 
     @classmethod
     def of(cls, patient_id: str, now: datetime, resources: Iterable[Resource]) -> Chart:
-        """Sort resources by their type; one (type, id) counts once.
+        """Sort resources by their type; the same resource twice counts once.
 
+        Two different ones under one id (a draft order may have the id of a stored one) both count.
         Raises OtherPatient when a resource says that it is about somebody else.
         """
         by_type: dict[str, dict[str, Resource]] = {}
         for position, resource in enumerate(resources):
             name = str(resource.get("resourceType", ""))
             _check_subject(resource, name, patient_id)
+            found = by_type.setdefault(name, {})
             key = str(resource.get("id", f"\x00{position}"))
-            by_type.setdefault(name, {}).setdefault(key, resource)
+            if found.setdefault(key, resource) != resource:
+                found[f"\x00{position}"] = resource
         return cls(patient_id, now, {name: tuple(found.values()) for name, found in by_type.items()})
 
     def all(self, type_name: str) -> tuple[Resource, ...]:

@@ -204,6 +204,19 @@ THROMBOLYTIC = CodeSet(
     {RXNORM: ("8410", "259280", "76895", "10106")},  # alteplase, tenecteplase, reteplase, streptokinase
     words=r"\w+teplase|activase|actilyse|streptokinase|urokinase|thrombolysis|\b(r?t-?pa|tnk)\b",
 )
+BLEEDING_TENDENCY = CodeSet(
+    "gastrointestinal bleeding, peptic ulcer or a clotting disorder",
+    {
+        SNOMED: (
+            "74474003",  # gastrointestinal haemorrhage
+            "13200003",  # peptic ulcer
+            "90935002",  # haemophilia
+        )
+    },
+    icd10=("K25", "K26", "K27", "K28", "K920", "K921", "K922", "D66", "D67", "D68"),
+    words=r"gastrointestinal (h(a)?emorrhage|bleed)|(peptic|gastric|duodenal) ulcer|melena|h(a)?emophilia"
+    r"|von willebrand",
+)
 REPERFUSION = CodeSet(
     "thrombolysis or thrombectomy",
     {SNOMED: ("472191000119101", "397046001", "433061001")},  # intravenous, thrombectomy; last doubtful

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from cds_hooks.cards import Action, Card, Coding, Link, Source, Suggestion
-from cds_hooks.facts.chart import Chart, local_reference, status_codes
+from cds_hooks.facts.chart import Chart, active_conditions, local_reference, status_codes
 from cds_hooks.facts.stroke import (
     Stroke,
     current,
@@ -25,7 +25,15 @@ from cds_hooks.facts.stroke import (
     stroke,
     unreadable_drug,
 )
-from cds_hooks.facts.value_sets import ANTICOAGULANT, ASPIRIN, ASPIRIN_ALLERGY, OWN, RXNORM, SNOMED
+from cds_hooks.facts.value_sets import (
+    ANTICOAGULANT,
+    ASPIRIN,
+    ASPIRIN_ALLERGY,
+    BLEEDING_TENDENCY,
+    OWN,
+    RXNORM,
+    SNOMED,
+)
 from cds_hooks.models import features
 from cds_hooks.models.catalogue import Release
 from cds_hooks.models.predictor import Predictor
@@ -173,6 +181,12 @@ def refusals(chart: Chart, present: Stroke, readings: Mapping[str, features.Read
         yield "medication-unreadable"
     if is_allergic(chart):
         yield "aspirin-allergy"
+    if next(active_conditions(chart, BLEEDING_TENDENCY), None) is not None:
+        yield "contraindication"
+    if chart.patient is not None and (
+        chart.patient.get("deceasedDateTime") or chart.patient.get("deceasedBoolean")
+    ):
+        yield "deceased"
     yield from _unusable(readings)
 
 

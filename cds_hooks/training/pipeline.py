@@ -38,8 +38,8 @@ def train(
 ) -> Release:
     """Train from the trial's CSV and write a release into the first of `folders`.
 
-    The version is one above the highest of all folders; the same model text as an existing
-    version keeps that version. Raises TrainingRefused when a published number is not reproduced,
+    The version is one above the highest of all folders; where the first one holds the same model
+    text already, that release is returned. Raises TrainingRefused when a published number is not reproduced,
     CohortError when the file is something else.
     """
     cohort = cohorts.load(path)
@@ -154,9 +154,13 @@ def report(release: Release) -> dict[str, Any]:
 
 
 def _version(folders: list[Path], digest: str) -> str:
-    found = [entry for entry in catalogue.releases(folders) if entry.model == STROKE_EARLY_ASPIRIN]
-    same = [entry.version for entry in found if entry.sha256 == digest]
-    return same[0] if same else str(max((int(entry.version) for entry in found), default=0) + 1)
+    """Return the version of the same model in the first folder, else one above the highest of all.
+
+    A number is never given twice: a release trained here must not stand before a shipped one.
+    """
+    own = [entry for entry in catalogue.releases(folders[:1]) if entry.model == STROKE_EARLY_ASPIRIN]
+    same = [entry.version for entry in own if entry.sha256 == digest]
+    return same[0] if same else str(catalogue.highest(folders, STROKE_EARLY_ASPIRIN) + 1)
 
 
 def _code_hash() -> str:

@@ -118,7 +118,7 @@ def suggestion(demo: Demo) -> str:
     services = _get(f"{demo.root}/cds-services")["services"]
     if not any(service["id"] == "stroke-early-aspirin" for service in services):
         raise StepFailed("discovery does not list stroke-early-aspirin")
-    call = stroke.call(str(uuid4()))
+    call = stroke.call(str(uuid4()), fhir_server=demo.base)
     cards = _post(f"{demo.root}/cds-services/stroke-early-aspirin", call, "application/json")["cards"]
     if not cards:
         raise StepFailed("the service gave no card for the sample stroke patient")

@@ -109,6 +109,16 @@ def test_without_the_library_the_walker_serves(monkeypatch: pytest.MonkeyPatch) 
     assert catalogue.load(RELEASE).engine == "python"
 
 
+def test_a_missing_wheel_or_a_missing_libgomp_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unloadable(_path: str) -> None:
+        raise OSError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(predictor.ctypes, "CDLL", unloadable)
+    assert predictor._open() is None
+    monkeypatch.setattr(predictor.importlib.util, "find_spec", lambda _name: None)
+    assert predictor._open() is None
+
+
 @pytest.mark.parametrize("name", [catalogue.MODEL, catalogue.CARD])
 def test_one_altered_byte_and_the_release_is_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / RELEASE.folder.name

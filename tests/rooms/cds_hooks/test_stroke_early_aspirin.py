@@ -353,6 +353,16 @@ REFUSALS: list[tuple[str, str, list[Resource]]] = [
             },
         ],
     ),
+    # other contraindications
+    *(
+        (f"{name} among the conditions", "contraindication", [*sample(), resource("Condition", code=code)])
+        for name, code in (
+            ("a gastric ulcer", concept(ICD10, "K25.4")),
+            ("a gastrointestinal bleeding", concept(stroke.SNOMED, "74474003")),
+            ("haemophilia in words", {"text": "Haemophilia A"}),
+        )
+    ),
+    ("a patient who died", "deceased", sample(demo={"deceasedDateTime": AGO[1]})),
     # not this service's patient
     ("no stroke", "no-acute-stroke", sample(stroke=None)),
     ("a stroke that is over", "no-acute-stroke", sample(stroke={"clinicalStatus": concept("x", "resolved")})),

@@ -18,6 +18,7 @@ evaluate: Any = importlib.import_module("cds_hooks.training.evaluate")
 pipeline: Any = importlib.import_module("cds_hooks.training.pipeline")
 published: Any = importlib.import_module("cds_hooks.training.published")
 
+from cds_hooks import registry  # noqa: E402
 from cds_hooks.models import catalogue, features  # noqa: E402
 from cds_hooks.training import source_attributes  # noqa: E402
 
@@ -114,7 +115,8 @@ def test_training_reaches_the_reference_and_repeats_itself(trial: Path, tmp_path
         assert groups[name]["observed_over_expected"] == pytest.approx(expected, abs=0.01)
     shipped = catalogue.find([catalogue.SHIPPED], "stroke-early-aspirin", "1")
     assert release.sha256 == shipped.sha256
-    assert release.version == shipped.version
+    assert release.version == "2"
+    assert registry.services([tmp_path])["stroke-early-aspirin"].model.version == "1", "a draft hides nothing"
     assert release.state == "draft"
     assert {key: release.card[key] for key in ("evaluation", "effect", "harms", "schema")} == {
         key: shipped.card[key] for key in ("evaluation", "effect", "harms", "schema")

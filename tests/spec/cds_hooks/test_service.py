@@ -260,6 +260,16 @@ def test_a_drafted_anticoagulant_or_aspirin_is_seen() -> None:
         assert records.calls[0].reasons == reasons
 
 
+def test_a_draft_that_has_the_id_of_a_stored_order_is_not_lost() -> None:
+    call = body(hook="order-select")
+    draft = copy.deepcopy(stroke.resources(NOW)[9])
+    draft |= {"status": "draft", "medicationCodeableConcept": {"text": "Warfarin 5 mg"}}
+    call["context"]["draftOrders"]["entry"].append({"resource": draft})
+    door, records = client()
+    assert door.post(URL, json=call).json == {"cards": []}
+    assert records.calls[0].reasons == ("anticoagulation",)
+
+
 # Source attributes
 def test_31_source_attributes() -> None:
     door, _ = client()
