@@ -3,31 +3,43 @@
 One row a value; `param` is search.keys.column_hash, which already says the resource type. ROWS lists
 the columns between `tenant` and `pk` in the order in which search.index gives them.
 
-    CREATE TABLE idx_string (pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
+    CREATE TABLE idx_string (
+        pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
         value text COLLATE "C" NOT NULL,  -- folded, the first 200 signs
         long text COLLATE "C");           -- the whole folded text, where it is longer
     CREATE INDEX idx_string_value ON idx_string (tenant, param, value, pk);
     CREATE INDEX idx_string_pk ON idx_string (tenant, pk, param);
 
-    CREATE TABLE idx_date (pk, low timestamptz NOT NULL, high timestamptz NOT NULL, param, tenant);  -- [low, high)
+    CREATE TABLE idx_date (  -- [low, high)
+        pk bigint NOT NULL, low timestamptz NOT NULL, high timestamptz NOT NULL,
+        param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0);
     CREATE INDEX idx_date_low ON idx_date (tenant, param, low, high, pk);
     CREATE INDEX idx_date_high ON idx_date (tenant, param, high, low, pk);
     CREATE INDEX idx_date_pk ON idx_date (tenant, pk, param);
 
-    CREATE TABLE idx_number (pk, param, tenant, low numeric NOT NULL, high numeric NOT NULL);  -- [low, high]
+    CREATE TABLE idx_number (  -- [low, high]
+        pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
+        low numeric NOT NULL, high numeric NOT NULL);
     CREATE INDEX idx_number_value ON idx_number (tenant, param, low, high, pk);
     CREATE INDEX idx_number_pk ON idx_number (tenant, pk, param);
 
-    CREATE TABLE idx_quantity (pk, unit uuid, param, tenant, low numeric NOT NULL, high numeric NOT NULL,
-        unit_code text, unit_text text);  -- unit: search.keys.unit of system and code; unit_text where it differs
+    CREATE TABLE idx_quantity (
+        pk bigint NOT NULL, unit uuid,  -- search.keys.unit of system and code
+        param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
+        low numeric NOT NULL, high numeric NOT NULL,
+        unit_code text, unit_text text);  -- unit_text where it is not the code
     CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, low, high, pk);
     CREATE INDEX idx_quantity_pk ON idx_quantity (tenant, pk, param);
 
-    CREATE TABLE idx_composite (pk, param, tenant, code text COLLATE "C", system text,  -- the coded component
+    CREATE TABLE idx_composite (
+        pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
+        code text COLLATE "C", system text,  -- the coded component
         value text COLLATE "C", long text COLLATE "C", date_low timestamptz, date_high timestamptz,
         low numeric, high numeric, low2 numeric, high2 numeric, unit uuid, unit_code text, unit_text text);
-    CREATE INDEX idx_composite_number ON idx_composite (tenant, param, code, low, high, pk) WHERE low IS NOT NULL;
-    CREATE INDEX idx_composite_value ON idx_composite (tenant, param, code, value, pk) WHERE value IS NOT NULL;
+    CREATE INDEX idx_composite_number ON idx_composite (tenant, param, code, low, high, pk)
+        WHERE low IS NOT NULL;
+    CREATE INDEX idx_composite_value ON idx_composite (tenant, param, code, value, pk)
+        WHERE value IS NOT NULL;
     CREATE INDEX idx_composite_date ON idx_composite (tenant, param, code, date_low, date_high, pk)
         WHERE date_low IS NOT NULL;
     CREATE INDEX idx_composite_pk ON idx_composite (tenant, pk, param);
