@@ -23,19 +23,28 @@ def database(config: Config) -> Iterator[str]:
         yield url
 
 
+def has_database(config: Config) -> bool:
+    """Tell whether there is a database at all: an outside one, or a cluster under the data folder."""
+    return bool(config.database_url) or (config.data_dir / "postgres" / "PG_VERSION").exists()
+
+
 @contextmanager
-def held(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder as its one server; Refused when another one does."""
+def held(data_dir: Path) -> Iterator[bool]:
+    """Hold the data folder as its one server; Refused when another one does.
+
+    Gives whether the last one was killed: then its processes may still be ending.
+    """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = data_dir / "serve.lock"
     with open(path, "a+", opener=lambda name, flags: os.open(name, flags, 0o600)) as lock:
+        lock.seek(0)
+        holder = lock.read().strip()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip()
             raise Refused(f"{data_dir} is already served by process {holder}; stop it first") from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        yield
+        yield bool(holder)
+        lock.truncate(0)
