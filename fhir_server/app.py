@@ -38,7 +38,11 @@ def create_app(config: Config) -> Flask:
     capabilities = Capabilities(entry.settings, HANDLERS, started, auth=config.auth)
     door = Door(Installation(entry, config, capabilities), _observe)
     app.register_blueprint(fhir(door))
-    app.register_blueprint(cds_hooks.blueprint.create(entry, folders=[config.data_dir / "models"]))
+    app.register_blueprint(
+        cds_hooks.blueprint.create(
+            entry, folders=[config.data_dir / "models"], demonstration=config.demonstration
+        )
+    )
     ready = readiness(entry.engine, config)
     rooms = [Room("Patients", "/console/patients"), Room("Server", "/console/jobs")]
     site = Site(entry, config, rooms, started, lambda: _states(ready))

@@ -25,6 +25,7 @@ from fhir_server.database.account import EmbeddedError
 from fhir_server.outcome import FhirError
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("fhir_server.cli.demo", "see it run: sample patients, a CT study, a treatment suggestion"),
     "serve": ("fhir_server.cli.serve", "run the server: HTTP, DIMSE, background worker, database"),
     "worker": ("fhir_server.cli.worker", "drain jobs and DICOM-to-FHIR events, apart from serve"),
     "load": ("fhir_server.cli.load", "load files of resources"),
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("fhir_server.cli.backup", "database and DICOM files into a folder, verified"),
     "restore": ("fhir_server.cli.restore", "a backup back into an empty installation, verified"),
     "doctor": ("fhir_server.cli.doctor", "check the installation and say what to mend"),
+    "model": ("fhir_server.cli.model", "train, evaluate and list the models of the decision services"),
     "migrate": ("fhir_server.cli.migrate", "bring the database schema up to date, or check it"),
 }
 """Name → (module, what it does), in the order of the help page."""

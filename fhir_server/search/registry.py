@@ -7,7 +7,6 @@ So is one that says the same as another (Patient.phonetic and Patient.name).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -80,17 +79,22 @@ def parameter_of(definition: SearchParameter, type_name: str) -> Parameter:
     targets = definition.target
     expression = definition.expression
     if expression is not None:
-        parts = elements.branches(expression, type_name)
-        expression = " | ".join(parts) or None
-        named = [re.search(r"\.where\(\s*resolve\(\) is (\w+)\s*\)$", part) for part in parts]
-        if parts and all(named):
-            targets = tuple(sorted({found[1] for found in named if found}))
-    if kind == "reference" and (not targets or "Resource" in targets):
-        targets = structures.resource_types()
+        expression = " | ".join(elements.branches(expression, type_name)) or None
+    if kind == "reference":
+        targets = _targets(targets, elements.of(expression, type_name) if expression else elements.UNKNOWN)
     components = tuple(Component(_component(url, type_name), below) for url, below in definition.components)
     return Parameter(
         type_name, definition.code, kind, expression, targets, components, (definition.code,), definition.url
     )
+
+
+def _targets(stated: tuple[str, ...], facts: elements.Facts) -> tuple[str, ...]:
+    """Return what a reference may point to: by the parameter and by its elements, where both say it."""
+    every = structures.resource_types()
+    allowed = set(every if not stated or "Resource" in stated else stated)
+    if facts.targets and "Resource" not in facts.targets:
+        allowed = allowed & facts.targets or allowed
+    return tuple(sorted(allowed & set(every)))
 
 
 def _component(url: str, type_name: str) -> Parameter:
