@@ -10,7 +10,20 @@ from pathlib import Path
 
 from fhir_server.cli.command import Refused, say
 from fhir_server.config import Config
+from fhir_server.database.account import account
 from fhir_server.database.embedded import running
+
+
+def default_data_dir() -> Path:
+    """Return the data folder of a command that was given none: `data` where it stands.
+
+    Not so for root in a folder that nobody else may enter (Postgres refuses to run as root):
+    then the place that the system has for a service's data.
+    """
+    here = Path.cwd()
+    if os.geteuid() == 0 and account("", here).blocked_by(here) is not None:
+        return Path("/var/lib/xinglin")
+    return Path("data")
 
 
 @contextmanager
