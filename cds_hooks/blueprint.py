@@ -20,11 +20,19 @@ from cds_hooks.records.store import Records, Store
 from cds_hooks.service import Service
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
-from fhir_server.outcome import FhirError, MethodNotAllowed, NotFound, TooLarge, Unavailable, UnsupportedMediaType
+from fhir_server.outcome import (
+    FhirError,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+)
 
 log = logging.getLogger(__name__)
 PATH = "/cds-services"
 MAX_BODY_BYTES = 8 * 1024 * 1024
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _JSON = ("application/json", "application/fhir+json")
 
 
@@ -60,63 +68,64 @@ def mount(calls: Calls, records: Records, origins: Sequence[str] = ("*",)) -> Bl
     """Return the blueprint over calls and records that are made already."""
     blueprint = Blueprint("cds_hooks", __name__)
 
-    @blueprint.get(PATH, strict_slashes=False)
-    def discovery() -> Response:
-        return _answer(200, registry.discovery(calls.services))
-
-    @blueprint.post(f"{PATH}/<service_id>")
-    def call(service_id: str) -> Response:
-        answer = calls.answer(service_id, _body())
-        return _raw(answer.status, answer.body)
-
-    @blueprint.post(f"{PATH}/<service_id>/feedback")
-    def take_feedback(service_id: str) -> Response:
-        service = calls.service(service_id)
-        entries = feedback.parse(_body(), calls.clock())
-        known = records.known_cards(service.id, [entry.card for entry in entries])
-        kept = [entry for entry in entries if entry.card in known]
-        if not kept:
-            raise NotFound("none of these cards came from this service", expression="feedback")
-        records.keep_feedback(kept)
-        return _raw(200, b"{}")
-
-    @blueprint.get(f"{PATH}/models/<model_id>/versions/<version>/source-attributes")
-    def source_attributes(model_id: str, version: str) -> Response:
-        for service in calls.services.values():
-            if service.model is not None and (service.model.id, service.model.version) == (model_id, version):
-                return _answer(200, dict(service.model.source_attributes))
-        raise NotFound("there is no such version of such a model in service here", expression="id")
-
-    @blueprint.route(PATH, methods=["OPTIONS"])
-    @blueprint.route(f"{PATH}/<path:_rest>", methods=["OPTIONS"])
-    def preflight(_rest: str = "") -> Response:
-        response = Response(status=204)
-        response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
-        response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
-        response.headers["Access-Control-Max-Age"] = "600"
-        return response
-
-    @blueprint.route(PATH, methods=["POST", "PUT", "PATCH", "DELETE"])
-    @blueprint.route(f"{PATH}/<path:_rest>", methods=["GET", "PUT", "PATCH", "DELETE"])
-    @blueprint.route(f"{PATH}/<path:_rest>", methods=["POST"])
-    def elsewhere(_rest: str = "") -> Response:
-        known = {service for service in calls.services}
-        parts = _rest.split("/")
-        if not _rest or (parts[0] in known and parts[1:] in ([], ["feedback"])):
-            raise MethodNotAllowed(
-                f"{request.method} is not for this address; use {'POST' if _rest else 'GET'}", expression="method"
-            )
-        raise NotFound("there is nothing at this address; GET /cds-services lists the services")
-
-    @blueprint.errorhandler(Exception)
-    def refused(error: Exception) -> Response:
-        return _error(error)
-
-    @blueprint.after_request
-    def cross_origin(response: Response) -> Response:
+    def door(rest: str = "") -> Response:
+        try:
+            response = _route(calls, records, request.method, tuple(rest.split("/")) if rest else ())
+        except Exception as error:
+            response = _error(error)
         return _cors(response, origins)
 
+    for rule in (PATH, f"{PATH}/", f"{PATH}/<path:rest>"):
+        blueprint.add_url_rule(rule, view_func=door, methods=_METHODS, provide_automatic_options=False)
     return blueprint
+
+
+def _route(calls: Calls, records: Records, method: str, parts: tuple[str, ...]) -> Response:
+    """Answer one request; `parts` is the path after /cds-services."""
+    match ("GET" if method == "HEAD" else method), parts:
+        case "OPTIONS", _:
+            return _preflight()
+        case "GET", ():
+            return _answer(200, registry.discovery(calls.services))
+        case "POST", (service_id,):
+            answer = calls.answer(service_id, _body())
+            return _raw(answer.status, answer.body)
+        case "POST", (service_id, "feedback"):
+            return _take_feedback(calls, records, service_id)
+        case "GET", ("models", model_id, "versions", version, "source-attributes"):
+            return _source_attributes(calls, model_id, version)
+        case _, () | ("models", _, "versions", _, "source-attributes"):
+            raise MethodNotAllowed(f"{method} is not for this address; use GET", expression="method")
+        case _, (service_id,) | (service_id, "feedback"):
+            calls.service(service_id)
+            raise MethodNotAllowed(f"{method} is not for this address; use POST", expression="method")
+    raise NotFound("there is nothing at this address; GET /cds-services lists the services")
+
+
+def _take_feedback(calls: Calls, records: Records, service_id: str) -> Response:
+    service = calls.service(service_id)
+    entries = feedback.parse(_body(), calls.clock())
+    known = records.known_cards(service.id, [entry.card for entry in entries])
+    kept = [entry for entry in entries if entry.card in known]
+    if not kept:
+        raise NotFound("none of these cards came from this service", expression="feedback")
+    records.keep_feedback(kept)
+    return _raw(200, b"{}")
+
+
+def _source_attributes(calls: Calls, model_id: str, version: str) -> Response:
+    for service in calls.services.values():
+        if service.model is not None and (service.model.id, service.model.version) == (model_id, version):
+            return _answer(200, dict(service.model.source_attributes))
+    raise NotFound("there is no such version of such a model in service here", expression="id")
+
+
+def _preflight() -> Response:
+    response = Response(status=204)
+    response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+    response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type"
+    response.headers["Access-Control-Max-Age"] = "600"
+    return response
 
 
 def _body() -> bytes:

@@ -83,7 +83,9 @@ class Calls:
     def answer(self, service_id: str, body: bytes, client: str | None = None) -> Answer:
         """Answer one call: 200, or 400, 404, 412 with an OperationOutcome."""
         service = self.service(service_id)
-        work = _Work(service, uuid4(), self.clock(), time.perf_counter(), client, hashlib.sha256(body).digest())
+        work = _Work(
+            service, uuid4(), self.clock(), time.perf_counter(), client, hashlib.sha256(body).digest()
+        )
         try:
             work.request = requests.parse(body, HOOKS, service.hooks)
         except Invalid as error:

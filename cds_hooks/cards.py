@@ -128,10 +128,17 @@ class Card:
     extension: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _need(0 < len(self.summary) < SUMMARY_LIMIT, f"the summary has {len(self.summary)} characters, not 1 to 139")
+        _need(
+            0 < len(self.summary) < SUMMARY_LIMIT,
+            f"the summary has {len(self.summary)} characters, not 1 to 139",
+        )
         _need(self.indicator in INDICATORS, f"{self.indicator!r} is no indicator")
-        _need(bool(self.suggestions) == bool(self.selection_behavior), "selectionBehavior goes with suggestions")
-        _need(self.selection_behavior in ("", "at-most-one", "any"), "selectionBehavior is at-most-one or any")
+        _need(
+            bool(self.suggestions) == bool(self.selection_behavior), "selectionBehavior goes with suggestions"
+        )
+        _need(
+            self.selection_behavior in ("", "at-most-one", "any"), "selectionBehavior is at-most-one or any"
+        )
         recommended = sum(suggestion.is_recommended for suggestion in self.suggestions)
         _need(self.selection_behavior == "any" or recommended <= 1, "at-most-one allows one recommendation")
         _need(all(reason.display for reason in self.override_reasons), "an override reason needs a display")

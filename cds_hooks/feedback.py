@@ -25,10 +25,10 @@ def parse(body: bytes, received_at: datetime, client: str | None = None) -> list
     if not isinstance(entries, list) or not entries:
         raise Invalid("feedback is missing; it has to be a list of at least one entry", expression="feedback")
     if len(entries) > MOST:
-        raise Invalid(f"feedback has {len(entries)} entries; at most {MOST} are taken at once", expression="feedback")
-    return [
-        _entry(entry, f"feedback[{number}]", received_at, client) for number, entry in enumerate(entries)
-    ]
+        raise Invalid(
+            f"feedback has {len(entries)} entries; at most {MOST} are taken at once", expression="feedback"
+        )
+    return [_entry(entry, f"feedback[{number}]", received_at, client) for number, entry in enumerate(entries)]
 
 
 def _entry(entry: Any, place: str, received_at: datetime, client: str | None) -> Feedback:

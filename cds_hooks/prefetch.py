@@ -49,9 +49,7 @@ class Gathered:
     origin: Mapping[str, str]
 
 
-def gather(
-    templates: Mapping[str, str], request: HookRequest, hook: Hook, source: Source | None
-) -> Gathered:
+def gather(templates: Mapping[str, str], request: HookRequest, hook: Hook, source: Source | None) -> Gathered:
     """Return the resources of all keys.
 
     Raises Invalid (400) for a prefetch value that is no resource, PreconditionFailed (412) naming
@@ -64,13 +62,11 @@ def gather(
         if given is not None:
             found[key] = given
             origin[key] = "given" if given else "empty"
-    missing = {
-        key: fill(template, request, hook) for key, template in templates.items() if key not in found
-    }
+    missing = {key: fill(template, request, hook) for key, template in templates.items() if key not in found}
     if missing and source is None:
         raise PreconditionFailed(
             f"the prefetch keys {', '.join(sorted(missing))} are missing or failed, and this service may not"
-            " fetch them: give them, or a fhirServer that is this installation's own",
+            " fetch them: give them (null where there is nothing), or name this installation as fhirServer",
             code="required",
             expression=f"prefetch.{min(missing)}",
         )
@@ -89,9 +85,7 @@ def _given(key: str, prefetch: Mapping[str, Any], *, counted: bool) -> list[Reso
     if value is None:
         return []
     if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str):
-        raise Invalid(
-            f"prefetch.{key} has to be a resource, a Bundle or null", expression=f"prefetch.{key}"
-        )
+        raise Invalid(f"prefetch.{key} has to be a resource, a Bundle or null", expression=f"prefetch.{key}")
     if value["resourceType"] == "OperationOutcome":
         return None
     if value["resourceType"] != "Bundle":
@@ -144,7 +138,7 @@ def check_template(template: str, hook: Hook) -> None:
     Only root-level fields with a primitive value are eligible, never draftOrders or selections.
     """
     for name in _TOKEN.findall(template):
-        if name not in _USER and name.removeprefix("context.") not in hook.tokens:
+        if name not in _USER and name not in {f"context.{token}" for token in hook.tokens}:
             raise ValueError(f"{{{{{name}}}}} is no prefetch token of {hook.name}")
     if "{{" in _TOKEN.sub("", template):
         raise ValueError(f"{template!r} has a token that cannot be read")
@@ -164,10 +158,6 @@ class OwnStore:
         )
 
 
-MOST = 1000
-"""Most resources of one query without _count; a longer list would be decided on in part."""
-
-
 def _run(context: Context, query: str) -> list[Resource]:
     path, question, parameters = query.partition("?")
     if not question:
@@ -176,9 +166,10 @@ def _run(context: Context, query: str) -> list[Resource]:
     pairs = parse_qsl(parameters, keep_blank_values=True)
     if any(name == "_count" for name, _ in pairs):
         return search_type.resources(context, path, pairs)
-    found = search_type.resources(context, path, [*pairs, ("_count", str(MOST))])
-    if len(found) >= MOST:
-        raise PreconditionFailed(f"{path} of this patient has {MOST} entries or more; the list is not complete")
+    most = context.settings.max_count
+    found = search_type.resources(context, path, [*pairs, ("_count", str(most))])
+    if len(found) >= most:  # a longer list would be decided on in part
+        raise PreconditionFailed(f"this patient has {most} or more {path}; the list cannot be had whole")
     return found
 
 
@@ -190,7 +181,9 @@ def _one(context: Context, type_name: str, identifier: str) -> list[Resource]:
     return [] if version is None else [json_format.parse(version.text().encode())]
 
 
-def own_store(request: HookRequest, entry: Entry | None, base_urls: Sequence[str], grant: Grant) -> Source | None:
+def own_store(
+    request: HookRequest, entry: Entry | None, base_urls: Sequence[str], grant: Grant
+) -> Source | None:
     """Return our own store when the call names it as its FHIR server; None otherwise.
 
     An id means another person on another server, so a call that names no server or a foreign one

@@ -43,7 +43,9 @@ class HookRequest:
         return self.context.get("userId")
 
 
-def parse(body: bytes, hooks: Mapping[str, Hook], allowed: tuple[str, ...], *, max_depth: int = 64) -> HookRequest:
+def parse(
+    body: bytes, hooks: Mapping[str, Hook], allowed: tuple[str, ...], *, max_depth: int = 64
+) -> HookRequest:
     """Read a call of a service that listens to the hooks `allowed`.
 
     Raises Invalid (400) for broken JSON, a missing or wrong field, or another hook.
@@ -51,7 +53,9 @@ def parse(body: bytes, hooks: Mapping[str, Hook], allowed: tuple[str, ...], *, m
     data = json_format.parse(body, max_depth=max_depth)
     hook = _text(data, "hook")
     if hook not in allowed:
-        raise Invalid(f"hook is not one of this service; it listens to {', '.join(allowed)}", expression="hook")
+        raise Invalid(
+            f"hook is not one of this service; it listens to {', '.join(allowed)}", expression="hook"
+        )
     try:
         instance = UUID(_text(data, "hookInstance"))
     except ValueError:
@@ -83,13 +87,18 @@ def _check_authorization(authorization: Mapping[str, Any], server: Any, context:
         raise Invalid("fhirServer is required when fhirAuthorization is given", expression="fhirServer")
     for name, kind in _AUTHORIZATION.items():
         if not isinstance(authorization.get(name), kind) or not authorization[name]:
-            raise Invalid(f"fhirAuthorization.{name} is required, a text", expression=f"fhirAuthorization.{name}")
+            raise Invalid(
+                f"fhirAuthorization.{name} is required, a text", expression=f"fhirAuthorization.{name}"
+            )
     if authorization["token_type"] != "Bearer":
-        raise Invalid("fhirAuthorization.token_type has to be Bearer", expression="fhirAuthorization.token_type")
+        raise Invalid(
+            "fhirAuthorization.token_type has to be Bearer", expression="fhirAuthorization.token_type"
+        )
     expires = authorization.get("expires_in")
     if not isinstance(expires, int) or isinstance(expires, bool):
         raise Invalid(
-            "fhirAuthorization.expires_in is required, in whole seconds", expression="fhirAuthorization.expires_in"
+            "fhirAuthorization.expires_in is required, in whole seconds",
+            expression="fhirAuthorization.expires_in",
         )
     patient = authorization.get("patient")
     if patient is not None and patient != context.get("patientId"):

@@ -5,14 +5,27 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from flask import Flask
 
+import cds_hooks.blueprint
 from fhir_server.config import Config
+from fhir_server.console.pages import Room, Site, State
+from fhir_server.console.pages import blueprint as console
 from fhir_server.database.engine import Engine, Mode
+from fhir_server.interactions.capabilities import Capabilities
+from fhir_server.interactions.context import Settings, utc_now
+from fhir_server.interactions.entry import Entry
+from fhir_server.observability import events
 from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
+from fhir_server.rest.blueprint import blueprint as fhir
+from fhir_server.rest.door import Door
+from fhir_server.rest.handlers import HANDLERS, Installation
 from fhir_server.rest.health import Check
+from fhir_server.search.index import Indexer
+from fhir_server.search.types.protocol import Environment
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
 
@@ -20,14 +33,53 @@ LEAST_FREE_BYTES = 256 * 1024 * 1024
 def create_app(config: Config) -> Flask:
     """Return the WSGI application of one HTTP worker; opens no connection yet."""
     app = Flask("xinglin", static_folder=None)
-    engine = Engine(
-        config.database_url,
-        size=config.threads,
-        statement_timeout_ms=config.statement_timeout_ms,
-        application_name="xinglin http",
+    started = utc_now()
+    entry = create_entry(config, config.database_url, connections=config.threads)
+    capabilities = Capabilities(entry.settings, HANDLERS, started, auth=config.auth)
+    door = Door(Installation(entry, config, capabilities), _observe)
+    app.register_blueprint(fhir(door))
+    app.register_blueprint(
+        cds_hooks.blueprint.create(
+            entry, folders=[config.data_dir / "models"], demonstration=config.demonstration
+        )
     )
-    app.register_blueprint(health.blueprint(readiness(engine, config), numbers_folder(config)))
+    ready = readiness(entry.engine, config)
+    rooms = [Room("Patients", "/console/patients"), Room("Server", "/console/jobs")]
+    site = Site(entry, config, rooms, started, lambda: _states(ready))
+    app.register_blueprint(console(site))
+    app.register_blueprint(health.blueprint(ready, numbers_folder(config)))
     return app
+
+
+def create_entry(config: Config, database_url: str, *, connections: int) -> Entry:
+    """Return the way into the interactions of the installation whose database is at `database_url`."""
+    base_urls = config.base_url or (f"http://{config.host}:{config.port}/fhir",)
+    environment = Environment(zone=ZoneInfo(config.time_zone), base_urls=base_urls)
+    settings = Settings(
+        base_urls=base_urls,
+        indexer=Indexer(environment=environment),
+        default_count=config.default_count,
+        max_count=config.max_count,
+        max_includes=config.max_includes,
+        max_bundle_entries=config.max_bundle_entries,
+    )
+    engine = Engine(
+        database_url,
+        size=connections,
+        statement_timeout_ms=config.statement_timeout_ms,
+        application_name="xinglin",
+    )
+    return Entry(engine, settings, utc_now)
+
+
+def _observe(interaction: str, method: str, status: int, seconds: float) -> None:
+    events.emit(events.RequestServed(method, interaction, "", status, seconds * 1000))
+
+
+def _states(checks: dict[str, Check]) -> list[State]:
+    """Return the readiness checks as lines of the console's server page."""
+    found = [(name, check()) for name, check in checks.items()]
+    return [State(name, problem is None, problem or "well") for name, problem in found]
 
 
 def readiness(engine: Engine, config: Config) -> dict[str, Check]:

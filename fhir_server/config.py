@@ -59,6 +59,9 @@ class Config:
     )
     study_quiet_s: float = _setting(5.0, "a study is announced once nothing has arrived for so long")
     study_quiet_max_s: float = _setting(30.0, "and at the latest after so long")
+    demonstration: bool = _setting(
+        False, "models in the state demonstration answer; for trying out, never for patients"
+    )
     worker: bool = _setting(True, "whether the background worker is started")
     stop_grace_s: float = _setting(30.0, "how long running requests may take to finish when the server stops")
     time_zone: str = _setting("UTC", "zone of dates and times that come without one")

@@ -6,12 +6,14 @@ the embedded one is started, once for the whole run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from fhir_server.database.engine import Engine
 from fhir_server.interactions.context import Settings
@@ -21,6 +23,13 @@ from tests.support.clock import FixedClock
 from tests.support.statements import Recorded, recording
 
 _LEAD = pytest.StashKey[cluster.Lead]()
+
+
+# No deadline: a busy machine is not a failing test. The same examples every time, so that a red
+# run can be repeated; XINGLIN_HYPOTHESIS=explore looks for new ones.
+settings.register_profile("repeat", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("XINGLIN_HYPOTHESIS", "repeat"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

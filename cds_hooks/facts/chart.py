@@ -33,16 +33,19 @@ class Chart:
 
     @classmethod
     def of(cls, patient_id: str, now: datetime, resources: Iterable[Resource]) -> Chart:
-        """Sort resources by their type; one (type, id) counts once.
+        """Sort resources by their type; the same resource twice counts once.
 
+        Two different ones under one id (a draft order may have the id of a stored one) both count.
         Raises OtherPatient when a resource says that it is about somebody else.
         """
         by_type: dict[str, dict[str, Resource]] = {}
         for position, resource in enumerate(resources):
             name = str(resource.get("resourceType", ""))
             _check_subject(resource, name, patient_id)
+            found = by_type.setdefault(name, {})
             key = str(resource.get("id", f"\x00{position}"))
-            by_type.setdefault(name, {}).setdefault(key, resource)
+            if found.setdefault(key, resource) != resource:
+                found[f"\x00{position}"] = resource
         return cls(patient_id, now, {name: tuple(found.values()) for name, found in by_type.items()})
 
     def all(self, type_name: str) -> tuple[Resource, ...]:
@@ -141,7 +144,9 @@ def taken_at(resource: Resource) -> datetime | None:
 
 
 # Observations -----------------------------------------------------------------------------------
-def observations(chart: Chart, codes: CodeSet, since: datetime) -> Iterator[tuple[datetime, Resource, Resource]]:
+def observations(
+    chart: Chart, codes: CodeSet, since: datetime
+) -> Iterator[tuple[datetime, Resource, Resource]]:
     """Give (time, Observation, the part that carries the value), newest first.
 
     The part is the Observation itself or one of its components; only final, amended and
@@ -207,7 +212,9 @@ def drug(chart: Chart, resource: Resource) -> Mapping[str, Any] | None:
     reference = str(target.get("reference", ""))
     contained = resource.get("contained")
     for medication in (*(contained if isinstance(contained, list) else ()), *chart.all("Medication")):
-        name = f"#{medication.get('id')}" if reference.startswith("#") else f"Medication/{medication.get('id')}"
+        name = (
+            f"#{medication.get('id')}" if reference.startswith("#") else f"Medication/{medication.get('id')}"
+        )
         if reference.endswith(name) and isinstance(medication.get("code"), dict):
             code: Mapping[str, Any] = medication["code"]
             return code

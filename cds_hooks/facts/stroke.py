@@ -119,13 +119,16 @@ def head_ct(chart: Chart, since: datetime) -> HeadCT | None:
 def _finding(report: Resource) -> Finding:
     listed = report.get("conclusionCode")
     concepts = listed if isinstance(listed, list) else []
-    if any(HAEMORRHAGE.holds(concept) for concept in concepts):
-        return "haemorrhage"
-    if not concepts or report.get("status") not in ("final", "amended", "corrected", "appended"):
-        return "unknown"
     infarct = [INFARCT_VISIBLE.holds_code(concept) for concept in concepts]
     clear = [HAEMORRHAGE_EXCLUDED.holds_code(concept) for concept in concepts]
-    if not all(one or other for one, other in zip(infarct, clear, strict=True)):
+    known = [one or other for one, other in zip(infarct, clear, strict=True)]
+    for concept, understood in zip(concepts, known, strict=True):
+        # the words of "no intracranial haemorrhage" must not be read against its code
+        if HAEMORRHAGE.holds_code(concept) or (not understood and HAEMORRHAGE.holds(concept)):
+            return "haemorrhage"
+    if not concepts or report.get("status") not in ("final", "amended", "corrected", "appended"):
+        return "unknown"
+    if not all(known):
         return "unknown"
     return "infarct" if any(infarct) else "no haemorrhage"
 

@@ -31,7 +31,7 @@ def convert(quantity: Any, unit: str) -> float:
     150.0
     >>> convert({"value": 160, "unit": "mmHg"}, "mm[Hg]")
     Traceback (most recent call last):
-    cds_hooks.facts.units.UnitError: the unit has no UCUM code; write system http://unitsofmeasure.org, code mm[Hg]
+    cds_hooks.facts.units.UnitError: the unit has no UCUM code; expected is mm[Hg] of http://unitsofmeasure.org
 
     Raises UnitError for a comparator (`<`), a missing or unknown unit and a value that is no number.
     """
@@ -41,7 +41,7 @@ def convert(quantity: Any, unit: str) -> float:
         raise UnitError(f"the value is only known as {quantity['comparator']} a bound")
     code = quantity.get("code")
     if quantity.get("system") != UCUM or not isinstance(code, str):
-        raise UnitError(f"the unit has no UCUM code; write system {UCUM}, code {unit}")
+        raise UnitError(f"the unit has no UCUM code; expected is {unit} of {UCUM}")
     factor = _TO[unit].get(code)
     if factor is None:
         raise UnitError(f"the unit is {code}; known are {', '.join(_TO[unit])}")

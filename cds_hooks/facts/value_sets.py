@@ -115,7 +115,8 @@ HAEMORRHAGE = CodeSet(
     },
     icd10=("I60", "I61", "I62", "S064", "S065", "S066"),
     words=r"h(a)?emorrhag(e|ic).{0,40}(stroke|infarct|transformation)"
-    r"|(intra|sub|extra|epi)[- ]?(cranial|cerebral|arachnoid|dural|ventricular).{0,30}(h(a)?emorrh|h(a)?ematoma|bleed)"
+    r"|(intra|sub|extra|epi)[-"
+    r" ]?(cranial|cerebral|arachnoid|dural|ventricular).{0,30}(h(a)?emorrh|h(a)?ematoma|bleed)"
     r"|cerebral (h(a)?emorrh|h(a)?ematoma|bleed)|(h(a)?emorrhage|bleed).{0,20}(brain|intracranial)",
 )
 ATRIAL_FIBRILLATION = CodeSet(
@@ -202,6 +203,19 @@ THROMBOLYTIC = CodeSet(
     "thrombolytic drug",
     {RXNORM: ("8410", "259280", "76895", "10106")},  # alteplase, tenecteplase, reteplase, streptokinase
     words=r"\w+teplase|activase|actilyse|streptokinase|urokinase|thrombolysis|\b(r?t-?pa|tnk)\b",
+)
+BLEEDING_TENDENCY = CodeSet(
+    "gastrointestinal bleeding, peptic ulcer or a clotting disorder",
+    {
+        SNOMED: (
+            "74474003",  # gastrointestinal haemorrhage
+            "13200003",  # peptic ulcer
+            "90935002",  # haemophilia
+        )
+    },
+    icd10=("K25", "K26", "K27", "K28", "K920", "K921", "K922", "D66", "D67", "D68"),
+    words=r"gastrointestinal (h(a)?emorrhage|bleed)|(peptic|gastric|duodenal) ulcer|melena|h(a)?emophilia"
+    r"|von willebrand",
 )
 REPERFUSION = CodeSet(
     "thrombolysis or thrombectomy",

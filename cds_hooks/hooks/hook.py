@@ -48,11 +48,14 @@ class Hook:
             kind, slash, identifier = context["userId"].partition("/")
             if kind not in USER_TYPES or not slash or not identifier:
                 raise Invalid(
-                    f"context.userId has to be a reference to one of {', '.join(USER_TYPES)}, as Practitioner/7",
+                    f"context.userId has to be a reference to one of {', '.join(USER_TYPES)}, as"
+                    " Practitioner/7",
                     expression="context.userId",
                 )
         if "/" in str(context.get("patientId", "")):
-            raise Invalid("context.patientId is the id alone, without Patient/", expression="context.patientId")
+            raise Invalid(
+                "context.patientId is the id alone, without Patient/", expression="context.patientId"
+            )
         for name in self.bundles:
             check_bundle(context.get(name), f"context.{name}")
         self.also(context)

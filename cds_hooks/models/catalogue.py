@@ -73,18 +73,31 @@ def releases(folders: Sequence[Path]) -> Iterator[Release]:
 
 
 def find(folders: Sequence[Path], model: str, version: str | None = None) -> Release:
-    """Return a release, without version the newest; raises ReleaseError when there is none or it is altered."""
+    """Return a release, without version the newest.
+
+    Raises ReleaseError when there is none or it is altered.
+    """
+    versions = _versions(folders, model)
+    wanted = int(version) if version is not None and version.isdecimal() else max(versions, default=0)
+    if wanted not in versions or (version is not None and not version.isdecimal()):
+        known = ", ".join(map(str, sorted(versions))) or "none"
+        raise ReleaseError(f"there is no {model} version {version or ''}; known are {known}")
+    return _read(model, str(wanted), versions[wanted])
+
+
+def highest(folders: Sequence[Path], model: str) -> int:
+    """Return the highest version of a model in the folders, altered ones included; 0 for none."""
+    return max(_versions(folders, model), default=0)
+
+
+def _versions(folders: Sequence[Path], model: str) -> dict[int, Path]:
     versions: dict[int, Path] = {}
     for folder in reversed(folders):
         for path in folder.iterdir() if folder.is_dir() else ():
             match = _FOLDER.fullmatch(path.name)
             if match and match["model"] == model:
                 versions[int(match["version"])] = path
-    wanted = int(version) if version is not None and version.isdecimal() else max(versions, default=0)
-    if wanted not in versions or (version is not None and not version.isdecimal()):
-        known = ", ".join(map(str, sorted(versions))) or "none"
-        raise ReleaseError(f"there is no {model} version {version or ''}; known are {known}")
-    return _read(model, str(wanted), versions[wanted])
+    return versions
 
 
 def load(release: Release, *, native: bool = True) -> Predictor:

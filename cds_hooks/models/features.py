@@ -17,7 +17,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from cds_hooks.facts.chart import Chart, Resource, drug_events, local_reference, moment, observations, whole_number
+from cds_hooks.facts.chart import (
+    Chart,
+    Resource,
+    drug_events,
+    local_reference,
+    moment,
+    observations,
+    whole_number,
+)
 from cds_hooks.facts.chart import active_conditions as conditions
 from cds_hooks.facts.chart import day as date_of
 from cds_hooks.facts.stroke import head_ct, stroke
@@ -205,7 +213,9 @@ def _drug_before(codes: CodeSet, window: timedelta, *, ordered: bool) -> Callabl
             elif resource["resourceType"] == "MedicationAdministration":
                 if status in ("completed", "in-progress") and at is not None and at >= chart.now - window:
                     return Reading("Y", _time(resource), local_reference(resource))
-            elif status == "active" or (status == "completed" and at is not None and at >= chart.now - window):
+            elif status == "active" or (
+                status == "completed" and at is not None and at >= chart.now - window
+            ):
                 return Reading("Y", _time(resource), local_reference(resource))
         if ordered:
             found = stroke(chart)
@@ -332,17 +342,21 @@ def _deficit_line(number: int, label: str, own: str, *items: str) -> Feature:
 
 FEATURES: tuple[Feature, ...] = (
     Feature(
-        "RDELAY", "time since onset", "Condition (acute stroke, active, confirmed).onset to the hour, until now",
+        "RDELAY", "time since onset",
+        "Condition (acute stroke, active, confirmed).onset to the hour, until now",
         _delay, unit="h", low=0, high=48,
     ),
     Feature(
         "RCONSC", "consciousness",
-        f"Observation {OWN}|consciousness, AVPU 67775-7, NIH Stroke Scale item 1a 70184-7 (0 F, 1 D, 2–3 U) or"
+        f"Observation {OWN}|consciousness, AVPU 67775-7, NIH Stroke Scale item 1a 70184-7 (0 F, 1 D, 2–3 U)"
+        " or"
         " Glasgow total 9269-2 (15 F, 9–14 D, 3–8 U); newest since the onset, at most 48 h",
         _consciousness, codes={"F": 0.0, "D": 1.0, "U": 2.0},
         says={"F": "fully alert", "D": "drowsy", "U": "unconscious"},
     ),
-    Feature("SEX", "sex", "Patient.gender", _sex, codes={"M": 0.0, "F": 1.0}, says={"M": "male", "F": "female"}),
+    Feature(
+        "SEX", "sex", "Patient.gender", _sex, codes={"M": 0.0, "F": 1.0}, says={"M": "male", "F": "female"}
+    ),
     Feature("AGE", "age", "Patient.birthDate, whole years", _age, unit="a", low=16, high=99),
     Feature(
         "RSLEEP", "noted on waking", f"Observation {OWN}|noted-on-waking, valueBoolean, last 72 h",
@@ -352,9 +366,13 @@ FEATURES: tuple[Feature, ...] = (
         "RATRIAL", "atrial fibrillation", "Condition (active): confirmed Y, unconfirmed unknown, none N",
         _fibrillation, codes=_YN, says=_SAYS_YN, unknown=MISSING,
     ),
-    Feature("RCT", "head CT done", "DiagnosticReport (head CT) since the onset", _ct_done, codes=_YN, says=_SAYS_YN),
     Feature(
-        "RVISINF", "infarct visible on CT", "DiagnosticReport (head CT).conclusionCode, newest since the onset",
+        "RCT", "head CT done", "DiagnosticReport (head CT) since the onset",
+        _ct_done, codes=_YN, says=_SAYS_YN,
+    ),
+    Feature(
+        "RVISINF", "infarct visible on CT",
+        "DiagnosticReport (head CT).conclusionCode, newest since the onset",
         _ct_infarct, codes=_YN, says=_SAYS_YN,
     ),
     Feature(
@@ -363,11 +381,13 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature(
         "RASP3", "aspirin in the last 3 days",
-        "MedicationAdministration or MedicationStatement, last 3 days, or MedicationRequest active before the onset",
+        "MedicationAdministration or MedicationStatement, last 3 days, or MedicationRequest active before"
+        " the onset",
         _drug_before(ASPIRIN, _THREE_DAYS, ordered=True), codes=_YN, says=_SAYS_YN, unknown=MISSING,
     ),
     Feature(
-        "RSBP", "systolic pressure", "Observation LOINC 8480-6, alone or as component; newest in the last 24 h",
+        "RSBP", "systolic pressure",
+        "Observation LOINC 8480-6, alone or as component; newest in the last 24 h",
         _pressure, unit="mm[Hg]", low=70, high=295,
     ),
     _deficit_line(1, "face deficit", "deficit-face", "70189-6"),
@@ -379,14 +399,17 @@ FEATURES: tuple[Feature, ...] = (
     _deficit_line(7, "brainstem or cerebellar signs", "deficit-brainstem", "70192-0"),
     _deficit_line(8, "other deficit", "deficit-other", "70193-8"),
     Feature(
-        "STYPE", "stroke syndrome", f"Observation {OWN}|syndrome since the onset, else derived from the deficits",
+        "STYPE", "stroke syndrome",
+        f"Observation {OWN}|syndrome since the onset, else derived from the deficits",
         _syndrome, codes=_SYNDROMES,
         says={
             "LACS": "lacunar", "POCS": "posterior circulation", "PACS": "partial anterior circulation",
             "TACS": "total anterior circulation", "OTH": "other",
         },
     ),
-    Feature("NDEF", "number of deficits", "count of RDEF1–8 that are yes", lambda _chart: UNKNOWN, low=0, high=8),
+    Feature(
+        "NDEF", "number of deficits", "count of RDEF1–8 that are yes", lambda _chart: UNKNOWN, low=0, high=8
+    ),
     Feature(
         "RXHEP", "heparin on order", "MedicationRequest (heparin), active or draft, dose in [iU]",
         _planned_heparin, codes={"N": 0.0, "L": 1.0, "M": 2.0, "H": 2.0},

@@ -155,7 +155,7 @@ class _FastPath:
         self._answer = (ctypes.c_double * (native._columns + 1))()
 
     def run(self, row: Sequence[float]) -> Any:
-        self._row[:] = row  # type: ignore[assignment]
+        self._row[:] = list(row)
         self._native._call(self._fast(self._config, self._row, ctypes.byref(self._length), self._answer))
         return self._answer
 

@@ -56,6 +56,13 @@ class Tree:
             node = self.left[node] if self.goes_left(node, row) else self.right[node]
         return self.leaf_value[~node]
 
+    def mean(self) -> float:
+        """Return the mean of the leaves over the training rows."""
+        if not self.feature:
+            return self.leaf_value[0]
+        pairs = zip(self.leaf_value, self.leaf_count, strict=True)
+        return sum(value * count / self.count(0) for value, count in pairs)
+
     def count(self, node: int) -> int:
         """Return how many training rows reached a node or leaf."""
         return self.node_count[node] if node >= 0 else self.leaf_count[~node]
@@ -80,9 +87,7 @@ class Model:
         """Return the share of each column in the log odds, and the base value last."""
         phi = [0.0] * (len(self.columns) + 1)
         for tree in self.trees:
-            phi[-1] += sum(
-                value * count / tree.count(0) for value, count in zip(tree.leaf_value, tree.leaf_count, strict=True)
-            ) if tree.feature else tree.leaf_value[0]  # fmt: skip
+            phi[-1] += tree.mean()
             if tree.feature:
                 _shap(tree, row, phi, 0, [], 1.0, 1.0, -1)
         return phi
@@ -199,7 +204,14 @@ def _tree(fields: dict[str, str]) -> Tree:
         raise ModelTextError("categorical splits and linear trees are not walked")
     whole = {
         key: tuple(map(int, fields.get(key, "").split()))
-        for key in ("split_feature", "decision_type", "left_child", "right_child", "leaf_count", "internal_count")
+        for key in (
+            "split_feature",
+            "decision_type",
+            "left_child",
+            "right_child",
+            "leaf_count",
+            "internal_count",
+        )
     }
     tree = Tree(
         feature=whole["split_feature"],

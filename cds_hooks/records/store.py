@@ -19,11 +19,13 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 
 """
 _CARDS = "INSERT INTO cds_card (tenant, card, service, call_id) SELECT %s, unnest(%s::uuid[]), %s, %s"
 _FEEDBACK = """
-INSERT INTO cds_feedback (tenant, card, outcome, outcome_at, received_at, client, accepted, reason, user_comment)
+INSERT INTO cds_feedback
+    (tenant, card, outcome, outcome_at, received_at, client, accepted, reason, user_comment)
 VALUES (%s, %s, %s, %s, %s, %s, %s::uuid[], %s, %s) ON CONFLICT DO NOTHING
 """
 _COLUMNS = (
-    "call_id, received_at, latency_us, status, service, reasons, input_hash, answer, hook, hook_instance, client,"
+    "call_id, received_at, latency_us, status, service, reasons, input_hash, answer, hook, hook_instance,"
+    " client,"
     " user_reference, patient, model, model_version, model_hash, inputs, output"
 )
 
@@ -70,7 +72,8 @@ class Store:
         """Return those of the cards that this service has given."""
         with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
             cursor.execute(
-                "SELECT card::text FROM cds_card WHERE tenant = %s AND service = %s AND card = ANY (%s::uuid[])",
+                "SELECT card::text FROM cds_card WHERE tenant = %s AND service = %s AND card = ANY"
+                " (%s::uuid[])",
                 (TENANT, service, [str(card) for card in cards]),
             )
             return {UUID(row[0]) for row in cursor.fetchall()}
@@ -82,8 +85,9 @@ class Store:
                 cursor.execute(
                     _FEEDBACK,
                     (
-                        TENANT, str(entry.card), entry.outcome, entry.outcome_at, entry.received_at, entry.client,
-                        [str(suggestion) for suggestion in entry.accepted], _json(entry.reason), entry.user_comment,
+                        TENANT, str(entry.card), entry.outcome, entry.outcome_at, entry.received_at,
+                        entry.client, [str(suggestion) for suggestion in entry.accepted],
+                        _json(entry.reason), entry.user_comment,
                     ),
                 )  # fmt: skip
             connection.commit()
@@ -100,7 +104,9 @@ class Store:
 
 
 def _call(row: Sequence[Any]) -> Call:
-    call_id, received_at, latency_us, status, service, reasons, input_hash, answer, hook, instance, client = row[:11]
+    call_id, received_at, latency_us, status, service, reasons, input_hash, answer, hook, instance, client = (
+        row[:11]
+    )
     user_reference, patient, model, model_version, model_hash, inputs, output = row[11:]
     return Call(
         call_id=UUID(str(call_id)),

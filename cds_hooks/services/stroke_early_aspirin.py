@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from cds_hooks.cards import Action, Card, Coding, Link, Source, Suggestion
-from cds_hooks.facts.chart import Chart, local_reference, status_codes
+from cds_hooks.facts.chart import Chart, active_conditions, local_reference, status_codes
 from cds_hooks.facts.stroke import (
     Stroke,
     current,
@@ -25,7 +25,15 @@ from cds_hooks.facts.stroke import (
     stroke,
     unreadable_drug,
 )
-from cds_hooks.facts.value_sets import ANTICOAGULANT, ASPIRIN, ASPIRIN_ALLERGY, OWN, RXNORM, SNOMED
+from cds_hooks.facts.value_sets import (
+    ANTICOAGULANT,
+    ASPIRIN,
+    ASPIRIN_ALLERGY,
+    BLEEDING_TENDENCY,
+    OWN,
+    RXNORM,
+    SNOMED,
+)
 from cds_hooks.models import features
 from cds_hooks.models.catalogue import Release
 from cds_hooks.models.predictor import Predictor
@@ -47,8 +55,8 @@ PREFETCH: Mapping[str, str] = {
     + ",".join(
         [
             *(f"http://loinc.org|{code}" for code in (
-                "72089-6", "70184-7", "67775-7", "9269-2", "70188-8", "70189-6", "70190-4", "70967-5", "70191-2",
-                "70968-3", "70192-0", "70193-8", "70194-6", "70196-1",
+                "72089-6", "70184-7", "67775-7", "9269-2", "70188-8", "70189-6", "70190-4", "70967-5",
+                "70191-2", "70968-3", "70192-0", "70193-8", "70194-6", "70196-1",
             )),
             *(f"{OWN}|{code}" for code in (
                 "consciousness", "noted-on-waking", "syndrome", "deficit-face", "deficit-arm", "deficit-leg",
@@ -82,11 +90,14 @@ def service(release: Release | None, predictor: Predictor | None, *, demonstrati
         " ischaemic stroke, from the International Stroke Trial. An average effect, not an individual one.",
         prefetch=PREFETCH,
         decide=decider.decide,
-        usage_requirements="Needs the onset to the hour, a coded head CT conclusion, systolic pressure, consciousness"
+        usage_requirements="Needs the onset to the hour, a coded head CT conclusion, systolic pressure,"
+        " consciousness"
         " and at least six of eight deficits (or NIH Stroke Scale items). Not for time-critical alarms.",
         model=None
         if release is None
-        else Model(release.model, release.version, release.sha256, release.state, release.card["source_attributes"]),
+        else Model(
+            release.model, release.version, release.sha256, release.state, release.card["source_attributes"]
+        ),
     )
 
 
@@ -141,7 +152,8 @@ def is_test_data(chart: Chart) -> bool:
     meta = chart.patient.get("meta", {}) if chart.patient else {}
     tags = meta.get("tag", []) if isinstance(meta, dict) else []
     return any(
-        isinstance(tag, dict) and (tag.get("system"), tag.get("code")) == (TAG_SYSTEM, TEST_DATA) for tag in tags
+        isinstance(tag, dict) and (tag.get("system"), tag.get("code")) == (TAG_SYSTEM, TEST_DATA)
+        for tag in tags
     )
 
 
@@ -169,6 +181,12 @@ def refusals(chart: Chart, present: Stroke, readings: Mapping[str, features.Read
         yield "medication-unreadable"
     if is_allergic(chart):
         yield "aspirin-allergy"
+    if next(active_conditions(chart, BLEEDING_TENDENCY), None) is not None:
+        yield "contraindication"
+    if chart.patient is not None and (
+        chart.patient.get("deceasedDateTime") or chart.patient.get("deceasedBoolean")
+    ):
+        yield "deceased"
     yield from _unusable(readings)
 
 
@@ -197,7 +215,11 @@ def is_allergic(chart: Chart) -> bool:
         if (clinical and "active" not in clinical) or "refuted" in status_codes(entry, "verificationStatus"):
             continue
         reactions = entry.get("reaction")
-        substances = [r.get("substance") for r in reactions if isinstance(r, dict)] if isinstance(reactions, list) else []
+        substances = (
+            [r.get("substance") for r in reactions if isinstance(r, dict)]
+            if isinstance(reactions, list)
+            else []
+        )
         if any(ASPIRIN_ALLERGY.holds(concept) for concept in (entry.get("code"), *substances)):
             return True
     return False
@@ -249,7 +271,8 @@ def _card(
     suggestions = () if ordered is not None else (_suggestion(facts),)
     return Card(
         uuid=facts.uuid("card"),
-        summary=f"Early aspirin in acute stroke: on average {effect.benefit:.0f} fewer dead or dependent per 1000"
+        summary=f"Early aspirin in acute stroke: on average {effect.benefit:.0f} fewer dead or dependent"
+        " per 1000"
         f" at 6 months (95 % CI {effect.ci[0]:.0f} to {effect.ci[1]:.0f})",
         indicator="info",
         source=Source(
@@ -261,7 +284,10 @@ def _card(
         suggestions=suggestions,
         selection_behavior="at-most-one" if suggestions else "",
         override_reasons=_REASONS if suggestions else (),
-        links=(Link("International Stroke Trial, Lancet 1997;349:1569", PAPER), Link("Trial data, version 2", DATA)),
+        links=(
+            Link("International Stroke Trial, Lancet 1997;349:1569", PAPER),
+            Link("Trial data, version 2", DATA),
+        ),
         extension={
             "io.xinglin.model": {
                 "identity": release.identity,
@@ -288,7 +314,8 @@ def _suggestion(facts: Facts) -> Suggestion:
         "authoredOn": facts.chart.now.isoformat(timespec="seconds"),
         "dosageInstruction": [
             {
-                "text": "300 mg once daily for 14 days or until discharge, first dose as soon as possible; by mouth"
+                "text": "300 mg once daily for 14 days or until discharge, first dose as soon as possible;"
+                " by mouth"
                 " if swallowing is safe, else by nasogastric tube or rectally",
                 "timing": {
                     "repeat": {
@@ -337,15 +364,18 @@ def _detail(
     if release.state == "demonstration":
         lines += ["**Demonstration model, answers for test data. Not for patient care.**", ""]
     lines += [
-        "An average effect, not an individual one: the trial gives no evidence that aspirin helps some of these"
+        "An average effect, not an individual one: the trial gives no evidence that aspirin helps some of"
+        " these"
         " patients more than others.",
         "",
         "| Dead or dependent at 6 months | per 1000 |",
         "|---|---|",
-        f"| Baseline risk of a patient like this in the trial | {1000 * effect.risk:.0f} |",
-        f"| With aspirin (odds ratio {figures['odds_ratio']}, 95 % CI {figures['ci'][0]} to {figures['ci'][1]})"
-        f" | {1000 * effect.treated:.0f} |",
-        f"| **Fewer with aspirin** | **{effect.benefit:.0f}** (95 % CI {effect.ci[0]:.0f} to {effect.ci[1]:.0f}) |",
+        f"| Baseline risk of a patient like this in the trial | {1000 * effect.risk:.1f} |",
+        f"| With aspirin (odds ratio {figures['odds_ratio']}, 95 % CI {figures['ci'][0]} to"
+        f" {figures['ci'][1]})"
+        f" | {1000 * effect.treated:.1f} |",
+        f"| **Fewer with aspirin** | **{effect.benefit:.1f}** (95 % CI {effect.ci[0]:.1f} to"
+        f" {effect.ci[1]:.1f}) |",
         "",
         "| Harm within 14 days | more per 1000 with aspirin |",
         "|---|---|",
@@ -357,7 +387,10 @@ def _detail(
         "",
         "| Input | Value | Time | Source |",
         "|---|---|---|---|",
-        *(_input_row(feature, readings[feature.name], feature.name in assumed) for feature in features.FEATURES),
+        *(
+            _input_row(feature, readings[feature.name], feature.name in assumed)
+            for feature in features.FEATURES
+        ),
         "",
         "**What moved it most** (share in the log odds): " + _top(shares) + ".",
         "",
@@ -367,12 +400,15 @@ def _detail(
     if not facts.chart.all("AllergyIntolerance"):
         lines += ["No allergy list came with this call: ask before ordering.", ""]
     lines += [
-        "**Evidence.** International Stroke Trial, 19,435 patients in 36 countries, 1991–1996: aspirin 300 mg daily within"
+        "**Evidence.** International Stroke Trial, 19,435 patients in 36 countries, 1991–1996: aspirin 300"
+        " mg daily within"
         " 48 hours of onset against none, open, randomised (Lancet 1997;349:1569–81). Before thrombolysis and"
-        " thrombectomy; outcomes today are better, so the baseline risk is probably too high here. Half of the"
+        " thrombectomy; outcomes today are better, so the baseline risk is probably too high here. Half of"
+        " the"
         " patients behind the risk were given aspirin.",
         "",
-        f"**Model** {release.identity}: AUC {model['auc']:.2f}, calibration slope {model['calibration_slope']:.2f} in"
+        f"**Model** {release.identity}: AUC {model['auc']:.2f}, calibration slope"
+        f" {model['calibration_slope']:.2f} in"
         " hospitals it had not seen; between countries observed over expected ranged from"
         f" {_site(card, min):.2f} to {_site(card, max):.2f}. Not recalibrated for this hospital.",
         "",
@@ -385,7 +421,7 @@ def _detail(
 
 def _harm(label: str, figures: Mapping[str, Any]) -> str:
     low, high = figures["ci"]
-    return f"| {label} | {figures['per_1000']:+.0f} (95 % CI {low:.0f} to {high:.0f}) |"
+    return f"| {label} | {figures['per_1000']:+.1f} (95 % CI {low:.1f} to {high:.1f}) |"
 
 
 def _input_row(feature: features.Feature, reading: features.Reading, assumed: bool) -> str:
@@ -414,4 +450,6 @@ def _place(resource: Mapping[str, Any]) -> str:
 
 def _site(card: Mapping[str, Any], pick: Any) -> float:
     groups = card["evaluation"]["subgroups"]
-    return float(pick(row["observed_over_expected"] for name, row in groups.items() if name.startswith("site: ")))
+    return float(
+        pick(row["observed_over_expected"] for name, row in groups.items() if name.startswith("site: "))
+    )

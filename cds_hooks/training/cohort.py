@@ -50,12 +50,12 @@ class Cohort:
     @property
     def aspirin(self) -> Floats:
         """1.0 where aspirin was allocated."""
-        return (self.table["RXASP"] == "Y").to_numpy(dtype=np.float64)
+        return np.asarray(self.table["RXASP"] == "Y", dtype=np.float64)
 
     @property
     def heparin(self) -> Floats:
         """1.0 where heparin of any dose was allocated."""
-        return (self.table["RXHEP"] != "N").to_numpy(dtype=np.float64)
+        return np.asarray(self.table["RXHEP"] != "N", dtype=np.float64)
 
     @property
     def dead_or_dependent(self) -> Floats:

@@ -26,7 +26,7 @@ def auc(y: Floats, p: Floats) -> float:
     >>> auc(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.4, 0.4, 0.8]))
     0.875
     """
-    values, inverse, counts = np.unique(p, return_inverse=True, return_counts=True)
+    _values, inverse, counts = np.unique(p, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     positive = float(y.sum())
     negative = len(y) - positive
@@ -84,7 +84,11 @@ def net_benefit(y: Floats, p: Floats) -> dict[str, dict[str, float]]:
 def calibration_curve(y: Floats, p: Floats, groups: int = 10) -> list[dict[str, float]]:
     """Return mean prediction and observed rate in equal groups of rising prediction."""
     return [
-        {"n": len(part), "predicted": round(float(p[part].mean()), 4), "observed": round(float(y[part].mean()), 4)}
+        {
+            "n": len(part),
+            "predicted": round(float(p[part].mean()), 4),
+            "observed": round(float(y[part].mean()), 4),
+        }
         for part in np.array_split(np.argsort(p, kind="stable"), groups)
     ]
 

@@ -93,7 +93,12 @@ def _resources(row: Mapping[str, Value], now: datetime) -> Iterator[dict[str, An
         quantity = {"value": dose, "system": UCUM, "code": "[iU]"}
         instruction = [{"doseAndRate": [{"doseQuantity": quantity}]}]
         yield _drug(
-            "MedicationRequest", "5224", "active", intent="order", authoredOn=at, dosageInstruction=instruction
+            "MedicationRequest",
+            "5224",
+            "active",
+            intent="order",
+            authoredOn=at,
+            dosageInstruction=instruction,
         )
 
 

@@ -38,8 +38,8 @@ def train(
 ) -> Release:
     """Train from the trial's CSV and write a release into the first of `folders`.
 
-    The version is one above the highest of all folders; the same model text as an existing
-    version keeps that version. Raises TrainingRefused when a published number is not reproduced,
+    The version is one above the highest of all folders; where the first one holds the same model
+    text already, that release is returned. Raises TrainingRefused when a published number is not reproduced,
     CohortError when the file is something else.
     """
     cohort = cohorts.load(path)
@@ -61,7 +61,7 @@ def train(
         "id": STROKE_EARLY_ASPIRIN,
         "version": version,
         "state": state,
-        "title": "Risk of death or dependency six months after stroke, and what early aspirin changes on average",
+        "title": "Risk of death or dependency six months after stroke, and the mean effect of early aspirin",
         "trained_at": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
         "model": {
             "kind": "LightGBM",
@@ -85,7 +85,9 @@ def train(
         "schema": features.schema(),
         "schema_sha256": features.schema_hash(),
         "never_missing_in_training": [
-            name for name, gap in zip(features.NAMES, np.isnan(cohort.x).any(axis=0), strict=True) if not gap
+            name
+            for name, gaps in zip(features.NAMES, np.isnan(cohort.x).sum(axis=0).tolist(), strict=True)
+            if not gaps
         ],
         "evaluation": evaluation,
         "published": reproduced,
@@ -152,9 +154,13 @@ def report(release: Release) -> dict[str, Any]:
 
 
 def _version(folders: list[Path], digest: str) -> str:
-    found = [entry for entry in catalogue.releases(folders) if entry.model == STROKE_EARLY_ASPIRIN]
-    same = [entry.version for entry in found if entry.sha256 == digest]
-    return same[0] if same else str(max((int(entry.version) for entry in found), default=0) + 1)
+    """Return the version of the same model in the first folder, else one above the highest of all.
+
+    A number is never given twice: a release trained here must not stand before a shipped one.
+    """
+    own = [entry for entry in catalogue.releases(folders[:1]) if entry.model == STROKE_EARLY_ASPIRIN]
+    same = [entry.version for entry in own if entry.sha256 == digest]
+    return same[0] if same else str(catalogue.highest(folders, STROKE_EARLY_ASPIRIN) + 1)
 
 
 def _code_hash() -> str:

@@ -32,7 +32,9 @@ class Quantity:
     percent: bool = True
 
 
-def _pairs(label: str, event: Sequence[str], figures: Sequence[str], *, percent: bool = True) -> list[Quantity]:
+def _pairs(
+    label: str, event: Sequence[str], figures: Sequence[str], *, percent: bool = True
+) -> list[Quantity]:
     arms = ("aspirin", "no aspirin", "heparin", "no heparin")
     return [
         Quantity(f"{label}, {arm}", arm, event, paper, percent)
@@ -105,4 +107,6 @@ def _arm(cohort: Cohort, arm: str) -> NDArray[np.bool_]:
 
 
 def _number(value: Decimal) -> int | float:
-    return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
+    return (
+        int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
+    )

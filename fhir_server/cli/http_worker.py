@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from granian._futures import _new_cbscheduler
-from granian._granian import SocketHolder, WSGIWorker
+from granian._granian import SocketHolder, WorkerSignal, WSGIWorker
 from granian._loops import loops
-from granian._signals import set_sync_signals
 from granian.http import HTTP1Settings
 from granian.wsgi import Response, ResponseIterWrap
 
+from fhir_server.cli.stopping import Stop
 from fhir_server.config import Config
 from fhir_server.observability import events
 
@@ -44,8 +44,14 @@ _ENVIRON: dict[str, Any] = {
 }
 
 
-def serve(config: Config, application: Application, socket_fd: int, ready: Callable[[], None]) -> None:
-    """Answer requests from the listening socket until SIGTERM or SIGINT; then finish the running ones."""
+def serve(
+    config: Config,
+    application: Application,
+    socket_fd: int,
+    stop: Stop,
+    ready: Callable[[], None],
+) -> None:
+    """Answer requests from the listening socket until `stop` is set; then finish the running ones."""
     tls = bool(config.tls_cert)
     worker = WSGIWorker(
         1,
@@ -71,12 +77,13 @@ def serve(config: Config, application: Application, socket_fd: int, ready: Calla
         (None, None),
     )
     loop = loops.get("asyncio")
-    stop = set_sync_signals()
-    asked = threading.Event()
-    stop.add_cb(asked.set)
-    worker.serve_str(_new_cbscheduler(loop, _callback(application), impl_asyncio=True), loop, stop)
+    ending, ended = WorkerSignal(), threading.Event()
+    ending.add_cb(ended.set)
+    worker.serve_str(_new_cbscheduler(loop, _callback(application), impl_asyncio=True), loop, ending)
     ready()
-    asked.wait()
+    stop.wait()
+    ending.set()  # once: granian waits for itself when it is told twice
+    ended.wait()
 
 
 def _callback(application: Application) -> Callable[[Any, dict[str, Any]], int]:

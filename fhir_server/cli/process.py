@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
-from types import FrameType
 
+from fhir_server.cli.stopping import Stop
 from fhir_server.config import Config
 from fhir_server.observability import events
 from fhir_server.observability.logs import JsonLines, take_over
@@ -37,22 +35,23 @@ def _http(config: Config, ready: Callable[[], None]) -> None:
     from fhir_server.app import create_app
     from fhir_server.cli import http_worker
 
+    stop = Stop()
     application = create_app(config)
     gc.collect()
     gc.freeze()  # what the application is made of is never garbage: collections need not look at it
-    http_worker.serve(config, application, int(os.environ[SOCKET_FD]), ready)
+    http_worker.serve(config, application, int(os.environ[SOCKET_FD]), stop, ready)
 
 
 def _dimse(config: Config, ready: Callable[[], None]) -> None:
     from dicom_node.dimse import application_entity
 
-    application_entity.serve(config, stop_event(), lambda port: ready())
+    application_entity.serve(config, Stop(), lambda port: ready())
 
 
 def _worker(config: Config, ready: Callable[[], None]) -> None:
     from fhir_server.cli import worker
 
-    worker.loop(config, stop_event(), ready)
+    worker.loop(config, Stop(), ready)
 
 
 KINDS: dict[str, Callable[[Config, Callable[[], None]], None]] = {
@@ -60,18 +59,6 @@ KINDS: dict[str, Callable[[Config, Callable[[], None]], None]] = {
     "dimse": _dimse,
     "worker": _worker,
 }
-
-
-def stop_event() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set; for the main thread."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
-    return stop
 
 
 def _report(name: str) -> None:

@@ -8,12 +8,13 @@ reported and tried again later, and the others go on.
 from __future__ import annotations
 
 import argparse
-import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from fhir_server.cli.command import add_settings, say
 from fhir_server.cli.installation import database
+from fhir_server.cli.stopping import Stop
 from fhir_server.config import Config
 from fhir_server.observability import events
 
@@ -36,17 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Drain until SIGTERM or Ctrl-C."""
-    from dataclasses import replace
-
-    from fhir_server.cli.process import stop_event
-
     with database(config) as url:
         say("draining; Ctrl-C stops")
-        loop(replace(config, database_url=url), stop_event(), lambda: None)
+        loop(replace(config, database_url=url), Stop(), lambda: None)
     return 0
 
 
-def loop(config: Config, stop: threading.Event, ready: Callable[[], None]) -> None:
+def loop(config: Config, stop: Stop, ready: Callable[[], None]) -> None:
     """Run the drains that the application names until `stop` is set."""
     from fhir_server.app import create_drains
 
@@ -55,7 +52,7 @@ def loop(config: Config, stop: threading.Event, ready: Callable[[], None]) -> No
     drain_all(drains, stop)
 
 
-def drain_all(drains: Mapping[str, Drain], stop: threading.Event) -> None:
+def drain_all(drains: Mapping[str, Drain], stop: Stop) -> None:
     """Call each drain again at once while it finds something, else after a pause; longer after failures."""
     due = dict.fromkeys(drains, 0.0)
     failures = dict.fromkeys(drains, 0)

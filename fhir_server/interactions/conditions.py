@@ -33,7 +33,9 @@ def criteria(context: Context, type_name: str, text: str) -> Criteria:
 
     Raises Invalid (400) for criteria that are empty, unknown, or ask for sorting or paging.
     """
-    pairs = parse_qsl(text.removeprefix("?"), keep_blank_values=True)
+    # some clients repeat the type, as an example of the specification does: Patient?identifier=…
+    text = text.removeprefix(type_name).removeprefix("?")
+    pairs = parse_qsl(text, keep_blank_values=True)
     settings = context.settings
     query = parse(
         type_name,

@@ -96,10 +96,11 @@ def code_test(value_set: str) -> Test:
     return codes(value_set).__contains__
 
 
-def has_coding(value_set: str, concept: Mapping[str, Any]) -> bool:
-    """Return whether a CodeableConcept has a coding from `value_set`, or says nothing at all.
+def has_coding(value_set: str, concept: Mapping[str, Any], *, text_is_enough: bool = False) -> bool:
+    """Return whether a CodeableConcept has a coding from `value_set`, or need not have one.
 
-    A text alone is not from the value set; extensions alone may say why there is none.
+    A text alone is not from a required value set, but leaves no maximum one; extensions alone may
+    say why there is no coding.
 
     >>> required = VALUE_SET + "condition-clinical"
     >>> has_coding(required, {"text": "active"})
@@ -108,7 +109,7 @@ def has_coding(value_set: str, concept: Mapping[str, Any]) -> bool:
     >>> has_coding(required, {"coding": [{"system": system, "code": "active"}]})
     True
     """
-    if "coding" not in concept and "text" not in concept:
+    if "coding" not in concept and (text_is_enough or "text" not in concept):
         return True
     rule = RULES.get(value_set)
     enumerated = value_sets.enumeration(value_set) or {}

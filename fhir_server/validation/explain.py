@@ -15,7 +15,7 @@ from fhir_server.definitions.structures import Field
 from fhir_server.model import json_format, json_scan
 from fhir_server.outcome import Issue
 from fhir_server.validation import bindings, narrative
-from fhir_server.validation.structure import cardinality, has_sibling, reference_problem
+from fhir_server.validation.structure import cardinality, has_sibling, reference_problem, text_is_enough
 
 MAX_SHOWN = 60  # characters of an offending value
 
@@ -210,7 +210,7 @@ def _value(value: Any, field: Field, path: str, in_transaction: bool) -> Iterato
                 yield Issue("error", "value", problem, f"{path}.reference")
         elif not found and field.type == "CodeableConcept":
             for value_set in bindings.limits(field.element.binding):
-                if not bindings.has_coding(value_set, value):
+                if not bindings.has_coding(value_set, value, text_is_enough=text_is_enough(field)):
                     what = f"got {shown(value)}, expected a coding that is {bindings.expected(value_set)}"
                     yield Issue("error", "code-invalid", what, path)
 

@@ -88,7 +88,7 @@ class Structure:
         accept = self.object(field.type)
         if field.type == "CodeableConcept":
             for value_set in bindings.limits(field.element.binding):
-                return _with_coding(accept, value_set)
+                accept = _with_coding(accept, value_set, text_is_enough(field))
         return accept
 
     def _reference(self, targets: frozenset[str]) -> Accept:
@@ -214,9 +214,14 @@ def _with_unit(accept: Accept, unit: Test) -> Accept:
     return test
 
 
-def _with_coding(accept: Accept, value_set: str) -> Accept:
+def text_is_enough(field: Field) -> bool:
+    """Return whether a concept may do without a coding: a maximum binding limits only what is coded."""
+    return field.element.binding is not None and field.element.binding.strength != "required"
+
+
+def _with_coding(accept: Accept, value_set: str, text_is_enough: bool) -> Accept:
     def test(value: Any) -> bool:
-        return accept(value) and bindings.has_coding(value_set, value)
+        return accept(value) and bindings.has_coding(value_set, value, text_is_enough=text_is_enough)
 
     return test
 

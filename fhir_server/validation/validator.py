@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from typing import Any
 
 from fhir_server.outcome import Issue
@@ -13,6 +14,20 @@ MAX_ISSUES = 100
 
 _ALONE = Structure(in_transaction=False)
 _IN_TRANSACTION = Structure(in_transaction=True)
+
+Check = Callable[[Any, bool], Iterator[Issue]]
+
+
+def structural(resource: Any, in_transaction: bool) -> Iterator[Issue]:
+    """Yield what breaks the structure that R4 gives to a type."""
+    structure = _IN_TRANSACTION if in_transaction else _ALONE
+    if not structure.accepts(resource):
+        yield from explain.resource_problems(resource, None, in_transaction)
+
+
+# In this order; what the first finds makes the others pointless, as they may rely on it.
+FIRST: Check = structural
+FURTHER: tuple[Check, ...] = ()  # invariants, profiles
 
 
 def validate(resource: Any, *, in_transaction: bool = False) -> list[Issue]:
@@ -29,10 +44,13 @@ def validate(resource: Any, *, in_transaction: bool = False) -> list[Issue]:
     Patient.name[0].famly – did you mean 'family'?
     """
     in_transaction = in_transaction or _is_transaction(resource)
-    structure = _IN_TRANSACTION if in_transaction else _ALONE
-    if structure.accepts(resource):
-        return []
-    problems = explain.resource_problems(resource, None, in_transaction)
+    found = _listed(FIRST(resource, in_transaction))
+    if FURTHER and not found:
+        found = _listed(chain.from_iterable(check(resource, in_transaction) for check in FURTHER))
+    return found
+
+
+def _listed(problems: Iterator[Issue]) -> list[Issue]:
     found = list(islice(problems, MAX_ISSUES))
     more = sum(1 for _ in problems)
     if more:

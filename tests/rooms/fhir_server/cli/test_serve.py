@@ -188,6 +188,7 @@ SLOW = """
 import os, socket, sys
 from pathlib import Path
 from fhir_server.cli import http_worker
+from fhir_server.cli.stopping import Stop
 from fhir_server.config import Config
 
 def application(environ, start_response):
@@ -197,7 +198,7 @@ def application(environ, start_response):
     start_response("200 OK", [("content-length", "4")])
     return [b"done"]
 
-http_worker.serve(Config(), application, int(sys.argv[1]), lambda: print("ready", flush=True))
+http_worker.serve(Config(), application, int(sys.argv[1]), Stop(), lambda: None)
 """
 
 

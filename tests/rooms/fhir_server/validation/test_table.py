@@ -148,6 +148,20 @@ REJECTED = [
         "Condition.clinicalStatus",
     ),
     (
+        "language of another system",
+        patient(communication=[{"language": {"coding": [{"system": "http://x", "code": "en"}]}}]),
+        "Patient.communication[0].language",
+    ),
+    (
+        "text where a coding is required",
+        {
+            "resourceType": "Condition",
+            "subject": {"reference": "Patient/1"},
+            "clinicalStatus": {"text": "active"},
+        },
+        "Condition.clinicalStatus",
+    ),
+    (
         "comparator of a SimpleQuantity",
         observation(referenceRange=[{"low": {"value": 1, "comparator": "<"}}]),
         "Observation.referenceRange[0].low.comparator",
@@ -163,6 +177,7 @@ REJECTED = [
     ),
 ]
 ACCEPTED = [
+    ("a language in words", patient(communication=[{"language": {"text": "Hakka"}}])),
     (
         "extensions in the place of a status",
         observation(status=..., _status={"extension": [{"url": "x", "valueCode": "y"}]}),
