@@ -216,6 +216,8 @@ def test_unknown_parameter(client: FhirClient) -> None:
     assert client.get("Patient?nam=x", Prefer="handling=lenient").status == 200
     check(client.get("Patient?birthdate=yesterday"), 400, "yesterday")
     check(client.get("Patient?name=%FF"), 400, "UTF-8")
+    check(client.get("Patient?name=%00"), 400, "U+0000")
+    check(client.post("Patient", patient(), If_None_Exist="name=a%00"), 400, "U+0000")
     check(client.get("Patient?" + "&".join(["name=a"] * 600)), 400, "more than 500 parameters")
 
 
