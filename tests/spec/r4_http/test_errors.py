@@ -14,7 +14,7 @@ from psycopg2 import errors as postgres
 from fhir_server.rest import handlers
 from fhir_server.rest.door import Door
 from tests.spec.r4_http.conftest import LIMIT_BYTES
-from tests.support.builders import bundle, patient
+from tests.support.builders import bundle, patient, post
 from tests.support.clause import clause
 from tests.support.http import FHIR_JSON, FhirClient, Reply
 
@@ -233,6 +233,8 @@ def test_search_with_json(client: FhirClient) -> None:
         ({"resourceType": "Bundle", "type": "collection"}, "collection"),
         (patient(), "the body is a Patient, the URL says Bundle"),
         (bundle("transaction", {"resource": patient()}), "Bundle.entry[0]"),
+        (bundle("transaction", {**post(patient()), "fullUrl": ["urn:a"]}), "fullUrl is ['urn:a']"),
+        (bundle("transaction", post(patient(), if_none_exist=5)), "ifNoneExist is 5"),  # type: ignore[arg-type]
     ],
 )
 def test_other_bundles(client: FhirClient, body: dict[str, Any], says: str) -> None:
