@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 from psycopg2 import errors as postgres
 
+from fhir_server.observability import events
 from fhir_server.rest import handlers
 from fhir_server.rest.door import Door
 from tests.spec.r4_http.conftest import LIMIT_BYTES
@@ -253,9 +254,12 @@ def test_crash(client: FhirClient, monkeypatch: pytest.MonkeyPatch, caplog: pyte
         raise RuntimeError("Margarethe Musterfrau")
 
     monkeypatch.setitem(handlers.HANDLERS, "read", crash)  # type: ignore[arg-type]
-    with caplog.at_level(logging.DEBUG):
+    heard: list[events.Event] = []
+    with caplog.at_level(logging.DEBUG), events.listening(heard.append):
         reply = client.get("Patient/7")
     check(reply, 500, "incident", "exception")
+    (told,) = [event for event in heard if isinstance(event, events.Crashed)]
+    assert (told.error, told.incident) == ("RuntimeError", reply.issue["diagnostics"].split()[-1])
     assert b"Musterfrau" not in reply.data
     assert b"RuntimeError" not in reply.data
     assert "Musterfrau" not in caplog.text
