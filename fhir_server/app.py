@@ -21,7 +21,7 @@ from fhir_server.database.engine import Engine, Mode
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.context import Settings, utc_now
 from fhir_server.interactions.entry import Entry
-from fhir_server.observability import events
+from fhir_server.observability import events, heartbeat
 from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
 from fhir_server.rest.blueprint import blueprint as fhir
@@ -109,7 +109,15 @@ def readiness(engine: Engine, config: Config) -> dict[str, Check]:
             None if free >= LEAST_FREE_BYTES else f"only {free // 2**20} MiB are free under the data folder"
         )
 
-    return {"database": database, "disk": disk}
+    def queue() -> str | None:
+        return heartbeat.problem(worker_heartbeat(config), "the background worker") if config.worker else None
+
+    return {"database": database, "disk": disk, "queue": queue}
+
+
+def worker_heartbeat(config: Config) -> Path:
+    """Return the file by which the background worker shows that it lives."""
+    return config.data_dir / "run" / "worker.beat"
 
 
 def numbers_folder(config: Config) -> Path:

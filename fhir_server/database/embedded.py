@@ -18,6 +18,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -222,7 +223,8 @@ class Embedded:
         self._run(
             [programs.program("initdb"), f"--pgdata={fresh}", f"--username={SUPERUSER}", "--auth=peer",
              "--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=builtin", "--no-instructions",
-             *([] if self._durable else ["--no-sync"]), *settings],
+             *([] if self._durable else ["--no-sync"]),
+             *(["--sync-method=syncfs"] if _has_syncfs() else []), *settings],
             who, None,
         )  # fmt: skip
         # Single-user mode makes role and database without a server to connect to.
@@ -268,7 +270,8 @@ class Embedded:
         return private
 
     def _launch(self, socket_dir: Path) -> None:
-        settings = {**self._settings, "unix_socket_directories": f'"{socket_dir}"'}
+        recovery = {"recovery_init_sync_method": "syncfs"} if _has_syncfs() else {}
+        settings = {**recovery, **self._settings, "unix_socket_directories": f'"{socket_dir}"'}
         arguments = [part for pair in settings.items() for part in ("-c", "=".join(pair))]
         # Its last words before the log opens; shown when it cannot start.
         with open(self.data_dir / "postgres.start", "wb") as words:
@@ -378,6 +381,15 @@ def _wait_gone(cluster: Path, pids: list[int], waiting: Callable[[str], None] | 
 def _environment() -> dict[str, str]:
     """Return the environment of the database's processes: none of our secrets, no PG… variables."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def _has_syncfs() -> bool:
+    """Tell whether one call makes a whole file system durable and reports errors: Linux 5.8 and later.
+
+    initdb and recovery otherwise fsync some 1000 files one by one: 3 s after a kill, not 0.2 s.
+    """
+    version = [int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdigit()]
+    return sys.platform == "linux" and version >= [5, 8]
 
 
 def _ending_with_parent() -> Callable[[], None] | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -96,14 +99,35 @@ def test_a_worker_killed_again_and_again_is_started_with_growing_pauses(server):
 
 
 def test_readiness_says_what_is_wrong(server):
-    pid = server.pid("postgres")
-    os.kill(pid, signal.SIGSTOP)  # it cannot answer, and cannot be started again either
-    os.kill(pid, signal.SIGCONT)
+    parts = {"database": {"ok": True}, "disk": {"ok": True}, "queue": {"ok": True}}
     wait_for(lambda: server.get("/readyz")[0] == 200)
-    assert (
-        server.get("/readyz")[1]
-        == '{"ready": true, "checks": {"database": {"ok": true}, "disk": {"ok": true}}}\n'
-    )
+    assert json.loads(server.get("/readyz")[1]) == {"ready": True, "checks": parts}
+    beat = Path(server.facts["data_dir"], "run", "worker.beat")
+    os.kill(server.pid("worker"), signal.SIGSTOP)
+    beat.write_text('{"at": 0, "pid": 1, "failing": []}')
+    status, body = server.get("/readyz")
+    os.kill(server.pid("worker"), signal.SIGCONT)
+    assert status == 503
+    assert "was last heard of" in json.loads(body)["checks"]["queue"]["problem"]
+    wait_for(lambda: server.get("/readyz")[0] == 200)
+    assert server.get("/healthz") == (200, "ok\n")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_https(folder):
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-keyout", key, "-out", cert,
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    server = Server(folder / "tls", "--no-dimse", "--tls-cert", str(cert), "--tls-key", str(key))
+    trust = ssl.create_default_context(cafile=str(cert))
+    address = f"https://127.0.0.1:{server.facts['port']}/healthz"
+    with urllib.request.urlopen(address, timeout=30, context=trust) as answer:
+        assert answer.read() == b"ok\n"
+    assert server.facts["base_url"].startswith("https://")
+    assert server.stop() == 0
 
 
 def test_a_second_server_on_the_same_data_folder_is_refused(server, folder):
