@@ -10,6 +10,10 @@ from zoneinfo import ZoneInfo
 from flask import Flask
 
 import cds_hooks.blueprint
+import dicom_node.dicomweb.blueprint
+from dicom_node.bridge.drain import Bridge, BridgeSettings
+from dicom_node.files.store import FileStore
+from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config
 from fhir_server.console.pages import Room, Site, State
 from fhir_server.console.pages import blueprint as console
@@ -42,6 +46,12 @@ def create_app(config: Config) -> Flask:
         cds_hooks.blueprint.create(
             entry, folders=[config.data_dir / "models"], demonstration=config.demonstration
         )
+    )
+    app.register_blueprint(
+        dicom_node.dicomweb.blueprint.create(
+            entry.engine, dicom_files(config), dicomweb_address(config), Grant.anonymous
+        ),
+        url_prefix="/dicom-web",
     )
     ready = readiness(entry.engine, config)
     rooms = [Room("Patients", "/console/patients"), Room("Server", "/console/jobs")]
@@ -117,4 +127,28 @@ def numbers_folder(config: Config) -> Path:
 
 def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     """Return the queues of the background worker: name → function that takes the next few entries."""
-    return {}
+    entry = create_entry(config, config.database_url, connections=4)
+    return {"dicom-bridge": Bridge(entry, bridge_settings(config)).drain}
+
+
+def bridge_settings(config: Config) -> BridgeSettings:
+    """Return how studies become FHIR in this installation."""
+    return BridgeSettings(
+        quiet_s=config.study_quiet_s,
+        quiet_max_s=config.study_quiet_max_s,
+        patient_id_system=config.patient_id_system,
+        address=dicomweb_address(config),
+        issuers={entry.partition("=")[0]: entry.partition("=")[2] for entry in config.patient_id_issuers},
+        zone=ZoneInfo(config.time_zone),
+    )
+
+
+def dicomweb_address(config: Config) -> str:
+    """Return where DICOMweb is, for links and the Endpoint."""
+    base = config.base_url[0] if config.base_url else f"http://{config.host}:{config.port}"
+    return f"{base.removesuffix('/fhir')}/dicom-web"
+
+
+def dicom_files(config: Config) -> FileStore:
+    """Return the folder of the DICOM files."""
+    return FileStore(config.data_dir / "dicom")

@@ -21,9 +21,10 @@ from dicom_node.dimse import peers
 from dicom_node.dimse.echo import VERIFICATION, echo
 from dicom_node.dimse.store import store
 from dicom_node.files.store import FileStore
-from dicom_node.ingest import Ingest, Outcome, Verdict
+from dicom_node.ingest import Ingest, Outcome
 from fhir_server.config import Config, ConfigError
 from fhir_server.database.engine import Engine
+from fhir_server.observability import events
 
 MAXIMUM_PDU_BYTES = 131_072
 MAX_ASSOCIATIONS = 32
@@ -157,9 +158,8 @@ def check_exposure(config: Config, engine: Engine) -> None:
         )
 
 
-def _note(calling_ae: str, outcome: Outcome) -> None:
-    if outcome.verdict not in (Verdict.STORED, Verdict.DUPLICATE):
-        log.warning("C-STORE: %s (%d bytes): %s", outcome.verdict.name, outcome.size_bytes, outcome.reason)
+def _note(outcome: Outcome, ms: float) -> None:
+    events.emit(events.InstanceReceived(outcome.verdict.name.lower(), outcome.size_bytes, ms))
 
 
 def _now() -> datetime:

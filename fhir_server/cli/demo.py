@@ -24,7 +24,7 @@ EXAMPLES = """\
   xinglin demo --once
 """
 
-PATIENT_ID_SYSTEM = "urn:xinglin:demo:patient-id"
+PATIENT_ID_SYSTEM = "urn:xinglin:mrn"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

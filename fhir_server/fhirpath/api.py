@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import DecimalException
 from functools import lru_cache
 from typing import Any
 
@@ -98,6 +99,8 @@ class Expression:
             items = self.run(scope, focus)
         except RecursionError:
             raise FhirPathTypeError("the evaluation goes too deep", self.text, 0) from None
+        except (DecimalException, OverflowError, ValueError) as error:
+            raise FhirPathTypeError(f"a number is out of range ({error})", self.text, 0) from None
         return Result(items, scope.traces)
 
     def holds(
@@ -145,4 +148,7 @@ def compile(text: str, *, lenient: bool = False) -> Expression:
     boolean. Raises FhirPathSyntaxError or FhirPathTypeError, with the position.
     """
     tree = parse(text)
-    return Expression(text, tree, compiled(text, tree, lenient=lenient))
+    try:
+        return Expression(text, tree, compiled(text, tree, lenient=lenient))
+    except RecursionError:
+        raise FhirPathSyntaxError("the expression is nested too deeply", text, 0) from None

@@ -25,8 +25,11 @@ from fhir_server.fhirpath.values import (
 from terminology import ucum
 
 # Sums and products of N1's numbers (28 digits, 8 of them behind the point) are exact in this.
-EXACT = Context(prec=100)
-DIVIDED = Context(prec=28)
+EXACT = Context(prec=100, Emax=1000, Emin=-1000)
+DIVIDED = Context(prec=28, Emax=1000, Emin=-1000)
+
+
+MAX_EQUIVALENT = 2000  # each is compared with each
 
 
 class Fault(Exception):
@@ -148,6 +151,8 @@ def equivalent(left: Collection, right: Collection) -> bool:
         return False
     if len(left) == 1:
         return item_equivalent(left[0], right[0])
+    if len(left) > MAX_EQUIVALENT:
+        raise Fault(f"~ compares up to {MAX_EQUIVALENT} items, got {len(left)}")
     rest = list(right)
     for one in left:
         match = next((place for place, other in enumerate(rest) if item_equivalent(one, other)), None)
@@ -422,7 +427,7 @@ def _integral(
 def whole_quotient(left: Collection, right: Collection) -> Any:
     """`div` (§6.6.5), rounded towards zero."""
     value = _integral("div", left, right, EXACT.divide_int)
-    return None if value is None else int(value)
+    return None if value is None or abs(value) >= 2**63 else int(value)
 
 
 def remainder(left: Collection, right: Collection) -> Any:

@@ -89,10 +89,14 @@ class ProcessEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class Crashed(Event):
-    """Something failed that nobody foresaw: the kind of error and where, without its message."""
+    """Something failed that nobody foresaw: the kind of error and where, without its message.
+
+    `incident` is the number that the client was given.
+    """
 
     error: str
     where: str
+    incident: str = ""
 
 
 Listener = Callable[[Event], None]

@@ -62,6 +62,8 @@ def parse(
     ignored: list[Issue] = []
     for name, text in pairs:
         try:
+            if "\0" in text or "\0" in name:
+                raise Invalid(f"{name!r} holds U+0000, which no stored text has; leave it out")
             if name.partition(":")[0] in results.NAMES:
                 query.read(type_name, name, text, reader.registry)
             else:

@@ -163,7 +163,9 @@ def _equal(before: Version, after: Version) -> bool:
     """Say whether both hold the same members with the same digits (jsonb forgets their order)."""
     if before.deleted or after.deleted:
         return before.deleted and after.deleted
-    return _normal(before.content) == _normal(after.content) and _normal(before.meta) == _normal(after.meta)
+    return bool(
+        _normal(before.content) == _normal(after.content) and _normal(before.meta) == _normal(after.meta)
+    )
 
 
 def _normal(text: str | None) -> Any:

@@ -17,8 +17,18 @@ Resource = dict[str, Any]
 COLUMNS = "pk, stamp, last_updated, rid, version, type, method, deleted, id, meta, keys, content"
 
 
-def store(connection: Any, resources: Sequence[Resource], indexer: Indexer, first_pk: int = 1) -> None:
-    """Write `resources` (with id and meta.lastUpdated) as new rows, and bring the statistics up to date."""
+def store(
+    connection: Any,
+    resources: Sequence[Resource],
+    indexer: Indexer,
+    *,
+    first_pk: int = 1,
+    settle: bool = True,
+) -> None:
+    """Write `resources` (with id and meta.lastUpdated) as new rows.
+
+    `settle` commits and brings the statistics up to date.
+    """
     rows: list[tuple[Any, ...]] = []
     index: dict[str, list[tuple[Any, ...]]] = {table: [] for table in ROWS}
     for pk, resource in enumerate(resources, start=first_pk):
@@ -50,5 +60,6 @@ def store(connection: Any, resources: Sequence[Resource], indexer: Indexer, firs
             if index[table]:
                 statement = f"insert into {table} (pk, {', '.join(columns)}) values %s"
                 execute_values(cursor, statement, index[table], page_size=1000)
-        cursor.execute("analyze")
-    connection.commit()
+        if settle:
+            cursor.execute("analyze")
+            connection.commit()

@@ -43,7 +43,10 @@ def _abs(scope: Scope, items: Collection) -> Collection:
 
 
 def _rounded(name: str, rounding: str) -> Function:
-    return _of_number(name, lambda value: int(value.to_integral_value(rounding)))
+    def to_whole(value: Decimal) -> int | None:
+        return int(value.to_integral_value(rounding)) if abs(value) < 2**63 else None
+
+    return _of_number(name, to_whole)
 
 
 def _round(value: Decimal, places: Decimal = Decimal(0)) -> Decimal:

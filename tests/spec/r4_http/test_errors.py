@@ -11,10 +11,11 @@ import psycopg2
 import pytest
 from psycopg2 import errors as postgres
 
+from fhir_server.observability import events
 from fhir_server.rest import handlers
 from fhir_server.rest.door import Door
 from tests.spec.r4_http.conftest import LIMIT_BYTES
-from tests.support.builders import bundle, patient
+from tests.support.builders import bundle, patient, post
 from tests.support.clause import clause
 from tests.support.http import FHIR_JSON, FhirClient, Reply
 
@@ -216,6 +217,8 @@ def test_unknown_parameter(client: FhirClient) -> None:
     assert client.get("Patient?nam=x", Prefer="handling=lenient").status == 200
     check(client.get("Patient?birthdate=yesterday"), 400, "yesterday")
     check(client.get("Patient?name=%FF"), 400, "UTF-8")
+    check(client.get("Patient?name=%00"), 400, "U+0000")
+    check(client.post("Patient", patient(), If_None_Exist="name=a%00"), 400, "U+0000")
     check(client.get("Patient?" + "&".join(["name=a"] * 600)), 400, "more than 500 parameters")
 
 
@@ -231,6 +234,8 @@ def test_search_with_json(client: FhirClient) -> None:
         ({"resourceType": "Bundle", "type": "collection"}, "collection"),
         (patient(), "the body is a Patient, the URL says Bundle"),
         (bundle("transaction", {"resource": patient()}), "Bundle.entry[0]"),
+        (bundle("transaction", {**post(patient()), "fullUrl": ["urn:a"]}), "fullUrl is ['urn:a']"),
+        (bundle("transaction", post(patient(), if_none_exist=5)), "ifNoneExist is 5"),  # type: ignore[arg-type]
     ],
 )
 def test_other_bundles(client: FhirClient, body: dict[str, Any], says: str) -> None:
@@ -249,9 +254,12 @@ def test_crash(client: FhirClient, monkeypatch: pytest.MonkeyPatch, caplog: pyte
         raise RuntimeError("Margarethe Musterfrau")
 
     monkeypatch.setitem(handlers.HANDLERS, "read", crash)  # type: ignore[arg-type]
-    with caplog.at_level(logging.DEBUG):
+    heard: list[events.Event] = []
+    with caplog.at_level(logging.DEBUG), events.listening(heard.append):
         reply = client.get("Patient/7")
     check(reply, 500, "incident", "exception")
+    (told,) = [event for event in heard if isinstance(event, events.Crashed)]
+    assert (told.error, told.incident) == ("RuntimeError", reply.issue["diagnostics"].split()[-1])
     assert b"Musterfrau" not in reply.data
     assert b"RuntimeError" not in reply.data
     assert "Musterfrau" not in caplog.text
