@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from fhir_server.definitions import structures
 from fhir_server.outcome import Invalid, Issue, NotSupported
+from fhir_server.search import paths
 from fhir_server.search.ast import Criterion, Include, Parameter, Query, Sort
 from fhir_server.search.registry import Registry
+from fhir_server.search.types.table import TYPES
 
 NAMES = frozenset(
     {
@@ -113,7 +115,9 @@ def is_sortable(parameter: Parameter) -> bool:
     """Tell whether an order is defined; a composite has none."""
     if parameter.kind == "special":
         return parameter.code in ("_id", "_lastUpdated")
-    return parameter.kind != "composite" and parameter.expression is not None
+    if parameter.kind == "composite" or parameter.expression is None:
+        return False
+    return TYPES[parameter.kind].order is not None or bool(paths.json_paths(parameter))
 
 
 def include(type_name: str, name: str, text: str, iterate: bool, registry: Registry) -> list[Include]:
