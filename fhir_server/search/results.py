@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fhir_server.definitions import structures
+from fhir_server.model import summary as parts
 from fhir_server.outcome import Invalid, Issue, NotSupported
 from fhir_server.search import paths
 from fhir_server.search.ast import Criterion, Include, Parameter, Query, Sort
@@ -81,6 +82,7 @@ class Draft:
         summary = self.chosen.get("_summary")
         if summary == "text" and self.elements:
             raise Invalid("_summary=text and _elements exclude each other")
+        parts.element_names(type_name, self.elements)  # refused whether or not there is a match
         return Query(
             type_name,
             clauses,
