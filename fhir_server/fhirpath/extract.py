@@ -62,7 +62,7 @@ def extractor(expression: str, type_name: str) -> Extractor:
     try:
         return _Planner(expression, type_name).compile(tree)
     except Unplanned:
-        return _by_engine(expression, type_name)
+        return by_engine(expression, type_name)
 
 
 class _Planner:
@@ -158,7 +158,7 @@ class _Planner:
         return tuple(kept)
 
 
-def _by_engine(expression: str, type_name: str) -> Extractor:
+def by_engine(expression: str, type_name: str) -> Extractor:
     """Return an extractor for what is none of the common shapes."""
     compiled = api.compile(expression, lenient=True)
 
