@@ -1,1 +1,154 @@
 """The composition root: the one room that knows all the others and wires them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from flask import Flask
+
+import cds_hooks.blueprint
+import dicom_node.dicomweb.blueprint
+from dicom_node.bridge.drain import Bridge, BridgeSettings
+from dicom_node.files.store import FileStore
+from fhir_server.authorization.grant import Grant
+from fhir_server.config import Config
+from fhir_server.console.pages import Room, Site, State
+from fhir_server.console.pages import blueprint as console
+from fhir_server.database.engine import Engine, Mode
+from fhir_server.interactions.capabilities import Capabilities
+from fhir_server.interactions.context import Settings, utc_now
+from fhir_server.interactions.entry import Entry
+from fhir_server.observability import events, heartbeat
+from fhir_server.outcome import Unavailable
+from fhir_server.rest import health
+from fhir_server.rest.blueprint import blueprint as fhir
+from fhir_server.rest.door import Door
+from fhir_server.rest.handlers import HANDLERS, Installation
+from fhir_server.rest.health import Check
+from fhir_server.search.index import Indexer
+from fhir_server.search.types.protocol import Environment
+
+LEAST_FREE_BYTES = 256 * 1024 * 1024
+
+
+def create_app(config: Config) -> Flask:
+    """Return the WSGI application of one HTTP worker; opens no connection yet."""
+    app = Flask("xinglin", static_folder=None)
+    started = utc_now()
+    entry = create_entry(config, config.database_url, connections=config.threads)
+    capabilities = Capabilities(entry.settings, HANDLERS, started, auth=config.auth)
+    door = Door(Installation(entry, config, capabilities), _observe)
+    app.register_blueprint(fhir(door))
+    app.register_blueprint(
+        cds_hooks.blueprint.create(
+            entry, folders=[config.data_dir / "models"], demonstration=config.demonstration
+        )
+    )
+    app.register_blueprint(
+        dicom_node.dicomweb.blueprint.create(
+            entry.engine, dicom_files(config), dicomweb_address(config), Grant.anonymous
+        ),
+        url_prefix="/dicom-web",
+    )
+    ready = readiness(entry.engine, config)
+    rooms = [Room("Patients", "/console/patients"), Room("Server", "/console/jobs")]
+    site = Site(entry, config, rooms, started, lambda: _states(ready))
+    app.register_blueprint(console(site))
+    app.register_blueprint(health.blueprint(ready, numbers_folder(config)))
+    return app
+
+
+def create_entry(config: Config, database_url: str, *, connections: int) -> Entry:
+    """Return the way into the interactions of the installation whose database is at `database_url`."""
+    base_urls = config.base_url or (f"http://{config.host}:{config.port}/fhir",)
+    environment = Environment(zone=ZoneInfo(config.time_zone), base_urls=base_urls)
+    settings = Settings(
+        base_urls=base_urls,
+        indexer=Indexer(environment=environment),
+        default_count=config.default_count,
+        max_count=config.max_count,
+        max_includes=config.max_includes,
+        max_bundle_entries=config.max_bundle_entries,
+    )
+    engine = Engine(
+        database_url,
+        size=connections,
+        statement_timeout_ms=config.statement_timeout_ms,
+        application_name="xinglin",
+    )
+    return Entry(engine, settings, utc_now)
+
+
+def _observe(interaction: str, method: str, status: int, seconds: float) -> None:
+    events.emit(events.RequestServed(method, interaction, "", status, seconds * 1000))
+
+
+def _states(checks: dict[str, Check]) -> list[State]:
+    """Return the readiness checks as lines of the console's server page."""
+    found = [(name, check()) for name, check in checks.items()]
+    return [State(name, problem is None, problem or "well") for name, problem in found]
+
+
+def readiness(engine: Engine, config: Config) -> dict[str, Check]:
+    """Return the parts of /readyz: each says what is wrong, or None."""
+
+    def database() -> str | None:
+        try:
+            with engine.connection(Mode.SINGLE) as connection:
+                connection.cursor().execute("SELECT 1")
+        except Unavailable as error:
+            return str(error)
+        return None
+
+    def disk() -> str | None:
+        free = shutil.disk_usage(config.data_dir).free
+        return (
+            None if free >= LEAST_FREE_BYTES else f"only {free // 2**20} MiB are free under the data folder"
+        )
+
+    def queue() -> str | None:
+        return heartbeat.problem(worker_heartbeat(config), "the background worker") if config.worker else None
+
+    return {"database": database, "disk": disk, "queue": queue}
+
+
+def worker_heartbeat(config: Config) -> Path:
+    """Return the file by which the background worker shows that it lives."""
+    return config.data_dir / "run" / "worker.beat"
+
+
+def numbers_folder(config: Config) -> Path:
+    """Return the folder where the processes of this installation keep their metrics."""
+    return config.data_dir / "run" / "metrics"
+
+
+def create_drains(config: Config) -> dict[str, Callable[[], int]]:
+    """Return the queues of the background worker: name → function that takes the next few entries."""
+    entry = create_entry(config, config.database_url, connections=4)
+    return {"dicom-bridge": Bridge(entry, bridge_settings(config)).drain}
+
+
+def bridge_settings(config: Config) -> BridgeSettings:
+    """Return how studies become FHIR in this installation."""
+    return BridgeSettings(
+        quiet_s=config.study_quiet_s,
+        quiet_max_s=config.study_quiet_max_s,
+        patient_id_system=config.patient_id_system,
+        address=dicomweb_address(config),
+        issuers={entry.partition("=")[0]: entry.partition("=")[2] for entry in config.patient_id_issuers},
+        zone=ZoneInfo(config.time_zone),
+    )
+
+
+def dicomweb_address(config: Config) -> str:
+    """Return where DICOMweb is, for links and the Endpoint."""
+    base = config.base_url[0] if config.base_url else f"http://{config.host}:{config.port}"
+    return f"{base.removesuffix('/fhir')}/dicom-web"
+
+
+def dicom_files(config: Config) -> FileStore:
+    """Return the folder of the DICOM files."""
+    return FileStore(config.data_dir / "dicom")

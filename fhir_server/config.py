@@ -40,6 +40,11 @@ class Config:
     )
     data_dir: Path = _setting(Path("data"), "folder of the embedded Postgres and the DICOM files")
     database_url: str = _setting("", "outside Postgres (15 or later); empty: the embedded one under data_dir")
+    postgres_user: str = _setting(
+        "",
+        "account that the embedded Postgres drops to when root starts it; empty: the owner of the "
+        "data folder, else postgres, else nobody",
+    )
     workers: int = _setting(2, "HTTP worker processes")
     threads: int = _setting(4, "requests that one worker process serves at the same time")
     auth: str = _setting("off", "smart or off; off is refused on any address but loopback")
@@ -52,9 +57,17 @@ class Config:
     patient_id_system: str = _setting(
         "", "identifier system of a DICOM PatientID without an issuer; needed before studies become FHIR"
     )
+    patient_id_issuers: tuple[str, ...] = _setting(
+        (),
+        "identifier systems of PatientIDs, as ISSUER=SYSTEM; an issuer is its name, its OID or AE:TITLE",
+    )
     study_quiet_s: float = _setting(5.0, "a study is announced once nothing has arrived for so long")
     study_quiet_max_s: float = _setting(30.0, "and at the latest after so long")
+    demonstration: bool = _setting(
+        False, "models in the state demonstration answer; for trying out, never for patients"
+    )
     worker: bool = _setting(True, "whether the background worker is started")
+    stop_grace_s: float = _setting(30.0, "how long running requests may take to finish when the server stops")
     time_zone: str = _setting("UTC", "zone of dates and times that come without one")
     max_body_bytes: int = _setting(64 * 1024 * 1024, "largest request body; a longer one answers 413")
     max_bundle_entries: int = _setting(20_000, "most entries of one batch or transaction")
@@ -84,6 +97,8 @@ class Config:
                 values = tomllib.loads(file.read_text())
             except (OSError, tomllib.TOMLDecodeError) as error:
                 raise ConfigError(f"{file} cannot be read as TOML: {error}") from error
+            # A table holds the flags of one command, which cli/main.py reads.
+            values = {name: value for name, value in values.items() if not isinstance(value, dict)}
             if unknown := sorted(values.keys() - known.keys()):
                 names = ", ".join(sorted(known))
                 raise ConfigError(f"{file}: {unknown[0]!r} is no setting; known are {names}")
@@ -93,6 +108,18 @@ class Config:
         values.update({name: value for name, value in (flags or {}).items() if value is not None})
         return cls(**{name: _convert(known[name], value) for name, value in values.items()})._checked()
 
+    def as_environment(self) -> dict[str, str]:
+        """Return the variables from which `read` makes this value again: how a child process gets it.
+
+        >>> Config.read(Config(base_url=("http://a", "http://b")).as_environment()).base_url
+        ('http://a', 'http://b')
+        """
+        values = {setting.name: getattr(self, setting.name) for setting in fields(self)}
+        return {
+            variable(name): ",".join(value) if isinstance(value, tuple) else str(value)
+            for name, value in values.items()
+        }
+
     def _checked(self) -> Config:
         if self.auth not in ("off", "smart"):
             raise ConfigError(f"auth is {self.auth!r}; it can be smart or off")
@@ -100,6 +127,11 @@ class Config:
             raise ConfigError(f"ae_title is {self.ae_title!r}; it needs 1 to 16 ASCII characters")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigError("tls_cert and tls_key go together; only one of them is set")
+        for entry in self.patient_id_issuers:
+            if not all(entry.partition("=")):
+                raise ConfigError(
+                    f"patient_id_issuers has {entry!r}; write for example HOSPITAL=urn:oid:1.2.3"
+                )
         for name in ("workers", "threads", "default_count", "max_count", "max_json_depth"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")

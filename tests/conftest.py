@@ -6,12 +6,14 @@ the embedded one is started, once for the whole run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from fhir_server.database.engine import Engine
 from fhir_server.interactions.context import Settings
@@ -21,6 +23,13 @@ from tests.support.clock import FixedClock
 from tests.support.statements import Recorded, recording
 
 _LEAD = pytest.StashKey[cluster.Lead]()
+
+
+# No deadline: a busy machine is not a failing test. The same examples every time, so that a red
+# run can be repeated; XINGLIN_HYPOTHESIS=explore looks for new ones.
+settings.register_profile("repeat", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("XINGLIN_HYPOTHESIS", "repeat"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,21 +58,26 @@ def _template(request: pytest.FixtureRequest) -> tuple[str, str]:
 @pytest.fixture(scope="session")
 def database_url(_template: tuple[str, str], worker_id: str) -> Iterator[str]:
     """A migrated database of this worker, shared by its tests: for tests that clean up or only add."""
-    yield from _clone(_template, worker_id)
+    yield from _clone(_template, f"{_template[1]}_{worker_id}")
 
 
 @pytest.fixture
 def fresh_database_url(_template: tuple[str, str], worker_id: str) -> Iterator[str]:
     """A migrated, empty database of this test alone (about 50 ms)."""
-    yield from _clone(_template, f"{worker_id}_alone")
+    yield from _clone(_template, f"{_template[1]}_{worker_id}_alone")
 
 
-def _clone(template: tuple[str, str], suffix: str) -> Iterator[str]:
-    url, name = template
-    clone = f"{name}_{suffix}"
-    cluster.make(url, f'CREATE DATABASE "{clone}" TEMPLATE "{name}"')
-    yield cluster.database(url, clone)
-    cluster.make(url, f'DROP DATABASE "{clone}" WITH (FORCE)')
+@pytest.fixture
+def blank_database_url(_template: tuple[str, str], worker_id: str) -> Iterator[str]:
+    """A database without any table, of this test alone."""
+    yield from _clone((_template[0], "template0"), f"{_template[1]}_{worker_id}_blank")
+
+
+def _clone(template: tuple[str, str], name: str) -> Iterator[str]:
+    url, model = template
+    cluster.make(url, f'CREATE DATABASE "{name}" TEMPLATE "{model}"')
+    yield cluster.database(url, name)
+    cluster.make(url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture

@@ -79,6 +79,16 @@ def _plain(value: Any, newline: str) -> str:
     return json_format.encode(value).decode()
 
 
+def _without_stamp(resource: Any) -> Any:
+    """Leave out what differs between any two versions."""
+    if not isinstance(resource, Mapping) or not isinstance(resource.get("meta"), Mapping):
+        return resource
+    meta = {
+        name: value for name, value in resource["meta"].items() if name not in ("versionId", "lastUpdated")
+    }
+    return {name: meta if name == "meta" else value for name, value in resource.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of a comparison: `kind` is same, old, new or gap; the numbers are 1-based or None."""
@@ -95,7 +105,7 @@ def differences(old: Any, new: Any) -> list[Line]:
     >>> [(line.kind, line.text) for line in differences({"a": 1}, {"a": 2}) if line.kind != "same"]
     [('old', '  "a": 1'), ('new', '  "a": 2')]
     """
-    before, after = lines(old), lines(new)
+    before, after = lines(_without_stamp(old)), lines(_without_stamp(new))
     found: list[Line] = []
     matcher = SequenceMatcher(None, before, after, autojunk=False)
     for group in matcher.get_grouped_opcodes(_CONTEXT_LINES):

@@ -181,8 +181,8 @@ def resource(site: Site, type_name: str, id_: str) -> ResponseReturnValue:
 
     def work(look: Look) -> tuple[reading.Resource, reading.Resource | None, reading.Resource | None]:
         versions = look.history(type_name, id_, [("_count", "50")])
-        current = _newest(versions)
-        shown = look.vread(type_name, id_, asked or current) if asked or current else None
+        wanted = asked or _newest(versions)
+        shown = look.vread(type_name, id_, wanted) if wanted else None
         other = look.vread(type_name, id_, against) if against else None
         return versions, shown, other
 
@@ -192,6 +192,7 @@ def resource(site: Site, type_name: str, id_: str) -> ResponseReturnValue:
         "console/resource.html",
         type_name=type_name,
         id=id_,
+        patient_id=viewmodels.patient_id(shown or {}),
         rows=rows,
         shown_version=asked or _newest(versions),
         against=against,

@@ -64,6 +64,7 @@ class Header:
     """The head of a patient's page."""
 
     row: PatientRow
+    initials: str
     life: str
     facts: list[Fact]
     identifiers: list[Fact]
@@ -139,6 +140,10 @@ def _place(patient: Json) -> str:
     return ", ".join(str(address[part]) for part in ("city", "state") if isinstance(address.get(part), str))
 
 
+# Of no use for finding the right patient in a ward, and too much for an open screen; the JSON has them.
+_PRIVATE_IDENTIFIERS = frozenset({"SS", "PPN", "DL", "TAX"})
+
+
 def _identifiers(patient: Json) -> list[tuple[str, str, str]]:
     """Return (type code, label, value) of the identifiers, record numbers first."""
     found = []
@@ -146,6 +151,8 @@ def _identifiers(patient: Json) -> list[tuple[str, str, str]]:
         if not isinstance(identifier.get("value"), str):
             continue
         code = wording.code_of(identifier.get("type"))
+        if code in _PRIVATE_IDENTIFIERS:
+            continue
         system = str(identifier.get("system") or "")
         label = (
             wording.concept(identifier.get("type")) or system.rstrip("/").rpartition("/")[2] or "Identifier"
@@ -174,12 +181,13 @@ def header(patient: Json, today: date) -> Header:
         ("Address", wording.address_line(patient.get("address"))),
         ("Phone", wording.telecom(patient.get("telecom"), "phone")),
         ("E-mail", wording.telecom(patient.get("telecom"), "email")),
-        ("Marital status", wording.concept(patient.get("maritalStatus"))),
+        ("Marital status", wording.marital_status(patient.get("maritalStatus"))),
         ("Language", _language(patient)),
         ("Managed by", wording.reference(patient.get("managingOrganization"))),
     )
     return Header(
         row=row,
+        initials=wording.initials(patient.get("name")),
         life=life,
         facts=[Fact(label, value) for label, value in pairs if value],
         identifiers=[Fact(label, value) for _, label, value in _identifiers(patient)],
@@ -421,6 +429,22 @@ def days(items: Iterable[Item], birth_date: Any) -> list[Day]:
 
 
 _RANK = {kind.name: rank for rank, kind in enumerate(KINDS)}
+
+
+def patient_id(resource: Json) -> str:
+    """Return the id of the patient whose record a resource belongs to, "" if it is nobody's.
+
+    >>> patient_id({"resourceType": "Observation", "subject": {"reference": "Patient/7"}})
+    '7'
+    """
+    if resource.get("resourceType") == "Patient":
+        return str(resource.get("id") or "")
+    for element in ("subject", "patient", "beneficiary"):
+        target = resource.get(element)
+        text = str(target.get("reference") or "") if isinstance(target, Mapping) else ""
+        if text.startswith("Patient/"):
+            return text.split("/")[1]
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ error: a console must show a bad record, not hide it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -54,6 +55,19 @@ def _texts(value: Any) -> list[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
+def initials(names: Any) -> str:
+    """Return up to two initials of the name that human_name shows, "?" without one.
+
+    >>> initials([{"prefix": ["Dr."], "given": ["ann", "m"], "family": "Lee"}])
+    'AL'
+    """
+    for name in mappings(names):
+        parts = [*_texts(name.get("given"))[:1], *_nonempty(name.get("family"))]
+        if parts:
+            return "".join(part[0].upper() for part in parts)
+    return "?"
+
+
 def address_line(addresses: Any) -> str:
     """Return one line of the first address that has something to show.
 
@@ -94,13 +108,48 @@ def concept(value: Any) -> str:
     if not isinstance(value, Mapping):
         return ""
     if isinstance(value.get("text"), str):
-        return str(value["text"])
+        return _without_hierarchy(value["text"])
     codings = mappings(value.get("coding")) or [value]
     for member in ("display", "code"):
         for coding in codings:
             if isinstance(coding.get(member), str):
-                return str(coding[member])
+                return _without_hierarchy(coding[member])
     return ""
+
+
+_HIERARCHY = re.compile(
+    r" \((disorder|finding|procedure|situation|qualifier value|regime/therapy|event|"
+    r"morphologic abnormality|observable entity|substance|product|person)\)\Z"
+)
+
+
+def _without_hierarchy(text: str) -> str:
+    """Drop the hierarchy tag that a fully specified SNOMED CT name ends in; nobody says it.
+
+    >>> _without_hierarchy("Viral sinusitis (disorder)")
+    'Viral sinusitis'
+    """
+    return _HIERARCHY.sub("", text)
+
+
+def marital_status(value: Any) -> str:
+    """Return a marital status in words, also where only the letter of v3-MaritalStatus was kept."""
+    text = concept(value)
+    return _MARITAL.get(text, text)
+
+
+_MARITAL = {
+    "A": "annulled",
+    "D": "divorced",
+    "I": "interlocutory",
+    "L": "legally separated",
+    "M": "married",
+    "P": "polygamous",
+    "S": "never married",
+    "T": "domestic partner",
+    "U": "unmarried",
+    "W": "widowed",
+}
 
 
 def code_of(value: Any) -> str:

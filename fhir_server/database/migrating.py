@@ -24,7 +24,7 @@ LOCK_TIMEOUT_MS = 5_000
 """A DDL statement that waits for its lock blocks everybody behind it: rather give up and try again."""
 
 STATEMENT_TIMEOUT_MS = 3_600_000
-_TRIES = 5
+TRIES = 5
 _ONE_AT_A_TIME = 0x58_49_4E_47  # advisory lock: two servers that start together migrate once
 
 
@@ -54,7 +54,7 @@ def upgrade(url: str, revision: str = "head") -> SchemaState:
     A migration that cannot get its lock in LOCK_TIMEOUT_MS is rolled back and tried again, a
     few times; then the error of Postgres (LockNotAvailable) comes out.
     """
-    for attempt in range(1, _TRIES + 1):
+    for attempt in range(1, TRIES + 1):
         try:
             with _connection(url) as connection:
                 connection.exec_driver_sql(f"SELECT pg_advisory_lock({_ONE_AT_A_TIME})")
@@ -64,7 +64,7 @@ def upgrade(url: str, revision: str = "head") -> SchemaState:
                 command.upgrade(_config(connection), revision)
                 connection.commit()
         except OperationalError as error:
-            if attempt == _TRIES or not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
+            if attempt == TRIES or not isinstance(error.orig, psycopg2.errors.LockNotAvailable):
                 raise
             time.sleep(attempt)
         else:
@@ -88,12 +88,18 @@ def _connection(url: str) -> Iterator[Connection]:
         yield connection
 
 
-def _config(connection: Connection | None = None) -> Config:
-    config = Config(attributes={"connection": connection})
+def script_folder() -> Path:
+    """Return the folder of the package `migrations`."""
     found = importlib.util.find_spec("migrations")
     if found is None or found.origin is None:
         raise RuntimeError("the package migrations is not installed")
-    config.set_main_option("script_location", str(Path(found.origin).parent).replace("%", "%%"))
+    return Path(found.origin).parent
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(script_folder()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
     return config
 
 

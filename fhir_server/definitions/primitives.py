@@ -1,10 +1,10 @@
 """The formats of R4's primitive types (R4/datatypes.html#primitive).
 
-A test is a callable that answers truthy for a right value and falsy, or TypeError, for any other;
-most are methods written in C, because every value of every write passes one. Where the expressions
-of the specification are loose, they are tightened here: dates exist on the calendar, and a string has
-a character that is not white space (its own `[ \\r\\n\\t\\S]+` refuses a no-break space and lets
-"   " pass).
+A test is a callable that answers truthy for a right value; for any other it answers falsy or raises
+one of FAILURES. Most are methods written in C, because every value of every write passes one. Where
+the expressions of the specification are loose, they are tightened here: dates exist on the calendar,
+and a string has a character that is not white space (its own `[ \\r\\n\\t\\S]+` refuses a no-break
+space and lets "   " pass).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import binascii
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 Test = Callable[[Any], object]
+FAILURES = (TypeError, AttributeError)  # what a test raises when the value is no text
 
 _LEAP = r"(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
 _DAY = (
@@ -32,9 +32,13 @@ def _form(pattern: str) -> Test:
     return re.compile(pattern, re.ASCII).fullmatch
 
 
-def _cached(test: Test) -> Test:
-    """Remember the answers for texts that come again and again, such as the uri of a code system."""
-    return lru_cache(maxsize=4096)(test)
+def _one_word(form: Test) -> Test:
+    """Return a test that is quick for a text without white space, and asks `form` about any other."""
+
+    def test(value: Any) -> object:
+        return value.split() == [value] or form(value)
+
+    return test
 
 
 def _boolean(value: Any) -> bool:
@@ -70,14 +74,14 @@ class Primitive(NamedTuple):
 
 
 _TEXT = Primitive(str.strip, "a text with something other than white space in it")
-_URI = Primitive(_cached(_form(r"\S+")), "a uri, which has no white space")
+_URI = Primitive(_one_word(_form(r"\S+")), "a uri, which has no white space")
 
 PRIMITIVES: dict[str, Primitive] = {
     "base64Binary": Primitive(_base64, "base64 (RFC 4648)"),
     "boolean": Primitive(_boolean, "true or false, without quotation marks"),
     "canonical": _URI,
     "code": Primitive(
-        _cached(_form(r"\S+(?: \S+)*")),
+        _one_word(_form(r"\S+(?: \S+)*")),
         "a code: no white space at its ends, no two blanks in a row",
     ),
     "date": Primitive(_form(_DATE), "a day that exists, as YYYY, YYYY-MM or YYYY-MM-DD"),
@@ -117,5 +121,5 @@ def fits(type_name: str, value: Any) -> bool:
     """
     try:
         return bool(PRIMITIVES[type_name].test(value))
-    except TypeError:
+    except FAILURES:
         return False

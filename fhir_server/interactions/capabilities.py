@@ -6,17 +6,19 @@ that search can compile. So nothing is claimed that is not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from fhir_server import __version__
-from fhir_server.definitions.search_parameters import SearchParameter
+from fhir_server.definitions import search_parameters
 from fhir_server.definitions.structures import resource_types
-from fhir_server.interactions.context import Settings, instant
-from fhir_server.model import json_format
-from fhir_server.search.registry import parameters
+from fhir_server.interactions.context import Settings
+from fhir_server.model import json_format, temporal
+from fhir_server.search.ast import Parameter
+from fhir_server.search.registry import Registry
+from fhir_server.search.types.special import ON_RESOURCE
 
 FHIR_VERSION = "4.0.1"
 
@@ -68,11 +70,17 @@ def statement(
     `interactions` are the names of R4/http.html#summary that the door answers, conditional
     forms as "update-conditional" and "delete-conditional".
     """
+    registry = Registry()
+    searchable = {name: _searchable(name, registry) for name in resource_types()}
+    referring = _referring(searchable)
     rest: dict[str, Any] = {
         "mode": "server",
         "documentation": "Answers are JSON. Searches are strict: an unknown parameter is refused "
         "unless Prefer: handling=lenient is sent.",
-        "resource": [_resource(name, interactions) for name in resource_types()],
+        "resource": [
+            _resource(name, interactions, parameters, referring.get(name, []))
+            for name, parameters in searchable.items()
+        ],
         # one address serves both kinds of Bundle
         "interaction": _codes(
             _SYSTEM_CODES, interactions | ({"batch"} if "transaction" in interactions else set())
@@ -83,7 +91,7 @@ def statement(
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
-        "date": instant(started),
+        "date": temporal.instant(started),
         "publisher": "Xinglin",
         "kind": "instance",
         "name": "Xinglin",
@@ -96,10 +104,10 @@ def statement(
     }
 
 
-def _resource(name: str, interactions: frozenset[str]) -> dict[str, Any]:
+def _resource(
+    name: str, interactions: frozenset[str], searchable: Sequence[Parameter], referring: list[str]
+) -> dict[str, Any]:
     """Return what one type can do (CapabilityStatement.rest.resource)."""
-    searchable = parameters(name)
-    includes = _includes(name, searchable)
     resource: dict[str, Any] = {
         "type": name,
         "profile": f"http://hl7.org/fhir/StructureDefinition/{name}",
@@ -113,17 +121,36 @@ def _resource(name: str, interactions: frozenset[str]) -> dict[str, Any]:
         "conditionalDelete": "single" if "delete-conditional" in interactions else "not-supported",
         "referencePolicy": ["literal", "logical"],
     }
-    if includes:
+    if includes := [f"{name}:{parameter.code}" for parameter in searchable if parameter.kind == "reference"]:
         resource["searchInclude"] = includes
+    if referring:
+        resource["searchRevInclude"] = referring
+    types = search_parameters.for_type(name)
     resource["searchParam"] = [
-        {"name": parameter.code, "definition": parameter.url, "type": parameter.type}
+        {"name": parameter.code, "definition": parameter.url, "type": types[parameter.code].type}
         for parameter in searchable
     ]
     return resource
 
 
-def _includes(name: str, searchable: Sequence[SearchParameter]) -> list[str]:
-    return [f"{name}:{parameter.code}" for parameter in searchable if parameter.type == "reference"]
+def _searchable(name: str, registry: Registry) -> list[Parameter]:
+    """Return the parameters of a type that search can answer."""
+    return [
+        parameter
+        for parameter in registry.for_type(name).values()
+        if parameter.code in ON_RESOURCE or (parameter.kind != "special" and parameter.expression is not None)
+    ]
+
+
+def _referring(searchable: Mapping[str, Sequence[Parameter]]) -> dict[str, list[str]]:
+    """Return for each type the references that may point at it, as _revinclude names them."""
+    found: dict[str, list[str]] = {}
+    for name, parameters in searchable.items():
+        for parameter in parameters:
+            if parameter.kind == "reference":
+                for target in parameter.targets:
+                    found.setdefault(target, []).append(f"{name}:{parameter.code}")
+    return found
 
 
 def _codes(known: Sequence[str], interactions: frozenset[str]) -> list[dict[str, str]]:

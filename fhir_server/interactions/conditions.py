@@ -21,12 +21,11 @@ from fhir_server.search.parse import parse
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """Parsed criteria on one type; `canonical` is the same text for equivalent spellings."""
+    """Parsed criteria on one type, and how they were written."""
 
     type_name: str
     text: str
     query: Query
-    canonical: str
 
 
 def criteria(context: Context, type_name: str, text: str) -> Criteria:
@@ -34,20 +33,29 @@ def criteria(context: Context, type_name: str, text: str) -> Criteria:
 
     Raises Invalid (400) for criteria that are empty, unknown, or ask for sorting or paging.
     """
-    pairs = parse_qsl(text.removeprefix("?"), keep_blank_values=True)
-    query = parse(type_name, pairs, base_urls=context.settings.base_urls)
+    # some clients repeat the type, as an example of the specification does: Patient?identifier=…
+    text = text.removeprefix(type_name).removeprefix("?")
+    pairs = parse_qsl(text, keep_blank_values=True)
+    settings = context.settings
+    query = parse(
+        type_name,
+        pairs,
+        base_urls=settings.base_urls,
+        time_zone=settings.environment.zone,
+        now=context.clock(),
+        registry=settings.indexer.registry,
+    )
     if not query.clauses:
         raise Invalid(
             f"the criteria {text!r} name no search parameter; give for example identifier=system|value",
             expression=type_name,
         )
-    canonical = f"{type_name}?" + "&".join(sorted({repr(clause) for clause in query.clauses}))
-    return Criteria(type_name, text, query, canonical)
+    return Criteria(type_name, text, query)
 
 
 def lock(context: Context, all_criteria: Iterable[Criteria]) -> None:
     """Lock all criteria of a unit; to be called once, before the first of them is searched."""
-    context.unit.lock(criteria.canonical for criteria in all_criteria)
+    context.unit.lock(criteria.query.canonical() for criteria in all_criteria)
 
 
 def match(context: Context, criteria: Criteria) -> str | None:
@@ -55,7 +63,7 @@ def match(context: Context, criteria: Criteria) -> str | None:
 
     Raises MultipleMatches (412).
     """
-    statement = compile_ids(criteria.query, limit=2, time_zone=context.settings.time_zone)
+    statement = compile_ids(criteria.query, limit=2)
     rows = context.unit.execute(statement.sql, statement.parameters)
     if len(rows) > 1:
         raise MultipleMatches(

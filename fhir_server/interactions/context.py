@@ -39,6 +39,7 @@ class Settings:
     """What an installation decides about its interactions.
 
     `base_urls` are the addresses of the FHIR base, the first one being that of our links;
+    `indexer` knows the search parameters and what zone-less dates and our own addresses mean.
     """
 
     base_urls: tuple[str, ...]

@@ -100,6 +100,9 @@ def request(number: int, entry: Any, base_urls: tuple[str, ...]) -> Request:
             f"{method} {url!r} needs an id or criteria, as {type_name}/7 or {type_name}?identifier=a|1",
             expression=f"{path}.request.url",
         )
+    for value, name in ((entry.get("fullUrl"), "fullUrl"), (asked.get("ifNoneExist"), "request.ifNoneExist")):
+        if value is not None and not isinstance(value, str):
+            raise Invalid(f"{name} is {value!r}; it is a text", expression=f"{path}.{name}")
     return Request(
         number,
         method,

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
+from fhir_server.database.refusals import refusal_of
 from fhir_server.interactions import bundle as bundles
 from fhir_server.interactions import conditions, drafts, links
 from fhir_server.interactions.context import Context, Resource, Result
@@ -92,10 +93,11 @@ def batch(
                     entry.settings, result.status, result.version, with_body=body, text=result.text
                 )
             )
-        except FhirError as error:
-            reason = error.issues[0].code
+        except Exception as error:  # a crash too: what other entries wrote stays, so their fate must be told
+            refusal = refusal_of(error)
+            reason = refusal.issues[0].code
             answers.append(
-                bundles.response_entry(entry.settings, error.status, issues=error.issues, reason=reason)
+                bundles.response_entry(entry.settings, refusal.status, issues=refusal.issues, reason=reason)
             )
     return Result(200, text=bundles.responses("batch-response", answers), changes=changes)
 

@@ -6,7 +6,6 @@ written is read back digit for digit: 1.50 stays 1.50 and 1.0e2 stays 1.0e2.
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from typing import Any
 
@@ -57,7 +56,6 @@ def _spell(value: Any) -> msgspec.Raw:
 _decode = msgspec.json.Decoder(float_hook=number).decode
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=_spell).encode
 
-_ESCAPE = re.compile(rb"\\.")
 _WHITESPACE = b" \t\r\n"
 _TO_BRACES = bytes.maketrans(b"[]", b"{}")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -131,7 +129,8 @@ def _skeleton(data: bytes) -> bytes:
     b'{: [, 1.5, ]}'
     """
     if b"\\" in data:
-        data = _ESCAPE.sub(b"", data)  # from here on every quotation mark begins or ends a string
+        # Pairs of backslashes go first; from here on every quotation mark begins or ends a string.
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     return b"".join(data.split(b'"')[::2])
 
 

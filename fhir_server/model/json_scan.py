@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fhir_server.definitions import structures
 from fhir_server.outcome import Issue
 
 MAX_DIGITS = 40  # significant digits of a number
@@ -70,9 +71,18 @@ def place(text: str, offset: int) -> str:
 
 
 def _expression(root: str | None, path: list[str | int]) -> str | None:
+    """Return the FHIRPath of a way through JSON: valueQuantity is the element value."""
     if root is None:
         return None
-    return root + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    text, at = root, root if structures.is_resource_type(root) else ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+            continue
+        field = structures.fields(at).get(step) if at else None
+        text += f".{field.element.name.removesuffix('[x]') if field else step}"
+        at = field.type if field else ""
+    return text
 
 
 def _problems(text: str, max_depth: int) -> Iterator[tuple[int, list[str | int], str]]:

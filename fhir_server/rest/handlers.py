@@ -204,6 +204,9 @@ HANDLERS: Mapping[str, Handler] = {
     "operation": reserved,
 }
 
+BUILT = frozenset(name for name, handler in HANDLERS.items() if handler is not reserved)
+"""The interactions that are answered, for the CapabilityStatement."""
+
 _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"\Z')
 
 

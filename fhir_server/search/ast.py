@@ -1,7 +1,7 @@
 """A search as data: Query, Clause, Chain, Has, Either, Sort, Include.
 
 Frozen dataclasses between the text (parse.py) and the SQL (compile.py). A Query is an AND of
-criteria; whoever must narrow it (a compartment, a scope) adds one more with `also`.
+clauses; whoever must narrow it (a compartment, a scope) adds one more with `also`.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class Chain:
 
     reference: Parameter
     branches: tuple[tuple[str, Criterion], ...]
+    urls: tuple[Parameter, ...] = ()  # the `url` of target types, where the reference may be a canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Has:
 
     reference: Parameter
     criterion: Criterion
+    url: Parameter | None = None  # the `url` of the type searched, where the reference may be a canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Query:
     """
 
     type_name: str
-    criteria: tuple[Criterion, ...] = ()
+    clauses: tuple[Criterion, ...] = ()
     sort: tuple[Sort, ...] = ()
     includes: tuple[Include, ...] = ()
     count: int | None = None
@@ -124,4 +126,25 @@ class Query:
 
     def also(self, *criteria: Criterion) -> Query:
         """Return the query with further criteria that must hold too."""
-        return replace(self, criteria=self.criteria + criteria)
+        return replace(self, clauses=self.clauses + criteria)
+
+    def canonical(self) -> str:
+        """Return one text for all spellings of the same criteria: order and escapes do not matter.
+
+        For locks and comparisons, not for people; sorting, paging and includes are left out.
+        """
+        return f"{self.type_name}?" + "&".join(sorted({_canonical(clause) for clause in self.clauses}))
+
+
+def _canonical(criterion: Criterion) -> str:
+    match criterion:
+        case Clause(parameter, modifier, alternatives):
+            name = f"{parameter.type_name}.{parameter.code}:{modifier or ''}"
+            return f"{name}={','.join(sorted({repr(value) for value in alternatives}))}"
+        case Chain(reference, branches):
+            inner = sorted(f"{target}.{_canonical(branch)}" for target, branch in branches)
+            return f"{reference.type_name}.{reference.code}({'|'.join(inner)})"
+        case Has(reference, inside):
+            return f"_has({reference.type_name}.{reference.code}:{_canonical(inside)})"
+        case Either(criteria):
+            return f"either({'|'.join(sorted({_canonical(each) for each in criteria}))})"

@@ -18,14 +18,16 @@ from fhir_server.search.ast import Parameter
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Types of the elements, whether a resource can have several, and the system of each bound code.
+    """Types of the elements, whether a resource can have several, the system of each bound code.
 
-    Empty `types` mean that nothing is known.
+    `targets` are the resource types that the references may point to, by the elements themselves and
+    by `where(resolve() is …)`. Empty `types` mean that nothing is known.
     """
 
     types: frozenset[str] = frozenset()
     many: bool = True
     systems: Mapping[str, str] = field(default_factory=dict)
+    targets: frozenset[str] = frozenset()
 
 
 UNKNOWN = Facts()
@@ -160,20 +162,26 @@ def of(expression: str, type_name: str) -> Facts:
     """Return what is known about the values of an expression on a type (or on a path of elements)."""
     types: set[str] = set()
     systems: dict[str, str] = {}
+    targets: set[str] = set()
     many = False
     parts = branches(expression, type_name.partition(".")[0])
     stems = set()
     for branch in parts:
+        if re.search(r" and | or |!=|\bexists\(\)$", branch):
+            types.add("boolean")
+            stems.add(branch)
+            continue
         path = steps(branch, type_name.partition(".")[0])
         reached = None if path is None else _walk(path, type_name)
         if path is None or reached is None:
             return UNKNOWN
         types |= reached.types
         systems |= reached.systems
+        targets |= reached.targets
         many |= reached.many
         stems.add(".".join(step.name for step in path))
     # The branches of one choice element exclude each other; those of different elements do not.
-    return Facts(frozenset(types), many or len(stems) > 1, systems)
+    return Facts(frozenset(types), many or len(stems) > 1, systems, frozenset(targets))
 
 
 def _walk(path: list[Step], type_name: str) -> Facts | None:
@@ -181,9 +189,10 @@ def _walk(path: list[Step], type_name: str) -> Facts | None:
     here = {type_name}
     many = False
     systems: dict[str, str] = {}
+    targets: set[str] = set()
     for step in path:
         following: set[str] = set()
-        systems = {}
+        systems, targets = {}, set()
         for kind in here:
             for field_ in structures.fields(kind).values() if not _is_leaf(kind) else ():
                 stem = field_.element.name.removesuffix("[x]")
@@ -193,6 +202,10 @@ def _walk(path: list[Step], type_name: str) -> Facts | None:
                     continue
                 following.add(field_.type)
                 many |= field_.many
+                if only := re.fullmatch(r"resolve\(\) is (\w+)", step.filter or ""):
+                    targets.add(only[1])
+                elif field_.type in ("Reference", "canonical"):
+                    targets |= set(field_.element.targets)
                 if field_.type == "code" and field_.element.binding is not None:
                     url = field_.element.binding.value_set.partition("|")[0]
                     for system, codes in (value_sets.enumeration(url) or {}).items():
@@ -200,7 +213,7 @@ def _walk(path: list[Step], type_name: str) -> Facts | None:
         if not following:
             return None
         here = following
-    return Facts(frozenset(here), many, systems)
+    return Facts(frozenset(here), many, systems, frozenset(targets))
 
 
 def _is_leaf(kind: str) -> bool:

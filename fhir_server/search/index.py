@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from fhir_server.definitions import structures
 from fhir_server.fhirpath.extract import extractor
 from fhir_server.search import keys
 from fhir_server.search.ast import Parameter
-from fhir_server.search.registry import Registry
+from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types import composite
 from fhir_server.search.types.protocol import Environment, Extractor
 from fhir_server.search.types.table import SIMPLE, TYPES
@@ -35,6 +37,11 @@ class IndexRows:
     numbers: list[tuple[Any, ...]] = field(default_factory=list)
     quantities: list[tuple[Any, ...]] = field(default_factory=list)
     composites: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def of(self, table: str) -> list[tuple[Any, ...]]:
+        """Return the rows of one index table."""
+        rows: list[tuple[Any, ...]] = getattr(self, ATTRIBUTES[table])
+        return rows
 
 
 ATTRIBUTES = {
@@ -97,6 +104,8 @@ def step(parameter: Parameter, environment: Environment) -> Step:
     assert parameter.expression is not None
     kind = TYPES[parameter.kind]
     select = extractor(parameter.expression, parameter.type_name)
+    if "extension(" in parameter.expression:
+        select = _inside(select)
     cells: Extractor = kind.extract(parameter, environment)
     start = keys.prefix(parameter.type_name, parameter.code)
     column = keys.column_hash(parameter.type_name, parameter.code)
@@ -133,17 +142,44 @@ def step(parameter: Parameter, environment: Environment) -> Step:
     return simple if attribute else keyed
 
 
+def _inside(select: Any) -> Any:
+    """Return a selection that gives the values of extensions in the place of the extensions."""
+
+    def values(resource: dict[str, Any]) -> list[tuple[str, Any]]:
+        found: list[tuple[str, Any]] = []
+        for type_name, value in select(resource):
+            if type_name != "Extension":
+                found.append((type_name, value))
+                continue
+            for name, inner in value.items():
+                if name in EXTENSION_VALUES:
+                    found.append((EXTENSION_VALUES[name].type, inner))
+        return found
+
+    return values
+
+
+EXTENSION_VALUES = {
+    name: field for name, field in structures.fields("Extension").items() if field.element.name == "value[x]"
+}
+
+
 @lru_cache(maxsize=65536)
 def digest(text: Any) -> str:
     """Return keys.digest, remembered: most codes, systems and patients come again and again."""
     return keys.digest(text)
 
 
-@lru_cache(maxsize=1)
-def _standard() -> Indexer:
-    return Indexer()
+@lru_cache(maxsize=16)
+def _standard(time_zone: str, base_urls: tuple[str, ...]) -> Indexer:
+    return Indexer(standard(), Environment(ZoneInfo(time_zone), base_urls))
 
 
-def index(type_name: str, resource: dict[str, Any]) -> IndexRows:
-    """Return the index rows of a resource by R4's own parameters, zone-less dates as UTC."""
-    return _standard().index(type_name, resource)
+def index(
+    type_name: str, resource: dict[str, Any], *, time_zone: str = "UTC", base_urls: tuple[str, ...] = ()
+) -> IndexRows:
+    """Return the index rows of a resource by R4's own parameters.
+
+    `time_zone` is that of dates without one; `base_urls` are the addresses that are ours.
+    """
+    return _standard(time_zone, base_urls).index(type_name, resource)

@@ -36,7 +36,7 @@ def param_hash(type_name: str, code: str) -> int:
     """Return the 32 bits that stand for one search parameter of one type.
 
     >>> f"{param_hash('Observation', 'code'):08x}"
-    'a01d1341'
+    '248dfcec'
     """
     return int.from_bytes(blake2b(f"{type_name}.{code}".encode(), digest_size=4).digest(), "big")
 

@@ -52,7 +52,7 @@ def read(text: str, zone: tzinfo = UTC, now: datetime | None = None) -> DateValu
         low, high = temporal.interval(written, zone)
     except Invalid:
         raise Invalid(
-            f"{written!r} is not a date; write for example 2024-05, ge2024-05-17 or lt2024-05-17T10:00:00Z"
+            f"{text!r} is not a date; write for example 2024-05, ge2024-05-17 or lt2024-05-17T10:00:00Z"
         ) from None
     slack = timedelta(0)
     if prefix == "ap":
@@ -78,9 +78,11 @@ def compare(value: DateValue, low: str, high: str) -> tuple[str, tuple[Any, ...]
         case "lt":
             return f"{low} < %s", (a,)
         case "ge":
-            return f"({low} >= %s or {high} > %s)", (a, b)
+            # high > a follows from either; it bounds the scan of an index that begins with high.
+            return f"{high} > %s and ({low} >= %s or {high} > %s)", (a, a, b)
         case "le":
-            return f"({high} <= %s or {low} < %s)", (b, a)
+            # low < b follows from either.
+            return f"{low} < %s and ({high} <= %s or {low} < %s)", (b, b, a)
         case "sa":
             return f"{low} >= %s", (b,)
         case "eb":

@@ -8,6 +8,7 @@ So is one that says the same as another (Patient.phonetic and Patient.name).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 
 from fhir_server.definitions import search_parameters, structures
@@ -66,19 +67,34 @@ class Registry:
         return frozenset(self._stored.get(type_name, {}).values())
 
 
+@cache
+def standard() -> Registry:
+    """Return the registry of R4's own parameters, for callers that keep none; never put into it."""
+    return Registry()
+
+
 def parameter_of(definition: SearchParameter, type_name: str) -> Parameter:
     """Return what a definition means on one of its types, its own rows assumed."""
     kind = "special" if definition.code in SPECIAL else definition.type
     targets = definition.target
-    if kind == "reference" and (not targets or "Resource" in targets):
-        targets = structures.resource_types()
     expression = definition.expression
     if expression is not None:
         expression = " | ".join(elements.branches(expression, type_name)) or None
+    if kind == "reference":
+        targets = _targets(targets, elements.of(expression, type_name) if expression else elements.UNKNOWN)
     components = tuple(Component(_component(url, type_name), below) for url, below in definition.components)
     return Parameter(
         type_name, definition.code, kind, expression, targets, components, (definition.code,), definition.url
     )
+
+
+def _targets(stated: tuple[str, ...], facts: elements.Facts) -> tuple[str, ...]:
+    """Return what a reference may point to: by the parameter and by its elements, where both say it."""
+    every = structures.resource_types()
+    allowed = set(every if not stated or "Resource" in stated else stated)
+    if facts.targets and "Resource" not in facts.targets:
+        allowed = allowed & facts.targets or allowed
+    return tuple(sorted(allowed & set(every)))
 
 
 def _component(url: str, type_name: str) -> Parameter:
@@ -92,12 +108,19 @@ def _standard(type_name: str) -> Mapping[str, Parameter]:
         for code, definition in search_parameters.for_type(type_name).items()
         if code not in DROPPED
     }
-    plain: dict[tuple[object, ...], str] = {}
-    for code in sorted(found):
-        parts = _parts(found[code])
-        if len(parts) == 1:
-            plain.setdefault((*_alike(found[code]), parts[0]), code)
-    return {code: _with_sources(parameter, plain) for code, parameter in found.items()}
+    rows: list[tuple[Parameter, frozenset[str]]] = []  # those that have rows of their own, so far
+    for code in sorted(found, key=lambda code: (len(_parts(found[code])), code)):
+        parameter, parts = found[code], frozenset(_parts(found[code]))
+        alike = [
+            (other, theirs)
+            for other, theirs in rows
+            if theirs <= parts and _alike(other) == _alike(parameter)
+        ]
+        if parts and frozenset().union(*(theirs for _, theirs in alike)) == parts:
+            found[code] = replace(parameter, sources=tuple(other.code for other, _ in alike))
+        else:
+            rows.append((parameter, parts))
+    return found
 
 
 def _parts(parameter: Parameter) -> tuple[str, ...]:
@@ -111,18 +134,17 @@ def _alike(parameter: Parameter) -> tuple[object, ...]:
     return parameter.kind, tuple((part.parameter.kind, part.expression) for part in parameter.components)
 
 
-def _with_sources(parameter: Parameter, plain: Mapping[tuple[object, ...], str]) -> Parameter:
-    sources = [plain.get((*_alike(parameter), part)) for part in _parts(parameter)]
-    if not sources or None in sources:
-        return parameter
-    named = tuple(dict.fromkeys(code for code in sources if code is not None))
-    return Parameter(
-        parameter.type_name,
-        parameter.code,
-        parameter.kind,
-        parameter.expression,
-        parameter.targets,
-        parameter.components,
-        named,
-        parameter.url,
-    )
+def parameters(type_name: str) -> tuple[SearchParameter, ...]:
+    """Return the definitions of R4's own parameters that a search on the type understands, by code.
+
+    >>> [parameter.code for parameter in parameters("Binary")]
+    ['_id', '_lastUpdated', '_profile', '_security', '_source', '_tag']
+    """
+    understood = {
+        code
+        for code, parameter in _standard(type_name).items()
+        if (parameter.expression is not None and parameter.kind != "special")
+        or code in ("_id", "_lastUpdated")
+    }
+    definitions = search_parameters.for_type(type_name)
+    return tuple(definitions[code] for code in sorted(understood))

@@ -19,7 +19,8 @@ from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code
 from fhir_server.model import json_format
 from fhir_server.outcome import PreconditionFailed
-from fhir_server.search.index import IndexRows
+from fhir_server.schema.indexes import ROWS
+from fhir_server.search.index import ATTRIBUTES, IndexRows
 from fhir_server.search.keys import rid
 from fhir_server.storage.version import COLUMNS, METHODS, Version, from_row
 
@@ -101,7 +102,7 @@ def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> li
 _INTERACTIONS = {"C": "create", "U": "update", "P": "patch", "D": "delete"}
 
 _CURRENT = (
-    f"SELECT {COLUMNS}, r.rid::text FROM resource AS r "
+    f"SELECT {COLUMNS}, replace(r.rid::text, '-', '') FROM resource AS r "
     "WHERE r.tenant = 0 AND r.rid = ANY(%s::uuid[]) ORDER BY r.rid FOR UPDATE"
 )
 
@@ -157,20 +158,14 @@ def _split(resource: dict[str, Any]) -> tuple[str | None, str]:
 
 _IN_COLUMNS = frozenset(("resourceType", "id", "meta"))
 
-_INDEX_TABLES: dict[str, tuple[str, ...]] = {
-    "idx_string": ("param", "value"),
-    "idx_date": ("param", "low", "high"),
-    "idx_number": ("param", "low", "high"),
-    "idx_quantity": ("param", "unit", "low", "high"),
-}
-"""The ordered index tables and their columns beside pk and tenant."""
-
 
 def _equal(before: Version, after: Version) -> bool:
     """Say whether both hold the same members with the same digits (jsonb forgets their order)."""
     if before.deleted or after.deleted:
         return before.deleted and after.deleted
-    return _normal(before.content) == _normal(after.content) and _normal(before.meta) == _normal(after.meta)
+    return bool(
+        _normal(before.content) == _normal(after.content) and _normal(before.meta) == _normal(after.meta)
+    )
 
 
 def _normal(text: str | None) -> Any:
@@ -203,7 +198,7 @@ def _store(
     if replacements:
         pks = [version.pk for _, version in replacements]
         unit.defer(_SUPERSEDE, ([type_code(version.type_name) for _, version in replacements], pks))
-        for table in _INDEX_TABLES:
+        for table in ROWS:
             unit.defer(f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[])", (pks,))
         _defer_rows(
             unit,
@@ -249,13 +244,14 @@ def _store(
                 for d, v in inserts
             ),
         )
-    for table, columns in _INDEX_TABLES.items():
+    for table, columns in ROWS.items():
+        attribute = ATTRIBUTES[table]
         template = f"({', '.join(['%s'] * (len(columns) + 1))})"
         rows = [
             (version.pk, *row)
             for draft, version in (*inserts, *replacements)
             if draft.rows is not None
-            for row in draft.rows.of(table)
+            for row in getattr(draft.rows, attribute)
         ]
         if rows:
             _defer_rows(unit, f"INSERT INTO {table} (pk, {', '.join(columns)}) VALUES ", template, rows)

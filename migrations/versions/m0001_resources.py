@@ -86,8 +86,10 @@ CREATE TABLE idx_string (
     pk bigint NOT NULL,
     param integer NOT NULL,
     tenant smallint NOT NULL DEFAULT 0,
-    value text COLLATE "C" NOT NULL
+    value text COLLATE "C" NOT NULL,
+    long text COLLATE "C"
 );
+COMMENT ON COLUMN idx_string.value IS 'Folded, the first 200 signs; long holds the whole where it is longer';
 CREATE INDEX idx_string_value ON idx_string (tenant, param, value, pk);
 CREATE INDEX idx_string_pk ON idx_string (tenant, pk, param);
 
@@ -98,6 +100,7 @@ CREATE TABLE idx_date (
     param integer NOT NULL,
     tenant smallint NOT NULL DEFAULT 0
 );
+COMMENT ON TABLE idx_date IS 'Half-open intervals [low, high)';
 CREATE INDEX idx_date_low ON idx_date (tenant, param, low, high, pk);
 CREATE INDEX idx_date_high ON idx_date (tenant, param, high, low, pk);
 CREATE INDEX idx_date_pk ON idx_date (tenant, pk, param);
@@ -109,19 +112,47 @@ CREATE TABLE idx_number (
     low numeric NOT NULL,
     high numeric NOT NULL
 );
+COMMENT ON TABLE idx_number IS 'Closed intervals [low, high]; a plain number is both';
 CREATE INDEX idx_number_value ON idx_number (tenant, param, low, high, pk);
 CREATE INDEX idx_number_pk ON idx_number (tenant, pk, param);
 
 CREATE TABLE idx_quantity (
     pk bigint NOT NULL,
-    unit uuid NOT NULL,
+    unit uuid,
     param integer NOT NULL,
     tenant smallint NOT NULL DEFAULT 0,
     low numeric NOT NULL,
-    high numeric NOT NULL
+    high numeric NOT NULL,
+    unit_code text,
+    unit_text text
 );
-CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, unit, low, high, pk);
+CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, low, high, pk);
 CREATE INDEX idx_quantity_pk ON idx_quantity (tenant, pk, param);
+
+CREATE TABLE idx_composite (
+    pk bigint NOT NULL,
+    param integer NOT NULL,
+    tenant smallint NOT NULL DEFAULT 0,
+    code text COLLATE "C",
+    system text,
+    value text COLLATE "C",
+    long text COLLATE "C",
+    date_low timestamptz,
+    date_high timestamptz,
+    low numeric,
+    high numeric,
+    low2 numeric,
+    high2 numeric,
+    unit uuid,
+    unit_code text,
+    unit_text text
+);
+COMMENT ON TABLE idx_composite IS 'One row a group of component values from one element';
+CREATE INDEX idx_composite_number ON idx_composite (tenant, param, code, low, high, pk) WHERE low IS NOT NULL;
+CREATE INDEX idx_composite_value ON idx_composite (tenant, param, code, value, pk) WHERE value IS NOT NULL;
+CREATE INDEX idx_composite_date ON idx_composite (tenant, param, code, date_low, date_high, pk)
+    WHERE date_low IS NOT NULL;
+CREATE INDEX idx_composite_pk ON idx_composite (tenant, pk, param);
 """
 
 

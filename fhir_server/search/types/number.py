@@ -40,8 +40,8 @@ def where(value: NumberValue, columns: Columns) -> Match:
 def extract(parameter: Parameter, environment: Environment) -> Extractor:
     """Return what gives the row of an integer, a decimal, a Quantity's number or a Range.
 
-    >>> extract(Parameter("RiskAssessment", "probability", "number"), Environment())("decimal", Decimal("0.50"))
-    [('0.50', '0.50')]
+    >>> cells("decimal", Decimal("0.50")), cells("Range", {"high": {"value": 7}})
+    ([('0.50', '0.50')], [('-Infinity', '7')])
     """
     return cells
 

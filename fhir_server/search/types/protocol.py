@@ -91,6 +91,7 @@ class SearchType:
     table: str | None = None
     columns: Columns = Columns()
     modifiers: frozenset[str] = frozenset()
+    later: frozenset[str] = frozenset()  # modifiers of R4 that are understood and refused
     # (system or None, code) of one element, where the type knows such pairs; for composites.
     pairs: Callable[[str, Any], Sequence[tuple[str | None, str]]] | None = None
 

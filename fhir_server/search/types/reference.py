@@ -18,14 +18,13 @@ from functools import lru_cache
 from typing import Any
 
 from fhir_server.definitions import structures
-from fhir_server.outcome import Invalid, NotSupported
+from fhir_server.outcome import Invalid
 from fhir_server.search import keys, values
 from fhir_server.search.ast import Parameter
 from fhir_server.search.types.protocol import Cell, Columns, Environment, Extractor, Match, SearchType, Texts
 
 RELATIVE = re.compile(r"([A-Z][A-Za-z]{2,60})/([A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?")
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-LATER = frozenset({"above", "below", "text", "in", "not-in", "code-text"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,6 @@ def parse(
     >>> parse("7", "Group").texts, parse("urn:mrn|7", "identifier").texts[0][12:]
     (('Group/7',), 'urn:mrn|7')
     """
-    if modifier in LATER:
-        raise NotSupported(f":{modifier} on a reference is not something that this server does yet")
     if modifier == "identifier":
         return ReferenceValue(tuple(keys.IDENTIFIER + known for known in _identifier_query(text)))
     plain = values.unescape(text)
@@ -136,5 +133,6 @@ SEARCH_TYPE = SearchType(
     extract=extract,
     parse=parse,
     where=where,
-    modifiers=frozenset({"identifier", *LATER}),
+    modifiers=frozenset({"identifier"}),
+    later=frozenset({"above", "below"}),
 )

@@ -31,10 +31,10 @@ ON_RESOURCE = frozenset({"_id", "_lastUpdated"})
 
 @dataclass(frozen=True, slots=True)
 class IdValue:
-    """A logical id to look for, with the key of its row."""
+    """A logical id to look for, with the key of its row; None for a token that no id can be."""
 
     id: str
-    rid: str
+    rid: str | None
 
 
 def parse(
@@ -51,8 +51,10 @@ def parse(
     environment = environment or Environment()
     code = "" if parameter is None else parameter.code
     if parameter is not None and code == "_id":
-        plain = values.unescape(text)
-        return IdValue(plain, keys.rid(parameter.type_name, plain))
+        # An id is a token without a system: `|7` is 7, and no id is in a system.
+        system, _, bare = text.rpartition("|")
+        plain = values.unescape(bare)
+        return IdValue(plain, None if system else keys.rid(parameter.type_name, plain))
     if code == "_lastUpdated":
         return moments.read(text, environment.zone, environment.now)
     raise NotSupported(f"{code} is a parameter of R4 that this server does not do yet")
@@ -65,6 +67,8 @@ def where(value: IdValue | DateValue, columns: Columns) -> Match:
     '{r}.rid = %s::uuid'
     """
     if isinstance(value, IdValue):
+        if value.rid is None:
+            return OnResource("false")
         return OnResource("{r}.rid = %s::uuid", (value.rid,))
     return last_updated(value)
 

@@ -131,7 +131,7 @@ def texts(type_name: str, value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for name in PARTS.get(type_name, ("text", "display", "value", "valueString")):
+        for name in PARTS.get(type_name, ("text",)):
             part = value.get(name)
             if isinstance(part, str):
                 yield part

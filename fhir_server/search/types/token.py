@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fhir_server.outcome import Invalid, NotSupported
+from fhir_server.outcome import Invalid
 from fhir_server.search import elements, keys, values
 from fhir_server.search.ast import Parameter
 from fhir_server.search.types.protocol import (
@@ -32,13 +32,6 @@ from fhir_server.search.types.protocol import (
 )
 
 WITH_SYSTEM = frozenset({"Coding", "CodeableConcept", "Identifier"})
-LATER = {
-    "text": "searches the display texts",
-    "in": "needs the terminology service",
-    "not-in": "needs the terminology service",
-    "above": "needs the terminology service",
-    "below": "needs the terminology service",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +57,6 @@ def parse(
     >>> parse("http://loinc.org|8867-4").texts, parse("|x").system, parse("http://loinc.org|").code
     (('http://loinc.org|8867-4',), '', None)
     """
-    if modifier in LATER:
-        raise NotSupported(f":{modifier} {LATER[modifier]}, which this server does not do yet")
     parts = [values.unescape(part) for part in values.split(text, "|")]
     if modifier == "of-type":
         if len(parts) != 3 or not all(parts):
@@ -90,7 +81,7 @@ def _without_system(system: str | None, code: str, facts: elements.Facts) -> Tok
     if system:
         codes = [known for known, of in facts.systems.items() if of == system and code in ("", known)]
         return TokenValue(None, code or None, tuple(map(keys.escaped, codes)))
-    texts = (keys.escaped(code),)
+    texts: tuple[str, ...] = (keys.escaped(code),)
     if "string" in facts.types:
         texts += (keys.FOLDED + keys.escaped(code.casefold()),)
     return TokenValue(None, code, texts)
@@ -190,6 +181,7 @@ SEARCH_TYPE = SearchType(
     extract=extract,
     parse=parse,
     where=where,
-    modifiers=frozenset({"not", "of-type", *LATER}),
+    modifiers=frozenset({"not", "of-type"}),
+    later=frozenset({"text", "in", "not-in", "above", "below"}),
     pairs=pairs,
 )

@@ -6,12 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from psycopg2 import errors as postgres
 
 from fhir_server.authorization.grant import Grant
+from fhir_server.interactions import transaction as transaction_
 from fhir_server.interactions.create import create
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.read import read
-from fhir_server.interactions.transaction import batch, transaction
+from fhir_server.interactions.transaction import batch, execute, transaction
 from fhir_server.outcome import FhirError, Invalid, MultipleMatches, NoMatch
 from tests.support.builders import bundle, identified, observation, patient, post, put
 from tests.support.clause import clause
@@ -172,3 +174,25 @@ def test_batch(entry: Entry) -> None:
     assert text is not None
     statuses = [part["response"]["status"].split()[0] for part in json.loads(text)["entry"]]
     assert statuses == ["201", "404", "404", "400"]
+
+
+@clause(
+    "R4/http.html#batch",
+    "an entry that crashes or costs too much does not hide the others' fate",
+)
+@pytest.mark.parametrize(
+    ("error", "status"), [(RuntimeError("Musterfrau"), "500"), (postgres.QueryCanceled("late"), "422")]
+)
+def test_batch_with_a_crash(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
+) -> None:
+    def crash(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(transaction_, "look", crash)
+    body = bundle("batch", post(patient()), {"request": {"method": "GET", "url": "Patient/7"}})
+    answer = execute(entry, ANYONE, body).text
+    assert answer is not None
+    assert "Musterfrau" not in answer
+    statuses = [part["response"]["status"].split()[0] for part in json.loads(answer)["entry"]]
+    assert statuses == ["201", status]

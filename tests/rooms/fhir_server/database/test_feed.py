@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -34,6 +35,14 @@ def seen(engine: Engine, after: feed.Position) -> list[feed.Entry]:
     return run_read(engine, lambda unit: feed.read(unit, after, 100))
 
 
+def arrived(engine: Engine, after: feed.Position, count: int) -> list[feed.Entry]:
+    """Wait for `count` entries: transactions of other tests in the same cluster hold the feed back too."""
+    deadline = time.monotonic() + 60
+    while len(entries := seen(engine, after)) < count and time.monotonic() < deadline:
+        pass
+    return entries
+
+
 def test_a_late_commit_is_neither_skipped_nor_overtaken(engine: Engine) -> None:
     early, late = psycopg2.connect(engine.url), psycopg2.connect(engine.url)
     write(late, 1)  # takes its transaction id first …
@@ -41,7 +50,7 @@ def test_a_late_commit_is_neither_skipped_nor_overtaken(engine: Engine) -> None:
     early.commit()  # … but commits last
     assert seen(engine, feed.START) == []
     late.commit()
-    entries = seen(engine, feed.START)
+    entries = arrived(engine, feed.START, 2)
     assert [entry.pk for entry in entries] == [1, 2]
     assert seen(engine, entries[-1].position) == []
     early.close()
@@ -52,7 +61,7 @@ def test_after_a_restore_every_later_change_is_seen(engine: Engine) -> None:
     connection = psycopg2.connect(engine.url)
     write(connection, 1)
     connection.commit()
-    before = seen(engine, feed.START)[-1].position
+    before = arrived(engine, feed.START, 1)[-1].position
     # what a dump looks like elsewhere: another cluster, whose transaction ids are far behind
     connection.cursor().execute("UPDATE feed_epoch SET cluster = 1")
     connection.cursor().execute("UPDATE resource SET stamp = stamp + 1000000")
@@ -63,6 +72,6 @@ def test_after_a_restore_every_later_change_is_seen(engine: Engine) -> None:
     connection.commit()
     connection.close()
     ahead = feed.Position(1, before.stamp + 2_000_000, 5)  # saw what the backup does not contain
-    assert [entry.pk for entry in seen(engine, ahead)] == [2]
-    assert [entry.pk for entry in seen(engine, before)] == [1, 2]
+    assert [entry.pk for entry in arrived(engine, ahead, 1)] == [2]
+    assert [entry.pk for entry in arrived(engine, before, 2)] == [1, 2]
     assert seen(engine, seen(engine, before)[-1].position) == []

@@ -1,0 +1,1 @@
+"""Resources become facts: codes, units, times and the newest relevant value."""

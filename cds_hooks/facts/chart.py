@@ -1,0 +1,233 @@
+"""The chart of one patient: what a call brought, read in one way by rules and models.
+
+A resource counts when it belongs to the patient, is not entered in error and is not from the
+future. Observations have to say when they were made; one without a time is not used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from cds_hooks.facts.value_sets import CodeSet
+
+Resource = Mapping[str, Any]
+
+SKEW = timedelta(minutes=5)
+"""How far another clock may run ahead of ours before a time counts as the future."""
+
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_OBSERVED = frozenset({"final", "amended", "corrected"})
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """The resources of one patient at one moment (`now`: aware, UTC)."""
+
+    patient_id: str
+    now: datetime
+    resources: Mapping[str, tuple[Resource, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, patient_id: str, now: datetime, resources: Iterable[Resource]) -> Chart:
+        """Sort resources by their type; the same resource twice counts once.
+
+        Two different ones under one id (a draft order may have the id of a stored one) both count.
+        Raises OtherPatient when a resource says that it is about somebody else.
+        """
+        by_type: dict[str, dict[str, Resource]] = {}
+        for position, resource in enumerate(resources):
+            name = str(resource.get("resourceType", ""))
+            _check_subject(resource, name, patient_id)
+            found = by_type.setdefault(name, {})
+            key = str(resource.get("id", f"\x00{position}"))
+            if found.setdefault(key, resource) != resource:
+                found[f"\x00{position}"] = resource
+        return cls(patient_id, now, {name: tuple(found.values()) for name, found in by_type.items()})
+
+    def all(self, type_name: str) -> tuple[Resource, ...]:
+        """Return every resource of a type that is not entered in error."""
+        return tuple(
+            resource for resource in self.resources.get(type_name, ()) if not _entered_in_error(resource)
+        )
+
+    @property
+    def patient(self) -> Resource | None:
+        """The Patient resource of this chart, or None."""
+        return next(
+            (found for found in self.all("Patient") if found.get("id") in (self.patient_id, None)), None
+        )
+
+
+class OtherPatient(ValueError):
+    """A resource belongs to another patient than the one the call is about."""
+
+
+def _check_subject(resource: Resource, name: str, patient_id: str) -> None:
+    if name == "Patient":
+        if resource.get("id", patient_id) != patient_id:
+            raise OtherPatient("the Patient is another one than context.patientId")
+        return
+    for key in ("subject", "patient"):
+        subject = resource.get(key)
+        reference = subject.get("reference") if isinstance(subject, dict) else None
+        if isinstance(reference, str) and reference.split("/_history/")[0].split("/")[-1] != patient_id:
+            raise OtherPatient(f"a {name} belongs to another patient than context.patientId")
+
+
+def _entered_in_error(resource: Resource) -> bool:
+    if resource.get("status") == "entered-in-error":
+        return True
+    return "entered-in-error" in status_codes(resource, "verificationStatus")
+
+
+def status_codes(resource: Resource, key: str) -> tuple[str, ...]:
+    """Return the codes of a CodeableConcept status such as clinicalStatus."""
+    concept = resource.get(key)
+    listed = concept.get("coding", ()) if isinstance(concept, dict) else ()
+    return tuple(str(coding.get("code")) for coding in listed if isinstance(coding, dict))
+
+
+def local_reference(resource: Resource) -> str | None:
+    """Return `Type/id`, or None for a resource without a proper id (R4/datatypes.html#id).
+
+    >>> local_reference({"resourceType": "Observation", "id": "7"})
+    'Observation/7'
+    """
+    identifier = resource.get("id")
+    if not isinstance(identifier, str) or not _ID.fullmatch(identifier):
+        return None
+    return f"{resource['resourceType']}/{identifier}"
+
+
+# Times ------------------------------------------------------------------------------------------
+def moment(text: Any) -> datetime | None:
+    """Return an instant or a dateTime with a time of day as aware UTC; None for less.
+
+    >>> moment("2026-11-21T08:30:00+01:00").isoformat()
+    '2026-11-21T07:30:00+00:00'
+    >>> moment("2026-11-21") is None
+    True
+    """
+    if not isinstance(text, str) or "T" not in text:
+        return None
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return value.astimezone(UTC) if value.tzinfo is not None else None
+
+
+def day(text: Any) -> date | None:
+    """Return a date of full precision; None for a year, a month or something else."""
+    try:
+        return date.fromisoformat(text[:10]) if isinstance(text, str) and len(text) >= 10 else None
+    except ValueError:
+        return None
+
+
+def taken_at(resource: Resource) -> datetime | None:
+    """Return when an event took place: effective, performed, issued or authored, aware UTC."""
+    for stem in ("effective", "performed"):
+        for key in (f"{stem}DateTime", f"{stem}Instant"):
+            if (found := moment(resource.get(key))) is not None:
+                return found
+        period = resource.get(f"{stem}Period")
+        if isinstance(period, dict):
+            found = moment(period.get("end")) or moment(period.get("start"))
+            if found is not None:
+                return found
+    return moment(resource.get("issued")) or moment(resource.get("authoredOn"))
+
+
+# Observations -----------------------------------------------------------------------------------
+def observations(
+    chart: Chart, codes: CodeSet, since: datetime
+) -> Iterator[tuple[datetime, Resource, Resource]]:
+    """Give (time, Observation, the part that carries the value), newest first.
+
+    The part is the Observation itself or one of its components; only final, amended and
+    corrected Observations made between `since` and now.
+    """
+    found: list[tuple[datetime, Resource, Resource]] = []
+    for resource in chart.all("Observation"):
+        made = taken_at(resource)
+        if made is None or not since <= made <= chart.now + SKEW or resource.get("status") not in _OBSERVED:
+            continue
+        components = resource.get("component")
+        for part in (resource, *(components if isinstance(components, list) else ())):
+            if isinstance(part, dict) and codes.holds_code(part.get("code")):
+                found.append((made, resource, part))
+    found.sort(key=lambda entry: entry[0], reverse=True)
+    return iter(found)
+
+
+def whole_number(part: Resource) -> int | None:
+    """Return a score given as valueInteger, or as valueQuantity without a unit of measure."""
+    value = part.get("valueInteger")
+    if value is None and isinstance(part.get("valueQuantity"), dict):
+        quantity = part["valueQuantity"]
+        if quantity.get("code", "{score}") in ("{score}", "1") and "comparator" not in quantity:
+            value = quantity.get("value")
+    if value is None or isinstance(value, (str, bool)):
+        return None
+    return int(value) if value == int(value) else None
+
+
+# Conditions -------------------------------------------------------------------------------------
+def active_conditions(chart: Chart, codes: CodeSet) -> Iterator[tuple[Resource, str]]:
+    """Give (Condition, 'confirmed' or 'unconfirmed') of the set; resolved and refuted ones not.
+
+    A Condition without verificationStatus counts as confirmed.
+    """
+    for resource in chart.all("Condition"):
+        if not codes.holds(resource.get("code")):
+            continue
+        clinical = status_codes(resource, "clinicalStatus")
+        if clinical and not {"active", "recurrence", "relapse"} & set(clinical):
+            continue
+        verified = status_codes(resource, "verificationStatus")
+        if "refuted" in verified:
+            continue
+        unsure = {"unconfirmed", "provisional", "differential"} & set(verified)
+        yield resource, "unconfirmed" if unsure else "confirmed"
+
+
+# Medication -------------------------------------------------------------------------------------
+def drug(chart: Chart, resource: Resource) -> Mapping[str, Any] | None:
+    """Return the CodeableConcept of the drug of a request, administration or statement.
+
+    A reference is followed to a contained Medication or to one in the chart; None when the drug
+    cannot be known (the caller must not take that for harmless).
+    """
+    concept = resource.get("medicationCodeableConcept")
+    if isinstance(concept, dict):
+        return concept if concept.get("coding") or concept.get("text") else None
+    target = resource.get("medicationReference")
+    if not isinstance(target, dict):
+        return None
+    reference = str(target.get("reference", ""))
+    contained = resource.get("contained")
+    for medication in (*(contained if isinstance(contained, list) else ()), *chart.all("Medication")):
+        name = (
+            f"#{medication.get('id')}" if reference.startswith("#") else f"Medication/{medication.get('id')}"
+        )
+        if reference.endswith(name) and isinstance(medication.get("code"), dict):
+            code: Mapping[str, Any] = medication["code"]
+            return code
+    display = target.get("display")
+    return {"text": display} if isinstance(display, str) and display else None
+
+
+def drug_events(
+    chart: Chart, codes: CodeSet, types: Sequence[str]
+) -> Iterator[tuple[Resource, datetime | None]]:
+    """Give (resource, time or None) of every request, administration or statement of a drug set."""
+    for name in types:
+        for resource in chart.all(name):
+            concept = drug(chart, resource)
+            if concept is not None and codes.holds(concept):
+                yield resource, taken_at(resource)

@@ -1,0 +1,16 @@
+"""The way out: a row in the outbox says that a study changed.
+
+Written in the transaction of the index, so a study in the index is told to FHIR sooner or later,
+and nothing else is. An appended row, not a counter in the study: senders of one study must not
+queue behind each other.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+
+def changed(cursor: Any, study_pk: int, at: datetime) -> None:
+    """Note on the caller's transaction that a study got an instance or lost one."""
+    cursor.execute("INSERT INTO dicom_outbox (study_pk, written_at) VALUES (%s, %s)", (study_pk, at))

@@ -1,0 +1,47 @@
+"""What the DICOMweb routes work on: index, files, their own address, and who is asking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dicom_node.files.store import FileStore
+from dicom_node.index.locate import Located, located
+from fhir_server.authorization.grant import Grant
+from fhir_server.authorization.permit import permit
+from fhir_server.database.engine import Engine, Mode
+from fhir_server.outcome import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """One DICOM node as its web services see it.
+
+    `address` is where they are mounted, without a slash at the end; `caller` gives the Grant of
+    the request that is being answered.
+    """
+
+    engine: Engine
+    files: FileStore
+    address: str
+    caller: Callable[[], Grant]
+
+    def may(self, interaction: str) -> None:
+        """Raise Forbidden unless the caller may do this with imaging studies."""
+        permit(self.caller(), interaction, "ImagingStudy")
+
+    def locate(self, study_uid: str, series_uid: str = "", sop_uid: str = "") -> list[Located]:
+        """Return the instances of an address, at least one. Raises NotFound."""
+        self.may("read")
+        with self.engine.connection(Mode.SINGLE) as connection:
+            found = located(connection, study_uid, series_uid, sop_uid)
+        if not found:
+            named = [("study", study_uid), ("series", series_uid), ("instance", sop_uid)]
+            wanted = ", ".join(f"{name} {uid}" for name, uid in named if uid)
+            raise NotFound(f"nothing is kept here of {wanted}")
+        return found
+
+    def address_of(self, instance: Located) -> str:
+        """Return the address of an instance."""
+        series = f"{self.address}/studies/{instance.study_uid}/series/{instance.series_uid}"
+        return f"{series}/instances/{instance.sop_uid}"

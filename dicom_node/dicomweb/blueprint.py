@@ -1,0 +1,135 @@
+"""The DICOMweb services as a Flask blueprint: the routes as one table (PS3.18 chapter 10).
+
+`app.py` mounts it at /dicom-web. A refusal is an OperationOutcome with its HTTP status.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from dicom_node.dicomweb import json_model, qido, rendered, wado
+from dicom_node.dicomweb.archive import Archive
+from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
+from dicom_node.files.store import FileStore
+from dicom_node.instance import Level
+from fhir_server.authorization.grant import Grant
+from fhir_server.database.engine import Engine
+from fhir_server.outcome import FhirError, NotFound
+
+_STUDY = "/studies/<study>"
+_SERIES = f"{_STUDY}/series/<series>"
+_INSTANCE = f"{_SERIES}/instances/<instance>"
+
+
+def create(engine: Engine, files: FileStore, address: str, caller: Callable[[], Grant]) -> Blueprint:
+    """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request."""
+    archive = Archive(engine, files, address.rstrip("/"), caller)
+    blueprint = Blueprint("dicomweb", __name__)
+    routes: dict[str, Callable[..., Response]] = {
+        "/studies": lambda: _search(archive, Level.STUDY),
+        "/series": lambda: _search(archive, Level.SERIES),
+        "/instances": lambda: _search(archive, Level.INSTANCE),
+        f"{_STUDY}/series": lambda study: _search(archive, Level.SERIES, study),
+        f"{_STUDY}/instances": lambda study: _search(archive, Level.INSTANCE, study),
+        f"{_SERIES}/instances": lambda study, series: _search(archive, Level.INSTANCE, study, series),
+        _STUDY: lambda study: _instances(archive, study),
+        _SERIES: lambda study, series: _instances(archive, study, series),
+        _INSTANCE: lambda study, series, instance: _instances(archive, study, series, instance),
+        f"{_STUDY}/metadata": lambda study: _metadata(archive, study),
+        f"{_SERIES}/metadata": lambda study, series: _metadata(archive, study, series),
+        f"{_INSTANCE}/metadata": lambda study, series, instance: _metadata(archive, study, series, instance),
+        f"{_INSTANCE}/frames/<frames>": lambda study, series, instance, frames: _answer(
+            wado.frames(archive, _accept(), archive.locate(study, series, instance)[0], frames)
+        ),
+        f"{_INSTANCE}/bulkdata/<path:path>": lambda study, series, instance, path: _answer(
+            wado.bulk_data(
+                archive,
+                _accept(),
+                archive.locate(study, series, instance)[0],
+                path,
+                request.headers.get("Range"),
+            )
+        ),
+        f"{_INSTANCE}/rendered": lambda **uids: _rendered(archive, **uids),
+        f"{_INSTANCE}/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
+        f"{_INSTANCE}/frames/<frames>/rendered": lambda **uids: _rendered(archive, **uids),
+        f"{_INSTANCE}/frames/<frames>/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
+        f"{_SERIES}/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
+        f"{_STUDY}/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
+    }
+    for rule, view in routes.items():
+        blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=["GET"])
+    blueprint.register_error_handler(FhirError, _refusal)
+    blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=["GET"])
+    return blueprint
+
+
+def _search(archive: Archive, level: Level, study: str = "", series: str = "") -> Response:
+    media = choose(accepted(_accept()), (DICOM_JSON, "application/json"))
+    answer = qido.search(archive, level, request.args.items(multi=True), study, series)
+    response = Response(json_model.encode(answer.results), mimetype=media)
+    for warning in answer.warnings:
+        response.headers.add("Warning", f'299 {archive.address} "{_one_line(warning)}"')
+    if answer.total is not None:
+        response.headers["X-Total-Count"] = str(answer.total)
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _instances(archive: Archive, study: str, series: str = "", instance: str = "") -> Response:
+    found = archive.locate(study, series, instance)
+    return _answer(wado.instances(archive, _accept(), found, single=bool(instance)))
+
+
+def _metadata(archive: Archive, study: str, series: str = "", instance: str = "") -> Response:
+    return _answer(wado.metadata(archive, _accept(), archive.locate(study, series, instance)))
+
+
+def _rendered(
+    archive: Archive,
+    study: str,
+    series: str = "",
+    instance: str = "",
+    frames: str = "1",
+    *,
+    thumbnail: bool = False,
+) -> Response:
+    found = archive.locate(study, series, instance)
+    one = found[0] if instance else found[len(found) // 2]  # the middle of a series shows the most
+    body = rendered.rendered(archive, _accept(), one, frames, request.args, thumbnail=thumbnail)
+    return _answer(body)
+
+
+def _answer(body: wado.Body) -> Response:
+    response = Response(body.pieces, status=206 if "Content-Range" in body.headers else 200)
+    response.headers["Content-Type"] = body.content_type
+    if body.length is not None:
+        response.headers["Content-Length"] = str(body.length)
+    response.headers.update(body.headers)
+    return response
+
+
+def _accept() -> str | None:
+    """Return what the client accepts: the query parameter wins over the header (PS3.18 8.3.3.1)."""
+    return request.args.get("accept") or request.headers.get("Accept")
+
+
+def _unknown(rest: str) -> Response:
+    raise NotFound(
+        "this address is none of DICOMweb's here; there are /studies, /series, /instances, and below an"
+        " instance /metadata, /frames, /bulkdata, /rendered and /thumbnail"
+    )
+
+
+def _refusal(error: FhirError) -> tuple[Response, int]:
+    body: dict[str, Any] = error.as_json()
+    return Response(json.dumps(body, ensure_ascii=False), mimetype="application/fhir+json"), error.status
+
+
+def _one_line(text: str) -> str:
+    """Return a text that can stand in a header field, quotes and line ends away."""
+    return "".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in text)[:300]

@@ -1,0 +1,133 @@
+"""Instance files on disk: written aside, made durable, then moved to the place that their hash names.
+
+    incoming/<process>/…       being received; the journal of the process lies beside them
+    store/abc/abcdef….dcm      kept; the name is the BLAKE3 of the whole file, so `b3sum` verifies it
+    quarantine/                see quarantine.py
+
+The order is fdatasync(file), rename, fsync(directory); only then may anybody be told (PS3.4 B.2.1).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from blake3 import blake3
+
+PIECE_BYTES = 256 * 1024
+
+
+class FileStore:
+    """The folder of instance files; `root` is created where it does not exist."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.incoming = root / "incoming"
+        self.kept = root / "store"
+        self.quarantine = root / "quarantine"
+        for folder in (self.incoming, self.kept, self.quarantine):
+            folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(root)
+        sync_folder(root.parent)
+        self._synced: set[Path] = set()
+
+    def path(self, digest: str) -> Path:
+        """Return where a file of this hash is or would be kept.
+
+        >>> FileStore(Path(getfixture("tmp_path"))).path("abcdef").parts[-2:]
+        ('abc', 'abcdef.dcm')
+        """
+        return self.kept / digest[:3] / f"{digest}.dcm"
+
+    def holds(self, digest: str, size_bytes: int) -> bool:
+        """Whether a file of this hash is kept in its full length."""
+        try:
+            return self.path(digest).stat().st_size == size_bytes
+        except FileNotFoundError:
+            return False
+
+    def keep(self, incoming: Path, digest: str) -> Path:
+        """Move a file that is already durable to its place, and make the move durable."""
+        target = self.path(digest)
+        self._folder(target.parent)
+        os.rename(incoming, target)
+        sync_folder(target.parent)
+        return target
+
+    def settle(self, digest: str) -> None:
+        """Make a file durable that somebody else has just put in its place."""
+        target = self.path(digest)
+        descriptor = os.open(target, os.O_RDONLY)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._folder(target.parent)
+        sync_folder(target.parent)
+
+    def _folder(self, folder: Path) -> None:
+        """Make a folder of the store; its entry in the folder above is durable afterwards."""
+        if folder in self._synced:
+            return
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+        self._synced.add(folder)
+
+
+class Incoming:
+    """A file being received; its hash grows with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size_bytes = 0
+        self._hash = blake3()
+        self._file = open(path, "xb", buffering=0)  # noqa: SIM115  closed by close() or drop()
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Append a piece."""
+        view = memoryview(piece)
+        while view:
+            written = self._file.write(view)
+            self._hash.update(view[:written])
+            self.size_bytes += written
+            view = view[written:]
+
+    def digest(self) -> str:
+        """Return the BLAKE3 of what was written so far, in hexadecimal."""
+        return str(self._hash.hexdigest())
+
+    def sync(self) -> None:
+        """Make the content durable."""
+        os.fdatasync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file; it stays where it is."""
+        self._file.close()
+
+    def drop(self) -> None:
+        """Close and remove the file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the entries of a folder durable: what was created, renamed or removed in it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def pieces(path: Path, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+    """Yield a file, or a part of it, in pieces of 256 KiB."""
+    with open(path, "rb", buffering=0) as file:
+        file.seek(start)
+        while length is None or length > 0:
+            piece = file.read(PIECE_BYTES if length is None else min(length, PIECE_BYTES))
+            if not piece:
+                return
+            if length is not None:
+                length -= len(piece)
+            yield piece

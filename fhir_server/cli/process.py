@@ -1,0 +1,71 @@
+"""What the supervisor starts: `python -m fhir_server.cli.process KIND NAME`.
+
+The settings come as environment variables; the descriptors of the listening socket and of the
+pipe to report on are inherited.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+
+from fhir_server.cli.stopping import Stop
+from fhir_server.config import Config
+from fhir_server.observability import events
+from fhir_server.observability.logs import JsonLines, take_over
+from fhir_server.observability.metrics import Meter, Numbers
+
+SOCKET_FD, REPORT_FD = "XINGLIN_SOCKET_FD", "XINGLIN_REPORT_FD"
+
+
+def main(kind: str, name: str) -> None:
+    """Run one process of the installation until it is told to stop."""
+    config = Config.read()
+    lines = JsonLines(name)
+    take_over(lines)
+    from fhir_server.app import numbers_folder
+
+    with events.listening(lines, Meter(Numbers(numbers_folder(config) / f"{name}.numbers"))):
+        KINDS[kind](config, lambda: _report(name))
+
+
+def _http(config: Config, ready: Callable[[], None]) -> None:
+    from fhir_server.app import create_app
+    from fhir_server.cli import http_worker
+
+    stop = Stop()
+    application = create_app(config)
+    gc.collect()
+    gc.freeze()  # what the application is made of is never garbage: collections need not look at it
+    http_worker.serve(config, application, int(os.environ[SOCKET_FD]), stop, ready)
+
+
+def _dimse(config: Config, ready: Callable[[], None]) -> None:
+    from dicom_node.dimse import application_entity
+
+    application_entity.serve(config, Stop(), lambda port: ready())
+
+
+def _worker(config: Config, ready: Callable[[], None]) -> None:
+    from fhir_server.cli import worker
+
+    worker.loop(config, Stop(), ready)
+
+
+KINDS: dict[str, Callable[[Config, Callable[[], None]], None]] = {
+    "http": _http,
+    "dimse": _dimse,
+    "worker": _worker,
+}
+
+
+def _report(name: str) -> None:
+    """Tell the supervisor that we are ready."""
+    if fd := os.environ.get(REPORT_FD):
+        os.write(int(fd), f"{name}\n".encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,206 @@
+"""`serve`: the server: HTTP workers, DIMSE listener, background worker and embedded Postgres.
+
+One supervisor over processes of their own; see supervisor.py. Ends on Ctrl-C or SIGTERM after
+the running requests; the database stops last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from fhir_server.cli.command import Refused, add_json, add_settings, answer, say
+from fhir_server.cli.installation import held
+from fhir_server.cli.process import REPORT_FD, SOCKET_FD
+from fhir_server.cli.supervisor import Child, DatabaseChild, Supervisor, python
+from fhir_server.config import Config
+from fhir_server.database.embedded import Embedded
+from fhir_server.observability import events
+from fhir_server.observability.logs import JsonLines
+from fhir_server.observability.metrics import Meter, Numbers
+
+EXAMPLES = """\
+  xinglin serve
+  xinglin serve --port 9000 --data-dir /srv/xinglin --workers 4
+  xinglin serve --database-url postgresql://xinglin@db.example.org/xinglin --no-dimse
+  XINGLIN_PORT=9000 xinglin serve --config /etc/xinglin.toml
+"""
+
+Started = Callable[[Config], None]
+
+PATIENCE_S = 5.0
+"""How long the processes of a supervisor that was killed may hold its ports."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    add_json(parser)
+    add_settings(
+        parser, "host", "port", "base_url", "dimse", "dimse_host", "dimse_port", "ae_title", "worker",
+        "workers", "threads", "database_url", "data_dir", "postgres_user", "auth", "tls_cert", "tls_key",
+        "stop_grace_s",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace, config: Config) -> int:
+    """Serve until told to stop."""
+
+    def started(running: Config) -> None:
+        answer(arguments, {"base_url": running.base_url[0], "port": running.port, "pid": os.getpid(),
+                           "dimse_port": running.dimse_port if running.dimse else None,
+                           "data_dir": str(running.data_dir), "auth": running.auth}, "")  # fmt: skip
+        say(f"Xinglin answers at {running.base_url[0]}")
+        if running.dimse:
+            say(f"DIMSE {running.ae_title} at {running.dimse_host}:{running.dimse_port}")
+        say("authorization is off: everybody on this machine may do everything")
+
+    serve(config, started)
+    return 0
+
+
+def serve(config: Config, started: Started) -> None:
+    """Run an installation until a signal asks to stop; `started` is told once all of it is up.
+
+    Raises Refused or EmbeddedError, with everything stopped again, when it cannot start.
+    """
+    _check(config)
+    config = replace(config, data_dir=config.data_dir.absolute())
+    supervisor = Supervisor(config.stop_grace_s)
+    with held(config.data_dir) as last_was_killed, supervisor.signals():
+        patience_s = PATIENCE_S if last_was_killed else 0.0
+        listener = _listen(config, patience_s)
+        config = _with_ports(config, listener, patience_s)
+        numbers = _fresh_numbers(config)
+        with events.listening(JsonLines("supervisor"), Meter(numbers)):
+            try:
+                _start(config, supervisor, listener, started)
+            finally:
+                listener.close()
+                supervisor.stop()
+
+
+def _start(config: Config, supervisor: Supervisor, listener: socket.socket, started: Started) -> None:
+    if not config.database_url:
+        embedded = Embedded(config.data_dir, user=config.postgres_user)
+        supervisor.add(DatabaseChild("postgres", (), {}, embedded=embedded))
+        config = replace(config, database_url=embedded.url)
+        if not supervisor.wait_until_up():
+            return
+    environment = {**os.environ, **config.as_environment(), REPORT_FD: str(supervisor.report_fd)}
+    migrated = supervisor.run_once(Child("migrate", python("fhir_server", "migrate"), environment))
+    if migrated is None:
+        return
+    if migrated != 0:
+        raise Refused("the database schema could not be brought up to date; the reason stands above")
+    for child in _children(config, environment, listener, supervisor.report_fd):
+        supervisor.add(child)
+    if supervisor.wait_until_up():
+        started(config)
+        supervisor.watch()
+
+
+def _children(
+    config: Config, environment: dict[str, str], listener: socket.socket, report_fd: int
+) -> list[Child]:
+    def child(kind: str, name: str, *fds: int) -> Child:
+        command = python("fhir_server.cli.process", kind, name)
+        extra = {SOCKET_FD: str(fds[0])} if fds else {}
+        return Child(name, command, {**environment, **extra}, (report_fd, *fds))
+
+    found = [child("http", f"http-{number}", listener.fileno()) for number in range(1, config.workers + 1)]
+    if config.dimse:
+        found.append(child("dimse", "dimse"))
+    if config.worker:
+        found.append(child("worker", "worker"))
+    return found
+
+
+def _check(config: Config) -> None:
+    if config.auth == "smart":
+        raise Refused("--auth smart is not built yet; use --auth off, on loopback")
+    if not is_loopback(config.host):
+        raise Refused(
+            f"--auth off is refused on {config.host}: whoever reaches it could read and change all; "
+            "use --host 127.0.0.1"
+        )
+    for name in (config.tls_cert, config.tls_key):
+        if name and not os.access(name, os.R_OK):
+            raise Refused(f"{name} cannot be read")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches an address.
+
+    >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.7", "")]
+    [True, True, True, False, False, False]
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(config: Config, patience_s: float) -> socket.socket:
+    """Open the listening socket of HTTP; all workers accept from it."""
+    listener = _bound(config.host, config.port, "--port", patience_s)
+    # Accepted sockets inherit it. Without, a small answer in two segments waits 40 ms for an ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.listen(1024)
+    listener.setblocking(False)
+    return listener
+
+
+def _with_ports(config: Config, listener: socket.socket, patience_s: float) -> Config:
+    """Return the settings with the ports that were really taken (0 means any), and a base URL."""
+    config = replace(config, port=listener.getsockname()[1])
+    if config.dimse:
+        with _bound(config.dimse_host, config.dimse_port, "--dimse-port", patience_s) as probe:
+            config = replace(config, dimse_port=probe.getsockname()[1])
+    if not config.base_url:
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        scheme = "https" if config.tls_cert else "http"
+        config = replace(config, base_url=(f"{scheme}://{host}:{config.port}/fhir",))
+    return config
+
+
+def _bound(host: str, port: int, flag: str, patience_s: float) -> socket.socket:
+    """Return a socket bound to an address; Refused, in plain words, when it stays taken for `patience_s`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise Refused(f"{host} is no address of this machine: {error.strerror}") from None
+    deadline = time.monotonic() + patience_s
+    while True:
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(address)
+            if port:
+                bound.listen(1)  # two sockets may be bound with SO_REUSEADDR; only one can listen
+        except OSError as error:
+            bound.close()
+            if time.monotonic() >= deadline:
+                raise Refused(
+                    f"port {port} on {host} cannot be used ({error.strerror}); stop what holds it, or choose "
+                    f"another with {flag}"
+                ) from None
+            time.sleep(0.01)
+        else:
+            return bound
+
+
+def _fresh_numbers(config: Config) -> Numbers:
+    """Clear the metrics of the last run and return the supervisor's own."""
+    folder = config.data_dir / "run" / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    return Numbers(folder / "supervisor.numbers")

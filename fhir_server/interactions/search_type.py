@@ -1,0 +1,189 @@
+"""search-type (R4/http.html#search): the conductor of a search, one line a stage.
+
+    parse → narrow → compile → rows → includes → total → Bundle
+
+An answer made of several statements reads all of them in one snapshot. The text of the
+resources goes out as it is stored, unless `_summary` or `_elements` asks for a part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from fhir_server.authorization.permit import narrow, permit
+from fhir_server.interactions import bundle
+from fhir_server.interactions.context import Context, Resource, Result
+from fhir_server.model import json_format, summary
+from fhir_server.outcome import Issue
+from fhir_server.search import include, paging
+from fhir_server.search.ast import Query
+from fhir_server.search.compile import Statement, compile, compile_count, position_of
+from fhir_server.search.order import Position
+from fhir_server.search.parse import parse
+from fhir_server.storage.version import Version, from_row
+
+CURSOR = "_cursor"
+"""The parameter of our paging links; it holds the whole search, sealed."""
+
+ROUNDS = 8
+"""How often `:iterate` goes on; deeper graphs are cut, and the answer says so."""
+
+Pairs = Sequence[tuple[str, str]]
+
+
+def search(context: Context, type_name: str, pairs: Pairs, *, strict: bool = True) -> Result:
+    """Return one page of the resources of a type that match, as a searchset Bundle.
+
+    With `strict` unknown parameters are refused; else they are left out, and the Bundle says so.
+    Raises Invalid (400).
+    """
+    permit(context.grant, "search-type", type_name)
+    asked, position = _opened(context, type_name, pairs)
+    query = _parsed(context, type_name, asked, strict)
+    if query.summary == "count" or query.count == 0:
+        return Result(200, text=_counted(context, query))
+    limit = min(query.count or context.settings.default_count, context.settings.max_count)
+    if query.includes or query.total != "none":
+        context.unit.snapshot()
+    rows, more = _page(context, compile(query, limit + 1, position), limit)
+    matches = [from_row(row) for row in rows]
+    included, issues = _included(context, query, matches)
+    text = bundle.searchset(
+        context.settings,
+        context.now(),
+        _links(context, query, position, rows, more),
+        _entries(context, query, matches, "match"),
+        _entries(context, query, included, "include"),
+        None if query.total == "none" else _total(context, query),
+        (*query.issues, *issues),
+    )
+    return Result(200, text=text)
+
+
+def resources(context: Context, type_name: str, pairs: Pairs) -> list[Resource]:
+    """Return the first page of matches as JSON, for callers in Python; `_count` bounds it."""
+    permit(context.grant, "search-type", type_name)
+    query = _parsed(context, type_name, pairs, strict=True)
+    limit = min(query.count or context.settings.max_count, context.settings.max_count)
+    rows, _ = _page(context, compile(query, limit), limit)
+    return [json_format.parse(from_row(row).text().encode()) for row in rows]
+
+
+def _opened(context: Context, type_name: str, pairs: Pairs) -> tuple[Pairs, Position | None]:
+    """Return the search and the place in it that a paging link stands for."""
+    for name, value in pairs:
+        if name == CURSOR:
+            return paging.unseal_page(context.cursor_key(), type_name, value)
+    return pairs, None
+
+
+def _parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Query:
+    settings = context.settings
+    query = parse(
+        type_name,
+        pairs,
+        strict=strict,
+        base_urls=settings.base_urls,
+        time_zone=settings.environment.zone,
+        now=context.clock(),
+        registry=settings.indexer.registry,
+    )
+    return narrow(context.grant, query)
+
+
+Row = tuple[Any, ...]
+
+
+def _page(context: Context, statement: Statement, limit: int) -> tuple[list[Row], bool]:
+    """Return up to `limit` rows in the order of the search, and whether there are more that way."""
+    rows = context.unit.execute(statement.sql, statement.parameters)
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return (rows[::-1] if statement.backward else rows), more
+
+
+def _included(
+    context: Context, query: Query, matches: Sequence[Version]
+) -> tuple[list[Version], tuple[Issue, ...]]:
+    """Return what _include and _revinclude add, each resource once."""
+    includes = query.includes
+    new = [include.Found(match.pk, match.type_name, match.id) for match in matches]
+    known = {match.pk for match in matches}
+    added: list[Version] = []
+    most = context.settings.max_includes
+    for _ in range(ROUNDS):
+        if not includes or not new:
+            return added, ()
+        statements = include.statements(
+            includes, new, known, most + 1 - len(added), registry=context.settings.indexer.registry
+        )
+        new = []
+        for statement in statements:
+            for row in context.unit.execute(statement.sql, statement.parameters):
+                version = from_row(row)
+                if version.pk not in known:
+                    known.add(version.pk)
+                    added.append(version)
+                    new.append(include.Found(version.pk, version.type_name, version.id))
+        if len(added) > most:
+            cut = f"only the first {most} included resources are here; ask for fewer matches with _count"
+            return added[:most], (Issue("warning", "incomplete", cut),)
+        includes = tuple(each for each in includes if each.iterate)
+    if includes and new:
+        return added, (Issue("warning", "incomplete", f":iterate was followed {ROUNDS} times, not further"),)
+    return added, ()
+
+
+def _entries(context: Context, query: Query, versions: Sequence[Version], mode: str) -> list[str]:
+    return [bundle.entry(context.settings, version, _text(query, version), mode) for version in versions]
+
+
+def _text(query: Query, version: Version) -> str:
+    wanted = query.elements or (query.summary if query.summary not in (None, "false") else None)
+    if not wanted:
+        return version.text()
+    resource = json_format.parse(version.text().encode())
+    return json_format.encode(summary.subset(resource, wanted)).decode()
+
+
+def _total(context: Context, query: Query) -> int:
+    statement = compile_count(query)
+    total: int = context.unit.execute(statement.sql, statement.parameters)[0][0]
+    return total
+
+
+def _counted(context: Context, query: Query) -> str:
+    """Return a Bundle with the number of matches and no entries (_summary=count)."""
+    links = [("self", _address(context, query))]
+    return bundle.searchset(
+        context.settings, context.now(), links, (), total=_total(context, query), issues=query.issues
+    )
+
+
+def _links(
+    context: Context, query: Query, position: Position | None, rows: Sequence[Row], more: bool
+) -> list[bundle.Link]:
+    """Return self, and the neighbours of this page as far as there are any."""
+    here = _address(context, query)
+    links = [("self", here)]
+    backward = position is not None and position.backward
+    if position is not None:
+        links.append(("first", here))
+    if rows and (more or backward):
+        links.append(("next", _cursor_address(context, query, position_of(rows[-1]))))
+    if rows and position is not None and (more or not backward):
+        links.append(("previous", _cursor_address(context, query, position_of(rows[0], backward=True))))
+    return links
+
+
+def _address(context: Context, query: Query) -> str:
+    base = f"{context.settings.base_url}/{query.type_name}"
+    return f"{base}?{urlencode(query.applied)}" if query.applied else base
+
+
+def _cursor_address(context: Context, query: Query, position: Position) -> str:
+    """Return a link that goes on with this search from `position`; nothing of it is readable there."""
+    sealed = paging.seal_page(context.cursor_key(), query.type_name, query.applied, position)
+    return f"{context.settings.base_url}/{query.type_name}?{CURSOR}={sealed}"

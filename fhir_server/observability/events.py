@@ -1,0 +1,150 @@
+"""What happened, as values: ids, counts and codes, never patient data.
+
+    events.emit(RequestServed(method="GET", interaction="read", resource_type="Patient", status=200, ms=0.7))
+
+Who emits does not know who listens; `logs.py` and `metrics.py` decide what to make of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+class Event:
+    """The base of all events; a field is a number, a flag, a code or an id."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestServed(Event):
+    """An HTTP request was answered. `interaction` is the specification's code, or the address's name."""
+
+    method: str
+    interaction: str
+    resource_type: str
+    status: int
+    ms: float
+    bytes_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchServed(Event):
+    """A search was answered: how many clauses it had, rows it gave, and time its SQL took."""
+
+    resource_type: str
+    clauses: int
+    rows: int
+    sql_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceReceived(Event):
+    """A DICOM instance came in (C-STORE or STOW-RS) and was kept, known already, or refused."""
+
+    outcome: str
+    size_bytes: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class CardsServed(Event):
+    """A CDS service answered."""
+
+    service: str
+    cards: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drained(Event):
+    """The background worker took `count` entries off a queue."""
+
+    queue: str
+    count: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStarted(Event):
+    """The supervisor started a process and it reported ready after `ms`."""
+
+    name: str
+    pid: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnded(Event):
+    """A process ended by itself; it is started again in `again_in_s`."""
+
+    name: str
+    pid: int
+    exit_code: int
+    lived_s: float
+    again_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed(Event):
+    """Something failed that nobody foresaw: the kind of error and where, without its message.
+
+    `incident` is the number that the client was given.
+    """
+
+    error: str
+    where: str
+    incident: str = ""
+
+
+Listener = Callable[[Event], None]
+
+_listeners: list[Listener] = []
+
+
+def emit(event: Event) -> None:
+    """Give the event to everybody who listens in this process."""
+    for listener in _listeners:
+        listener(event)
+
+
+@contextmanager
+def listening(*listeners: Listener) -> Iterator[None]:
+    """Let `listeners` hear all events emitted in the block.
+
+    >>> heard = []
+    >>> with listening(heard.append): emit(Crashed("KeyError", "app.py:7"))
+    >>> heard[0].error
+    'KeyError'
+    """
+    _listeners.extend(listeners)
+    try:
+        yield
+    finally:
+        for listener in listeners:
+            _listeners.remove(listener)
+
+
+def crashed(error: BaseException) -> Crashed:
+    """Return the event of an unforeseen error: its class and the way to it, not its message.
+
+    Messages quote values (a name, an SQL literal), so they stay out.
+
+    >>> try: {}["Smith"]
+    ... except KeyError as error: crashed(error).error
+    'KeyError'
+    """
+    frames: list[str] = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"{'/'.join(code.co_filename.rsplit('/', 2)[-2:])}:{trace.tb_lineno}:{code.co_name}")
+        trace = trace.tb_next
+    causes: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(causes) < 4:
+        causes.append(type(cause).__qualname__)
+        cause = cause.__cause__ or cause.__context__
+    return Crashed("<".join(causes), ">".join(frames[-12:]))

@@ -1,0 +1,190 @@
+"""Events as counters and histograms at /metrics (Prometheus text format 0.0.4), summed over all processes.
+
+Each process keeps its numbers in a small memory-mapped file of its own, which outlives it:
+killed and started again under the same name it counts on, so no counter ever goes back.
+Whoever is asked reads all files.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from fhir_server.observability.events import (
+    CardsServed,
+    Crashed,
+    Drained,
+    Event,
+    InstanceReceived,
+    ProcessEnded,
+    RequestServed,
+    SearchServed,
+)
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+HELP = {
+    "xinglin_requests_total": "HTTP requests answered",
+    "xinglin_request_seconds": "time to answer an HTTP request",
+    "xinglin_search_rows_total": "rows that searches gave",
+    "xinglin_search_sql_seconds": "time that the SQL of a search took",
+    "xinglin_instances_total": "DICOM instances received",
+    "xinglin_instance_bytes_total": "bytes of DICOM instances received",
+    "xinglin_cds_cards_total": "cards that CDS services gave",
+    "xinglin_cds_seconds": "time to answer a CDS Hooks call",
+    "xinglin_drained_total": "entries taken off a queue by the background worker",
+    "xinglin_process_restarts_total": "processes that ended by themselves and were started again",
+    "xinglin_crashes_total": "errors that nobody foresaw",
+}
+
+Labels = tuple[tuple[str, str], ...]
+_HEAD = struct.Struct("<Q")  # bytes in use
+_ENTRY = struct.Struct("<dI")  # value, length of the key; the key follows, padded to 8 bytes
+
+
+class Numbers:
+    """The numbers of one process, in a memory-mapped file."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "a+b")  # noqa: SIM115  # lives as long as the process
+        if os.fstat(self._file.fileno()).st_size == 0:
+            self._file.truncate(64 * 1024)
+        self._map = mmap.mmap(self._file.fileno(), 0)
+        self._lock = threading.Lock()
+        (self._used,) = _HEAD.unpack_from(self._map, 0)
+        self._used = self._used or 8
+        self._places: dict[str, int] = {key: place for key, _, place in _entries(self._map)}
+
+    def add(self, name: str, labels: Labels, amount: float = 1.0) -> None:
+        """Add to a counter."""
+        key = json.dumps([name, labels])
+        with self._lock:
+            place = self._places.get(key)
+            if place is None:
+                place = self._make(key)
+            (value,) = struct.unpack_from("<d", self._map, place)
+            struct.pack_into("<d", self._map, place, value + amount)
+
+    def observe(self, name: str, labels: Labels, seconds: float) -> None:
+        """Add to a histogram of seconds."""
+        bound = bisect_left(BUCKETS_S, seconds)
+        edge = f"{BUCKETS_S[bound]:g}" if bound < len(BUCKETS_S) else "+Inf"
+        self.add(f"{name}_bucket", (*labels, ("le", edge)))
+        self.add(f"{name}_sum", labels, seconds)
+
+    def _make(self, key: str) -> int:
+        place: int = self._used
+        text = key.encode()
+        size = _ENTRY.size + len(text)
+        size += -size % 8
+        while self._used + size > len(self._map):
+            self._map.resize(2 * len(self._map))
+        _ENTRY.pack_into(self._map, place, 0.0, len(text))
+        self._map[place + _ENTRY.size : place + _ENTRY.size + len(text)] = text
+        self._used += size
+        _HEAD.pack_into(self._map, 0, self._used)  # last: a reader sees whole entries only
+        self._places[key] = place
+        return place
+
+
+class Meter:
+    """A listener that counts events into Numbers."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+
+    def __call__(self, event: Event) -> None:
+        add, observe = self._numbers.add, self._numbers.observe
+        match event:
+            case RequestServed(method, interaction, resource_type, status, ms, _):
+                labels = (("interaction", interaction), ("type", resource_type))
+                add("xinglin_requests_total", (("method", method), *labels, ("status", str(status))))
+                observe("xinglin_request_seconds", (("interaction", interaction),), ms / 1000)
+            case SearchServed(resource_type, _, rows, sql_ms):
+                add("xinglin_search_rows_total", (("type", resource_type),), rows)
+                observe("xinglin_search_sql_seconds", (), sql_ms / 1000)
+            case InstanceReceived(outcome, size_bytes, _):
+                add("xinglin_instances_total", (("outcome", outcome),))
+                add("xinglin_instance_bytes_total", (("outcome", outcome),), size_bytes)
+            case CardsServed(service, cards, ms):
+                add("xinglin_cds_cards_total", (("service", service),), cards)
+                observe("xinglin_cds_seconds", (("service", service),), ms / 1000)
+            case Drained(queue, count, _):
+                add("xinglin_drained_total", (("queue", queue),), count)
+            case ProcessEnded(name):
+                add("xinglin_process_restarts_total", (("process", name),))
+            case Crashed():
+                add("xinglin_crashes_total", ())
+
+
+def render(folder: Path) -> str:
+    """Return the sums over all files of `folder` in the Prometheus text format."""
+    sums: dict[tuple[str, Labels], float] = {}
+    for path in sorted(folder.glob("*.numbers")):
+        for key, value, _ in _entries(path.read_bytes()):
+            name, labels = json.loads(key)
+            place = name, tuple((label, text) for label, text in labels)
+            sums[place] = sums.get(place, 0.0) + value
+    return "".join(f"{line}\n" for line in _lines(sums))
+
+
+def _lines(sums: dict[tuple[str, Labels], float]) -> Iterator[str]:
+    for family, words in HELP.items():
+        kind = "counter" if family.endswith("_total") else "histogram"
+        series = {
+            key: value
+            for key, value in sums.items()
+            if key[0].removesuffix("_bucket").removesuffix("_sum") == family
+        }
+        if not series:
+            continue
+        yield f"# HELP {family} {words}"
+        yield f"# TYPE {family} {kind}"
+        if kind == "counter":
+            for (name, labels), value in sorted(series.items()):
+                yield f"{name}{_braces(labels)} {value:.17g}"
+        else:
+            yield from _histogram(family, series)
+
+
+def _histogram(family: str, series: dict[tuple[str, Labels], float]) -> Iterator[str]:
+    for labels in sorted({labels for name, labels in series if name == f"{family}_sum"}):
+        total = 0.0
+        for edge in (*(f"{bound:g}" for bound in BUCKETS_S), "+Inf"):
+            total += series.get((f"{family}_bucket", (*labels, ("le", edge))), 0.0)
+            yield f"{family}_bucket{_braces((*labels, ('le', edge)))} {total:.17g}"
+        yield f"{family}_sum{_braces(labels)} {series[f'{family}_sum', labels]:.17g}"
+        yield f"{family}_count{_braces(labels)} {total:.17g}"
+
+
+def _braces(labels: Iterable[tuple[str, str]]) -> str:
+    r"""Write labels as the format wants them.
+
+    >>> _braces([("type", 'a"b')])
+    '{type="a\\"b"}'
+    """
+    escaped = [
+        (name, text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for name, text in labels
+    ]
+    return "{" + ",".join(f'{name}="{text}"' for name, text in escaped) + "}" if escaped else ""
+
+
+def _entries(data: bytes | mmap.mmap) -> Iterator[tuple[str, float, int]]:
+    """Give (key, value, place of the value) of every entry."""
+    if len(data) < 8:
+        return
+    (used,) = _HEAD.unpack_from(data, 0)
+    place = 8
+    while place < min(used, len(data)):
+        value, length = _ENTRY.unpack_from(data, place)
+        start = place + _ENTRY.size
+        yield data[start : start + length].decode(), value, place
+        size = _ENTRY.size + length
+        place += size + -size % 8

@@ -1,0 +1,49 @@
+"""/healthz, /readyz and /metrics: for whoever watches the server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from flask import Blueprint, Response
+
+from fhir_server.observability import metrics
+
+Check = Callable[[], str | None]
+"""Returns what is wrong, in a sentence without patient data, or None."""
+
+
+def blueprint(checks: Mapping[str, Check], numbers: Path) -> Blueprint:
+    """Return the three addresses; `checks` are the parts of readiness, `numbers` the folder of metrics.
+
+    /healthz answers 200 as long as the process serves at all: a load balancer that restarts on
+    it must not do so because the database is away. /readyz answers 503 and says what is wrong.
+    """
+    made = Blueprint("health", __name__)
+
+    @made.get("/healthz")
+    def healthz() -> Response:
+        return Response("ok\n", mimetype="text/plain")
+
+    @made.get("/readyz")
+    def readyz() -> Response:
+        problems = {name: _run(check) for name, check in checks.items()}
+        ready = not any(problems.values())
+        parts = {name: {"ok": problem is None, **({"problem": problem} if problem else {})}
+                 for name, problem in problems.items()}  # fmt: skip
+        body = json.dumps({"ready": ready, "checks": parts}) + "\n"
+        return Response(body, 200 if ready else 503, mimetype="application/json")
+
+    @made.get("/metrics")
+    def metrics_() -> Response:
+        return Response(metrics.render(numbers), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return made
+
+
+def _run(check: Check) -> str | None:
+    try:
+        return check()
+    except Exception as error:  # a check that breaks is a problem to report, not a reason to answer 500
+        return f"the check itself failed ({type(error).__name__})"

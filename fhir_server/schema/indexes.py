@@ -1,0 +1,168 @@
+"""The ordered index tables: what a key cannot answer because it is more than equality.
+
+One row a value; `param` is search.keys.column_hash, which already says the resource type. ROWS lists
+the columns between `tenant` and `pk` in the order in which search.index gives them.
+
+    CREATE TABLE idx_string (
+        pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
+        value text COLLATE "C" NOT NULL,  -- folded, the first 200 signs
+        long text COLLATE "C");           -- the whole folded text, where it is longer
+    CREATE INDEX idx_string_value ON idx_string (tenant, param, value, pk);
+    CREATE INDEX idx_string_pk ON idx_string (tenant, pk, param);
+
+    CREATE TABLE idx_date (  -- [low, high)
+        pk bigint NOT NULL, low timestamptz NOT NULL, high timestamptz NOT NULL,
+        param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0);
+    CREATE INDEX idx_date_low ON idx_date (tenant, param, low, high, pk);
+    CREATE INDEX idx_date_high ON idx_date (tenant, param, high, low, pk);
+    CREATE INDEX idx_date_pk ON idx_date (tenant, pk, param);
+
+    CREATE TABLE idx_number (  -- [low, high]
+        pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
+        low numeric NOT NULL, high numeric NOT NULL);
+    CREATE INDEX idx_number_value ON idx_number (tenant, param, low, high, pk);
+    CREATE INDEX idx_number_pk ON idx_number (tenant, pk, param);
+
+    CREATE TABLE idx_quantity (
+        pk bigint NOT NULL, unit uuid,  -- search.keys.unit of system and code
+        param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
+        low numeric NOT NULL, high numeric NOT NULL,
+        unit_code text, unit_text text);  -- unit_text where it is not the code
+    CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, low, high, pk);
+    CREATE INDEX idx_quantity_pk ON idx_quantity (tenant, pk, param);
+
+    CREATE TABLE idx_composite (
+        pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
+        code text COLLATE "C", system text,  -- the coded component
+        value text COLLATE "C", long text COLLATE "C", date_low timestamptz, date_high timestamptz,
+        low numeric, high numeric, low2 numeric, high2 numeric, unit uuid, unit_code text, unit_text text);
+    CREATE INDEX idx_composite_number ON idx_composite (tenant, param, code, low, high, pk)
+        WHERE low IS NOT NULL;
+    CREATE INDEX idx_composite_value ON idx_composite (tenant, param, code, value, pk)
+        WHERE value IS NOT NULL;
+    CREATE INDEX idx_composite_date ON idx_composite (tenant, param, code, date_low, date_high, pk)
+        WHERE date_low IS NOT NULL;
+    CREATE INDEX idx_composite_pk ON idx_composite (tenant, pk, param);
+
+idx_composite has one row for each group of component values from one element, and is null but for
+the components that the parameter has. A quantity keeps one row whatever is asked of its unit: the
+unit is a condition on the row and not a part of the index, which serves searches without a unit too.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, Numeric, SmallInteger, Table, Text, text
+from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
+
+from fhir_server.schema.metadata import METADATA
+
+
+def _pk() -> Column[int]:
+    return Column("pk", BigInteger, nullable=False)
+
+
+def _param() -> tuple[Column[int], Column[int]]:
+    return (
+        Column("param", Integer, nullable=False),
+        Column("tenant", SmallInteger, nullable=False, server_default=text("0")),
+    )
+
+
+def _moment(name: str, nullable: bool = False) -> Column[object]:
+    return Column(name, TIMESTAMP(timezone=True), nullable=nullable)
+
+
+def _number(name: str, nullable: bool = False) -> Column[object]:
+    return Column(name, Numeric, nullable=nullable)
+
+
+def _text(name: str, nullable: bool = True) -> Column[str]:
+    return Column(name, Text(collation="C"), nullable=nullable)
+
+
+idx_string = Table("idx_string", METADATA, _pk(), *_param(), _text("value", nullable=False), _text("long"))
+idx_date = Table("idx_date", METADATA, _pk(), _moment("low"), _moment("high"), *_param())
+idx_number = Table("idx_number", METADATA, _pk(), *_param(), _number("low"), _number("high"))
+idx_quantity = Table(
+    "idx_quantity",
+    METADATA,
+    _pk(),
+    Column("unit", UUID),
+    *_param(),
+    _number("low"),
+    _number("high"),
+    Column("unit_code", Text),
+    Column("unit_text", Text),
+)
+idx_composite = Table(
+    "idx_composite",
+    METADATA,
+    _pk(),
+    *_param(),
+    _text("code"),
+    Column("system", Text),
+    _text("value"),
+    _text("long"),
+    _moment("date_low", nullable=True),
+    _moment("date_high", nullable=True),
+    _number("low", nullable=True),
+    _number("high", nullable=True),
+    _number("low2", nullable=True),
+    _number("high2", nullable=True),
+    Column("unit", UUID),
+    Column("unit_code", Text),
+    Column("unit_text", Text),
+)
+
+ROWS: dict[str, tuple[str, ...]] = {
+    "idx_string": ("param", "value", "long"),
+    "idx_date": ("param", "low", "high"),
+    "idx_number": ("param", "low", "high"),
+    "idx_quantity": ("param", "low", "high", "unit", "unit_code", "unit_text"),
+    "idx_composite": (
+        "param",
+        "code",
+        "system",
+        "value",
+        "long",
+        "date_low",
+        "date_high",
+        "low",
+        "high",
+        "low2",
+        "high2",
+        "unit",
+        "unit_code",
+        "unit_text",
+    ),
+}
+
+
+def _index(table: Table, name: str, *columns: str, where: str | None = None) -> None:
+    Index(
+        f"{table.name}_{name}",
+        *(table.c[column] for column in columns),
+        postgresql_where=None if where is None else text(where),
+    )
+
+
+_index(idx_string, "value", "tenant", "param", "value", "pk")
+_index(idx_date, "low", "tenant", "param", "low", "high", "pk")
+_index(idx_date, "high", "tenant", "param", "high", "low", "pk")
+_index(idx_number, "value", "tenant", "param", "low", "high", "pk")
+_index(idx_quantity, "value", "tenant", "param", "low", "high", "pk")
+_index(idx_composite, "number", "tenant", "param", "code", "low", "high", "pk", where="low IS NOT NULL")
+_index(idx_composite, "value", "tenant", "param", "code", "value", "pk", where="value IS NOT NULL")
+_index(
+    idx_composite,
+    "date",
+    "tenant",
+    "param",
+    "code",
+    "date_low",
+    "date_high",
+    "pk",
+    where="date_low IS NOT NULL",
+)
+for _table in (idx_string, idx_date, idx_number, idx_quantity, idx_composite):
+    _index(_table, "pk", "tenant", "pk", "param")

@@ -1,0 +1,274 @@
+"""Criterion → SQL condition on a resource row: the layout of the index is known here.
+
+    equality    resource.keys holds the key: `keys @> …` for all of several, `keys && …` for any
+    order       exists a row of idx_* with the parameter's column hash and the resource's pk
+    chain       keys && array(the reference keys of the targets that fulfil the rest), each made from
+                the target's rid: same twelve bytes behind the reference parameter's four
+    _has        rid in (the reference keys of the holders that fulfil the rest, turned into rids)
+    canonical   the same by the twelve bytes of the target's url key
+
+Everything a client wrote is a parameter; numbers that are ours (type codes, column hashes) stand in
+the text, so that equal shapes give equal texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fhir_server.definitions.structures import type_code
+from fhir_server.schema.indexes import ROWS
+from fhir_server.schema.resources import resource
+from fhir_server.search import elements, keys
+from fhir_server.search.ast import Chain, Clause, Criterion, Either, Has, Parameter
+from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
+from fhir_server.search.types.table import TYPES
+
+RESOURCE = resource.name
+TENANT = 0  # one tenant for now; the column is in every key
+Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """A piece of SQL with the values of its %s, in their order."""
+
+    text: str
+    parameters: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys(Sql):
+    """A condition that is nothing but keys of which at least one must be there."""
+
+    any_of: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Conditions:
+    """Says criteria in SQL; one instance a statement, because it counts the aliases.
+
+    `visible` gives for each type a criterion that rows of it must fulfil wherever they are looked
+    at: as matches, behind chains and before `_has` (no leak through a side door).
+    """
+
+    visible: Visible | None = None
+    aliases: int = 0
+
+    def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion]) -> Sql:
+        """Return the whole condition on the rows of one type, deletions left out."""
+        limit = self.visible(type_name) if self.visible else None
+        parts = [
+            Sql(
+                f"{alias}.tenant = {TENANT} and {alias}.type = {type_code(type_name)} and not {alias}.deleted"
+            ),
+            *self.merged(alias, self.each(alias, criteria)),
+        ]
+        if limit is not None:
+            parts.append(self.criterion(alias, limit))
+        return _joined(parts, " and ")
+
+    def each(self, alias: str, criteria: Sequence[Criterion]) -> list[Sql]:
+        """Return the conditions of an AND, one for all bounds on a value that a resource has once.
+
+        `date=ge2020&date=lt2021` on one row is one range of the index; on two rows it would be two
+        scans and a join. Where a value may repeat, each bound may be met by another row.
+        """
+        found: list[Sql] = []
+        bounds: dict[Parameter, list[Sql]] = {}
+        for criterion in criteria:
+            if isinstance(criterion, Clause) and _is_bound(criterion):
+                bounds.setdefault(criterion.parameter, []).append(_row_condition(criterion))
+            else:
+                found.append(self.criterion(alias, criterion))
+        for parameter, conditions in bounds.items():
+            found.append(self.row(alias, parameter, TYPES[parameter.kind], _joined(conditions, " and ")))
+        return found
+
+    def merged(self, alias: str, parts: Iterable[Sql]) -> list[Sql]:
+        """Return the parts of an AND with all single keys asked for at once: one GIN scan, not many."""
+        single: list[str] = []
+        rest: list[Sql] = []
+        for part in parts:
+            if isinstance(part, Keys) and len(part.any_of) == 1:
+                single.append(part.any_of[0])
+            else:
+                rest.append(part)
+        if single:
+            rest.insert(0, Sql(f"{alias}.keys @> %s::uuid[]", (list(dict.fromkeys(single)),)))
+        return rest
+
+    def criterion(self, alias: str, criterion: Criterion) -> Sql:
+        """Return the condition of one criterion on the resource row `alias`."""
+        match criterion:
+            case Clause():
+                return self.clause(alias, criterion)
+            case Chain():
+                return self.chain(alias, criterion)
+            case Has():
+                return self.has(alias, criterion)
+            case Either(criteria):
+                parts = [self.criterion(alias, each) for each in criteria]
+                if parts and all(isinstance(part, Keys) for part in parts):
+                    return has_key(
+                        alias, [k for part in parts if isinstance(part, Keys) for k in part.any_of]
+                    )
+                return _any(parts)
+
+    def clause(self, alias: str, clause: Clause) -> Sql:
+        """Return the condition of one parameter."""
+        parameter = clause.parameter
+        kind = TYPES[parameter.kind]
+        if clause.modifier == "missing":
+            return _missing(alias, parameter, bool(clause.alternatives[0]))
+        texts: list[str] = []
+        rows: list[Row] = []
+        own: list[OnResource] = []
+        for value in clause.alternatives:
+            match kind.where(value, kind.columns):
+                case Texts(any_of):
+                    texts += any_of
+                case Row() as row:
+                    rows.append(row)
+                case OnResource() as condition:
+                    own.append(condition)
+        parts: list[Sql] = []
+        if texts or not (rows or own):
+            parts.append(has_key(alias, _keys(parameter, texts)))
+        if rows:
+            parts.append(
+                self.row(alias, parameter, kind, _any([Sql(row.sql, row.parameters) for row in rows]))
+            )
+        parts += [Sql(condition.sql.format(r=alias), condition.parameters) for condition in own]
+        found = _any(parts)
+        return _not(found) if clause.modifier == "not" else found
+
+    def row(self, alias: str, parameter: Parameter, kind: SearchType, condition: Sql) -> Sql:
+        """Return that one row of the type's table fulfils the condition."""
+        assert kind.table in ROWS
+        name = self.alias("i")
+        return Sql(
+            f"exists (select from {kind.table} {name} where {name}.tenant = {TENANT} "
+            f"and {name}.pk = {alias}.pk and {name}.{param(parameter)} and {condition.text})",
+            condition.parameters,
+        )
+
+    def chain(self, alias: str, chain: Chain) -> Sql:
+        """Return that the resource refers to one that fulfils the rest of the chain."""
+        urls = {url.type_name: url for url in chain.urls}
+        selects: list[Sql] = []
+        for target, criterion in chain.branches:
+            name = self.alias("t")
+            condition = self.rows(name, target, [criterion])
+            for code in chain.reference.sources or (chain.reference.code,):
+                head = keys.prefix(chain.reference.type_name, code)
+                if not only_canonical(chain.reference):
+                    made = f"('{head}' || substr({name}.rid::text, 9))::uuid"
+                    selects.append(_select(made, f"{RESOURCE} {name}", condition))
+                if target in urls:
+                    selects.append(_swapped(head, name, urls[target], condition))
+        united = _joined(selects, " union all ")
+        return Sql(f"{alias}.keys && array({united.text})", united.parameters)
+
+    def has(self, alias: str, has: Has) -> Sql:
+        """Return that a resource which fulfils the rest refers to this one."""
+        parts: list[Sql] = []
+        if not only_canonical(has.reference):
+            name = self.alias("h")
+            condition = self.rows(name, has.reference.type_name, [has.criterion])
+            found = _swapped("00000000", name, has.reference, condition)
+            parts.append(Sql(f"{alias}.rid in ({found.text})", found.parameters))
+        if has.url is not None:
+            for code in has.url.sources or (has.url.code,):
+                name = self.alias("h")
+                condition = self.rows(name, has.reference.type_name, [has.criterion])
+                found = _swapped(keys.prefix(has.url.type_name, code), name, has.reference, condition)
+                parts.append(Sql(f"{alias}.keys && array({found.text})", found.parameters))
+        return _any(parts)
+
+    def alias(self, letter: str) -> str:
+        """Return a table alias that the statement does not have yet."""
+        self.aliases += 1
+        return f"{letter}{self.aliases}"
+
+
+def has_key(alias: str, any_of: Iterable[str]) -> Sql:
+    """Return that the resource has at least one of the keys."""
+    distinct = tuple(dict.fromkeys(any_of))
+    if not distinct:
+        return Sql("false")
+    operator = "@>" if len(distinct) == 1 else "&&"
+    return Keys(f"{alias}.keys {operator} %s::uuid[]", (list(distinct),), distinct)
+
+
+def param(parameter: Parameter) -> str:
+    """Return the condition on the column param of an index table, its alias aside."""
+    codes = parameter.sources or (parameter.code,)
+    columns = [str(keys.column_hash(parameter.type_name, code)) for code in codes]
+    return f"param = {columns[0]}" if len(columns) == 1 else f"param in ({', '.join(columns)})"
+
+
+def _keys(parameter: Parameter, texts: Iterable[str]) -> list[str]:
+    codes = parameter.sources or (parameter.code,)
+    return [keys.key(parameter.type_name, code, text) for text in texts for code in codes]
+
+
+def _is_bound(clause: Clause) -> bool:
+    """Tell whether a clause is a condition on the one row that a resource has for the parameter."""
+    return (
+        clause.parameter.kind in ("date", "number", "quantity")
+        and clause.modifier is None
+        and len(clause.parameter.sources) <= 1
+        and not elements.facts(clause.parameter).many
+    )
+
+
+def _row_condition(clause: Clause) -> Sql:
+    kind = TYPES[clause.parameter.kind]
+    rows = [kind.where(value, kind.columns) for value in clause.alternatives]
+    return _any([Sql(row.sql, row.parameters) for row in rows if isinstance(row, Row)])
+
+
+def _missing(alias: str, parameter: Parameter, missing: bool) -> Sql:
+    present = has_key(alias, _keys(parameter, [keys.PRESENT]))
+    return _not(present) if missing else present
+
+
+def only_canonical(reference: Parameter) -> bool:
+    """Tell whether a reference parameter points by url alone, never by Type/id."""
+    types = elements.facts(reference).types
+    return bool(types) and types <= {"canonical", "uri"}
+
+
+def _swapped(head: str, name: str, parameter: Parameter, condition: Sql) -> Sql:
+    """Select the keys of one parameter of the rows `name`, under another first four bytes."""
+    ranges = []
+    for code in parameter.sources or (parameter.code,):
+        first = keys.prefix(parameter.type_name, code)
+        ranges.append(f"k between '{first}{'0' * 24}' and '{first}{'f' * 24}'")
+    wanted = ranges[0] if len(ranges) == 1 else f"({' or '.join(ranges)})"
+    return _select(
+        f"('{head}' || substr(k::text, 9))::uuid",
+        f"{RESOURCE} {name} cross join unnest({name}.keys) k",
+        Sql(f"{condition.text} and {wanted}", condition.parameters),
+    )
+
+
+def _select(what: str, source: str, condition: Sql) -> Sql:
+    return Sql(f"select {what} from {source} where {condition.text}", condition.parameters)
+
+
+def _joined(parts: Sequence[Sql], by: str) -> Sql:
+    return Sql(by.join(part.text for part in parts), tuple(p for part in parts for p in part.parameters))
+
+
+def _any(parts: Sequence[Sql]) -> Sql:
+    if len(parts) == 1:
+        return parts[0]
+    joined = _joined(parts, " or ")
+    return Sql(f"({joined.text})", joined.parameters)
+
+
+def _not(part: Sql) -> Sql:
+    return Sql(f"not ({part.text})", part.parameters)

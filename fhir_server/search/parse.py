@@ -1,0 +1,237 @@
+"""Query string → Query (R4/search.html, the whole grammar of names and values).
+
+    name=value   name:modifier=a,b   reference:Type.name=…   reference.name=…
+    _has:Type:reference:name=…       _sort _count _include _revinclude _summary _elements _total
+
+Chains and `_has` may be nested in each other. Strict reading (the default) refuses what it does not
+know and says what would work; lenient reading leaves it out of the search and of `self`, and says
+so in Query.issues (R4/search.html#errors).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+from fhir_server.definitions import structures
+from fhir_server.outcome import FhirError, Invalid, Issue, NotSupported
+from fhir_server.search import elements, results, values
+from fhir_server.search.ast import Chain, Clause, Criterion, Has, Parameter, Query
+from fhir_server.search.registry import Registry, standard
+from fhir_server.search.types.protocol import Environment
+from fhir_server.search.types.table import TYPES
+
+LATER = {
+    "_filter": "_filter",
+    "_query": "named queries",
+    "_list": "_list",
+    "_text": "full text search",
+    "_content": "full text search",
+    "_type": "a search over several types",
+    "near": "near",
+}
+DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks
+
+
+def parse(
+    type_name: str,
+    pairs: Iterable[tuple[str, str]],
+    *,
+    strict: bool = True,
+    base_urls: tuple[str, ...] = (),
+    time_zone: str | tzinfo = UTC,
+    now: datetime | None = None,
+    registry: Registry | None = None,
+) -> Query:
+    """Return the search that `pairs`, names and values of a query string, ask of one type.
+
+    >>> query = parse("Patient", [("gender", "male,female"), ("_count", "5")])
+    >>> [value.code for value in query.clauses[0].alternatives], query.count
+    (['male', 'female'], 5)
+
+    Raises Invalid or NotSupported (400) for what is wrong, all of it at once when strict. What is
+    wrong with a value that was understood to be one (`date=gestern`) is refused in both readings.
+    """
+    zone = ZoneInfo(time_zone) if isinstance(time_zone, str) else time_zone
+    reader = Reader(type_name, Environment(zone, base_urls, now), registry or standard())
+    query = results.Draft()
+    clauses: list[Criterion] = []
+    wrong: list[Issue] = []
+    ignored: list[Issue] = []
+    for name, text in pairs:
+        try:
+            if "\0" in text or "\0" in name:
+                raise Invalid(f"{name!r} holds U+0000, which no stored text has; leave it out")
+            if name.partition(":")[0] in results.NAMES:
+                query.read(type_name, name, text, reader.registry)
+            else:
+                clauses.append(reader.criterion(type_name, name, text))
+        except (Unknown, NotSupported) as error:
+            (wrong if strict else ignored).extend(error.issues)
+            continue
+        except FhirError as error:
+            wrong.extend(error.issues)
+            continue
+        query.applied.append((name, text))
+    if wrong:
+        raise Invalid(issues=wrong)
+    warnings = tuple(
+        Issue("warning", issue.code, f"{issue.diagnostics}; it was ignored") for issue in ignored
+    )
+    return query.query(type_name, tuple(clauses), warnings)
+
+
+class Reader:
+    """Reads criteria, in one registry and one environment."""
+
+    def __init__(self, type_name: str, environment: Environment, registry: Registry) -> None:
+        if not structures.is_resource_type(type_name):
+            raise Invalid(f"{type_name!r} is no resource type of R4")
+        self.environment = environment
+        self.registry = registry
+
+    def criterion(self, type_name: str, name: str, text: str, depth: int = 0) -> Criterion:
+        """Return what one name and value ask of a resource type."""
+        if depth > DEEPEST:
+            raise Invalid(f"{name!r} is nested more than {DEEPEST} deep")
+        if name.startswith("_has:"):
+            return self.has(type_name, name, text, depth)
+        head, dot, tail = name.partition(".")
+        code, _, modifier = head.partition(":")
+        parameter = self.parameter(type_name, code)
+        if dot:
+            return self.chain(parameter, modifier or None, tail, text, depth)
+        return self.clause(parameter, modifier or None, text)
+
+    def parameter(self, type_name: str, code: str) -> Parameter:
+        """Return the parameter `code` of a type, or say which there are."""
+        parameter = self.registry.get(type_name, code)
+        if code in LATER:
+            raise NotSupported(f"{LATER[code]} is not something that this server does yet")
+        if parameter is None or (parameter.expression is None and parameter.kind != "special"):
+            raise unknown(
+                f"{type_name} has no search parameter {code!r}", code, _searchable(self.registry, type_name)
+            )
+        return parameter
+
+    def clause(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
+        """Return one parameter with its alternatives."""
+        kind = TYPES[parameter.kind]
+        known = _modifiers(parameter)
+        if modifier in kind.later:
+            raise NotSupported(f"{parameter.code}:{modifier} is not something that this server does yet")
+        if modifier is not None and modifier not in known:
+            raise unknown(f"{parameter.code} has no modifier {modifier!r}", modifier, known)
+        if not text:
+            raise Invalid(f"{parameter.code} has no value; give one or leave the parameter out")
+        if modifier == "missing":
+            if text not in ("true", "false"):
+                raise Invalid(f"{parameter.code}:missing is true or false; got {text!r}")
+            return Clause(parameter, modifier, (text == "true",))
+        asked = None if modifier == "not" else modifier
+        alternatives: list[Hashable] = []
+        for part in values.split(text, ","):
+            if not part:
+                raise Invalid(f"{parameter.code}={text} has an empty alternative; write a comma as \\,")
+            alternatives.append(_parsed(kind.parse, part, asked, parameter, self.environment))
+        return Clause(parameter, modifier, tuple(dict.fromkeys(alternatives)))
+
+    def chain(self, reference: Parameter, target: str | None, tail: str, text: str, depth: int) -> Criterion:
+        """Return `reference:target.tail`; without a target, one branch for each type that has `tail`."""
+        if reference.kind != "reference":
+            raise Invalid(
+                f"{reference.code} is a {reference.kind} parameter; only a reference can be followed by ."
+            )
+        if target is not None and target not in reference.targets:
+            raise unknown(f"{reference.code} does not refer to {target!r}", target, reference.targets)
+        branches: list[tuple[str, Criterion]] = []
+        refusals: list[FhirError] = []
+        for type_name in (target,) if target else reference.targets:
+            try:
+                branches.append((type_name, self.criterion(type_name, tail, text, depth + 1)))
+            except FhirError as error:
+                refusals.append(error)
+        if not branches:
+            if len(refusals) == 1 or not all(isinstance(error, Unknown) for error in refusals):
+                raise next((error for error in refusals if not isinstance(error, Unknown)), refusals[0])
+            code = tail.partition(".")[0].partition(":")[0]
+            raise Unknown(
+                f"none of the types that {reference.code} refers to has a search parameter {code!r}"
+            )
+        urls = [self.url(reference, type_name) for type_name, _ in branches]
+        return Chain(reference, tuple(branches), tuple(url for url in urls if url is not None))
+
+    def url(self, reference: Parameter, target: str) -> Parameter | None:
+        """Return the parameter by which a canonical finds its target; None for plain references."""
+        if not elements.facts(reference).types & {"canonical", "uri"}:
+            return None
+        return self.registry.get(target, "url")
+
+    def has(self, type_name: str, name: str, text: str, depth: int) -> Has:
+        """Return `_has:Type:reference:rest`."""
+        parts = name.split(":", 3)
+        if len(parts) < 4 or not all(parts):
+            raise Invalid(f"{name!r} is incomplete; write for example _has:Observation:patient:code=1234-5")
+        _, holder, code, rest = parts
+        if not structures.is_resource_type(holder):
+            raise unknown(
+                f"_has names {holder!r}, which is no resource type of R4", holder, structures.resource_types()
+            )
+        reference = self.parameter(holder, code)
+        if reference.kind != "reference" or type_name not in reference.targets:
+            candidates = [
+                other.code
+                for other in self.registry.for_type(holder).values()
+                if other.kind == "reference" and type_name in other.targets
+            ]
+            raise unknown(f"{holder}:{code} does not refer to {type_name}", code, candidates)
+        return Has(reference, self.criterion(holder, rest, text, depth + 1), self.url(reference, type_name))
+
+
+def _parsed(
+    parse_value: Callable[[str, str | None, Parameter, Environment], Hashable],
+    part: str,
+    modifier: str | None,
+    parameter: Parameter,
+    environment: Environment,
+) -> Hashable:
+    try:
+        return parse_value(part, modifier, parameter, environment)
+    except NotSupported:
+        raise
+    except FhirError as error:
+        raise Invalid(f"{parameter.code}: {error}") from None
+
+
+def _modifiers(parameter: Parameter) -> list[str]:
+    found = set(TYPES[parameter.kind].modifiers)
+    if parameter.kind == "reference":
+        found |= set(parameter.targets)
+    if parameter.kind not in ("composite", "special"):
+        found.add("missing")
+    return sorted(found)
+
+
+def _searchable(registry: Registry, type_name: str) -> list[str]:
+    return sorted(code for code in registry.for_type(type_name) if code not in LATER)
+
+
+class Unknown(FhirError):
+    """400: a name that nothing is known of, which lenient handling leaves out."""
+
+    status, code = 400, "invalid"
+
+
+def unknown(said: str, name: str, known: Sequence[str]) -> Unknown:
+    """Return the refusal of a name: the nearest of the known ones, and all of them.
+
+    >>> str(unknown("Patient has no search parameter 'gneder'", "gneder", ["gender", "name"]))
+    "Patient has no search parameter 'gneder'; did you mean gender? Known are gender, name"
+    """
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {near[0]}? " if near else ""
+    listed = ", ".join(known) if len(known) <= 80 else ", ".join([*known[:20], f"… {len(known) - 20} more"])
+    said = f"{said}; {hint}Known are {listed}" if known else f"{said}; it has none"
+    return Unknown(said)

@@ -1,0 +1,149 @@
+"""The parameters that shape the answer and not the match (R4/search.html#return): _sort to _total."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fhir_server.definitions import structures
+from fhir_server.outcome import Invalid, Issue, NotSupported
+from fhir_server.search.ast import Criterion, Include, Parameter, Query, Sort
+from fhir_server.search.registry import Registry
+
+NAMES = frozenset(
+    {
+        "_count",
+        "_sort",
+        "_include",
+        "_revinclude",
+        "_summary",
+        "_elements",
+        "_total",
+        "_format",
+        "_pretty",
+        "_contained",
+        "_containedType",
+    }
+)
+CHOICES = {
+    "_summary": ("true", "false", "text", "data", "count"),
+    "_total": ("none", "estimate", "accurate"),
+    "_contained": ("false", "true", "both"),
+    "_containedType": ("container", "contained"),
+    "_pretty": ("true", "false"),
+}
+ONCE = frozenset({"_count", "_summary", "_total"})
+
+
+@dataclass(slots=True)
+class Draft:
+    """Collects result parameters until the whole query string is read."""
+
+    sort: list[Sort] = field(default_factory=list)
+    includes: list[Include] = field(default_factory=list)
+    count: int | None = None
+    elements: list[str] = field(default_factory=list)
+    chosen: dict[str, str] = field(default_factory=dict)
+    applied: list[tuple[str, str]] = field(default_factory=list)
+
+    def read(self, type_name: str, name: str, text: str, registry: Registry) -> None:
+        """Take in one result parameter of a search on `type_name`."""
+        name, _, modifier = name.partition(":")
+        if modifier and not (name in ("_include", "_revinclude") and modifier == "iterate"):
+            raise Invalid(f"{name} has no modifier {modifier!r}")
+        if not text:
+            raise Invalid(f"{name} has no value; give one or leave the parameter out")
+        if name in ONCE and any(name == known for known, _ in self.applied):
+            raise Invalid(f"{name} is given more than once")
+        if name in CHOICES and text not in CHOICES[name]:
+            raise Invalid(f"{name} is one of {', '.join(CHOICES[name])}; got {text!r}")
+        match name:
+            case "_count":
+                if not text.isascii() or not text.isdigit():
+                    raise Invalid(f"_count is a whole number, 0 or more; got {text!r}")
+                self.count = min(int(text[:10]), 2**31 - 1)
+            case "_sort":
+                self.sort += [sort_key(type_name, part, registry) for part in text.split(",")]
+            case "_include" | "_revinclude":
+                self.includes += include(type_name, name, text, modifier == "iterate", registry)
+            case "_elements":
+                self.elements += [part.strip() for part in text.split(",") if part.strip()]
+            case "_contained" if text != "false":
+                raise NotSupported(
+                    "a search in contained resources is not something that this server does yet"
+                )
+            case _:
+                self.chosen[name] = text
+
+    def query(self, type_name: str, clauses: tuple[Criterion, ...], issues: tuple[Issue, ...]) -> Query:
+        """Return the whole search."""
+        summary = self.chosen.get("_summary")
+        if summary == "text" and self.elements:
+            raise Invalid("_summary=text and _elements exclude each other")
+        return Query(
+            type_name,
+            clauses,
+            tuple({sort.parameter.code: sort for sort in reversed(self.sort)}.values())[::-1],
+            tuple(dict.fromkeys(self.includes)),
+            self.count,
+            self.chosen.get("_total", "none"),
+            summary,
+            tuple(dict.fromkeys(self.elements)),
+            tuple(self.applied),
+            issues,
+        )
+
+
+def sort_key(type_name: str, text: str, registry: Registry) -> Sort:
+    """Return one key of `_sort`, such as `-date`.
+
+    >>> sort_key("Observation", "-date", Registry()).descending
+    True
+    """
+    descending, code = text.startswith("-"), text.removeprefix("-")
+    parameter = registry.get(type_name, code)
+    if parameter is None:
+        known = sorted(code for code, known in registry.for_type(type_name).items() if is_sortable(known))
+        raise Invalid(f"{type_name} cannot be sorted by {code!r}; it can by {', '.join(known)}")
+    if not is_sortable(parameter):
+        raise NotSupported(f"{code} is no parameter that this server can sort by")
+    return Sort(parameter, descending)
+
+
+def is_sortable(parameter: Parameter) -> bool:
+    """Tell whether an order is defined; a composite has none."""
+    if parameter.kind == "special":
+        return parameter.code in ("_id", "_lastUpdated")
+    return parameter.kind != "composite" and parameter.expression is not None
+
+
+def include(type_name: str, name: str, text: str, iterate: bool, registry: Registry) -> list[Include]:
+    """Return what one `_include` or `_revinclude` stands for; `*` is every reference parameter.
+
+    >>> [found.parameter.code for found in include("Patient", "_include", "Patient:link", False, Registry())]
+    ['link']
+    """
+    reverse = name == "_revinclude"
+    source, _, rest = text.partition(":")
+    code, _, target = rest.partition(":")
+    if source == "*" and not rest and not reverse:
+        source, code = type_name, "*"
+    if not structures.is_resource_type(source) or not code:
+        raise Invalid(f"{name}={text} is not Type:parameter or Type:parameter:TargetType")
+    if target and not structures.is_resource_type(target):
+        raise Invalid(f"{name}={text} names {target!r}, which is no resource type of R4")
+    if not reverse and not iterate and source != type_name:
+        raise Invalid(
+            f"{name}={text} begins at {source}, but the search is on {type_name}; "
+            "add :iterate to follow what was included"
+        )
+    references = [known for known in registry.for_type(source).values() if known.kind == "reference"]
+    if reverse:
+        references = [known for known in references if iterate or type_name in known.targets]
+    found = [known for known in references if code in ("*", known.code)]
+    if not found:
+        codes = ", ".join(sorted(known.code for known in references)) or "none"
+        raise Invalid(f"{name}={text}: {source} has no such reference parameter here; it has {codes}")
+    for known in found:
+        if target and target not in known.targets and code != "*":
+            raise Invalid(f"{name}={text}: {known.code} does not refer to {target}")
+    return [Include(known, target or None, reverse, iterate) for known in found]

@@ -1,0 +1,67 @@
+"""A resource against the rules of R4, all problems at once (R4/validation.html)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from typing import Any
+
+from fhir_server.outcome import Issue
+from fhir_server.validation import explain
+from fhir_server.validation.structure import Structure
+
+MAX_ISSUES = 100
+
+_ALONE = Structure(in_transaction=False)
+_IN_TRANSACTION = Structure(in_transaction=True)
+
+Check = Callable[[Any, bool], Iterator[Issue]]
+
+
+def structural(resource: Any, in_transaction: bool) -> Iterator[Issue]:
+    """Yield what breaks the structure that R4 gives to a type."""
+    structure = _IN_TRANSACTION if in_transaction else _ALONE
+    if not structure.accepts(resource):
+        yield from explain.resource_problems(resource, None, in_transaction)
+
+
+# In this order; what the first finds makes the others pointless, as they may rely on it.
+FIRST: Check = structural
+FURTHER: tuple[Check, ...] = ()  # invariants, profiles
+
+
+def validate(resource: Any, *, in_transaction: bool = False) -> list[Issue]:
+    """Return everything that is wrong with a resource, an empty list if nothing is.
+
+    The entries of a transaction Bundle may hold references that its processing resolves
+    (`Practitioner?identifier=…`); `in_transaction` says the same of a resource on its own. At most
+    100 problems are listed, then one line says how many there are.
+
+    >>> patient = {"resourceType": "Patient", "gender": "femal", "name": [{"famly": "Li"}]}
+    >>> for issue in validate(patient):
+    ...     print(issue.expression, "–", issue.diagnostics.partition("; ")[2])
+    Patient.gender – did you mean 'female'?
+    Patient.name[0].famly – did you mean 'family'?
+    """
+    in_transaction = in_transaction or _is_transaction(resource)
+    found = _listed(FIRST(resource, in_transaction))
+    if FURTHER and not found:
+        found = _listed(chain.from_iterable(check(resource, in_transaction) for check in FURTHER))
+    return found
+
+
+def _listed(problems: Iterator[Issue]) -> list[Issue]:
+    found = list(islice(problems, MAX_ISSUES))
+    more = sum(1 for _ in problems)
+    if more:
+        what = f"{MAX_ISSUES + more} problems in all; the first {MAX_ISSUES} are listed"
+        found.append(Issue("error", "too-long", what))
+    return found
+
+
+def _is_transaction(resource: Any) -> bool:
+    return (
+        isinstance(resource, dict)
+        and resource.get("resourceType") == "Bundle"
+        and resource.get("type") == "transaction"
+    )

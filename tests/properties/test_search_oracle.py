@@ -1,0 +1,110 @@
+"""Random resources, random queries: SQL must find what the slow filter finds.
+
+XINGLIN_ORACLE_QUERIES (default 2000) and XINGLIN_ORACLE_PATIENTS (default 5, "all" for 60) make a long
+run; XINGLIN_ORACLE_SEED another one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+from urllib.parse import parse_qsl
+
+import psycopg2
+import pytest
+
+from fhir_server.search.compile import compile, compile_count, position_of
+from fhir_server.search.index import Indexer
+from fhir_server.search.order import Position
+from fhir_server.search.parse import parse
+from fhir_server.search.types.protocol import Environment
+from tests.support import cluster
+from tests.support.oracle import data, ordering
+from tests.support.oracle.matching import Oracle
+from tests.support.oracle.queries import Generator
+from tests.support.search_store import store
+
+QUERIES = int(os.environ.get("XINGLIN_ORACLE_QUERIES", "2000"))
+PATIENTS = os.environ.get("XINGLIN_ORACLE_PATIENTS", "5")
+SEED = int(os.environ.get("XINGLIN_ORACLE_SEED", "0"))
+CHUNK = 100
+BASE = "http://127.0.0.1/fhir"
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+if not (data.SHARED / "synthea").exists():
+    pytest.skip(f"no Synthea patients in {data.SHARED}", allow_module_level=True)
+
+
+class World:
+    """The same resources twice: in a database and in the oracle."""
+
+    def __init__(self, url: str) -> None:
+        resources = data.resources(None if PATIENTS == "all" else int(PATIENTS))
+        self.connection = psycopg2.connect(url)
+        store(self.connection, resources, Indexer(environment=Environment(base_urls=(BASE,))))
+        self.oracle = Oracle(resources, BASE, NOW)
+        self.hits: Counter[str] = Counter()
+
+    def rows(self, statement: Any) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement.sql, statement.parameters)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        self.connection.rollback()
+        return rows
+
+
+@pytest.fixture(scope="module")
+def world(_template: tuple[str, str], worker_id: str) -> Iterator[World]:
+    url, model = _template
+    name = f"{model}_{worker_id}_oracle"
+    cluster.make(url, f'CREATE DATABASE "{name}" TEMPLATE "{model}"')
+    world = World(cluster.database(url, name))
+    yield world
+    world.connection.close()
+    cluster.make(url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    resources = sum(map(len, world.oracle.by_type.values()))
+    print(f"\noracle: {sum(world.hits.values())} queries over {resources} resources:")
+    print(", ".join(f"{count} with {name}" for name, count in sorted(world.hits.items())))
+
+
+@pytest.mark.parametrize("chunk", range(max(1, QUERIES // CHUNK)))
+def test_sql_finds_what_the_slow_filter_finds(world: World, chunk: int) -> None:
+    seed = SEED * 100_003 + chunk
+    generator = Generator(world.oracle, seed)
+    random = Random(seed)
+    hits: Counter[str] = Counter()
+    for _ in range(CHUNK):
+        type_name, query = generator.query()
+        expected = world.oracle.search(type_name, query)
+        parsed = parse(type_name, parse_qsl(query, keep_blank_values=True), base_urls=(BASE,), now=NOW)
+        where = f"{type_name}?{query}"
+        assert world.rows(compile_count(parsed)) == [(len(expected),)], where
+        if parsed.sort or random.random() < 0.1:
+            found = walked(world, parsed, max(len(expected) // 6, random.randint(1, 30)), where)
+        else:
+            found = [row[2] for row in world.rows(compile(parsed, 1_000_000))]
+        assert sorted(found) == sorted(expected), where
+        sort = dict(parse_qsl(query)).get("_sort")
+        if sort:
+            assert ordering.is_ordered(world.oracle, type_name, sort, found) is None, where
+        hits["none" if not expected else "1 to 20" if len(expected) <= 20 else "more than 20"] += 1
+    world.hits += hits
+    assert hits["none"] <= CHUNK * 2 / 3
+
+
+def walked(world: World, parsed: Any, size: int, where: str) -> list[str]:
+    """Return the ids in the order of pages of `size`, walked to the end and back again."""
+    pages: list[list[Any]] = []
+    position: Position | None = None
+    while rows := world.rows(compile(parsed, size, position)):
+        pages.append(rows)
+        position = position_of(rows[-1])
+    for before, page in zip(reversed(pages[:-1]), reversed(pages[1:]), strict=True):
+        back = compile(parsed, size, position_of(page[0], backward=True))
+        assert back.backward
+        assert [row[2] for row in reversed(world.rows(back))] == [row[2] for row in before], where
+    return [row[2] for page in pages for row in page]

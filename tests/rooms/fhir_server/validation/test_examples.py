@@ -1,0 +1,91 @@
+"""The 2,708 official examples of R4 and Synthea's patients: what is right is accepted."""
+
+import bz2
+import random
+import tarfile
+
+import pytest
+
+from fhir_server.model import json_format
+from fhir_server.outcome import Invalid
+from fhir_server.validation import explain
+from fhir_server.validation.structure import Structure
+from fhir_server.validation.validator import validate
+
+from . import samples
+
+EXAMPLES = "data/r4-examples.tar.xz"
+SYNTHEA = "data/synthea"
+
+# What we refuse of HL7's own examples: file → (path, clause).
+REFUSED = {
+    # txt-2: the narrative SHALL have some non-whitespace content.
+    "activitydefinition-servicerequest-example.json": "ActivityDefinition.text.div",
+    "activitydefinition-supplyrequest-example.json": "ActivityDefinition.text.div",
+    "eventdefinition-example.json": "EventDefinition.text.div",
+    "questionnaire-zika-virus-exposure-assessment.json": "Questionnaire.text.div",
+    # references.html: a reference points to one of the types that its element names.
+    "devicemetric-example.json": "DeviceMetric.parent.reference",
+    "deviceusestatement-example.json": "DeviceUseStatement.reasonReference[0].reference",
+    "medicationrequest0301.json": "MedicationRequest.dispenseRequest.performer.reference",
+    "observation-example-clinical-gender.json": "Observation.performer[0].reference",
+    # age-1 and the maximum binding of Age: a unit of time; `b` is the barn.
+    "list-example-double-cousin-relationship-pedigree.json": "List.contained[5].age.code",
+    # datatypes.html#id: 64 characters at most; here are 67.
+    "questionnaireresponse-extensions-QuestionnaireResponse-item-subject.json": "SearchParameter.id",
+    # No clause: 1e-245 is beyond what we keep (10^±40), so that jsonb need not write it out.
+    "observation-decimal.json": "Observation.component[5].value.value",
+}
+
+
+@pytest.fixture(scope="module")
+def examples(shared):
+    found = {}
+    with tarfile.open(shared(EXAMPLES)) as archive:
+        for member in archive:
+            if member.name.endswith(".json"):
+                found[member.name.rpartition("/")[2]] = archive.extractfile(member).read()
+    return found
+
+
+def test_official_examples_are_accepted(examples):
+    refused = {}
+    for name, data in examples.items():
+        try:
+            issues = validate(json_format.parse(data))
+        except Invalid as refusal:
+            issues = refusal.issues
+        if issues:
+            refused[name] = issues[0].expression
+    assert len(examples) == 2708
+    assert refused == REFUSED
+
+
+def test_both_readings_agree_on_official_examples(examples):
+    """What is accepted quickly has no problem that the slow reading knows; and mutants have one."""
+    chance = random.Random(4)
+    structure = Structure(in_transaction=False)
+    small = sorted(name for name, data in examples.items() if len(data) < 20_000 and name not in REFUSED)
+    for name in chance.sample(small, 500):
+        resource = json_format.parse(examples[name])
+        assert structure.accepts(resource), name
+        assert list(explain.resource_problems(resource, None, False)) == []
+    count = 0
+    for name in chance.sample([name for name in small if len(examples[name]) < 8_000], 60):
+        mutants = list(samples.mutants(json_format.parse(examples[name])))
+        for what, mutant, path in chance.sample(mutants, min(40, len(mutants))):
+            places = {issue.expression for issue in explain.resource_problems(mutant, None, False)}
+            assert {path, f"{path}.reference"} & places, (name, what, path, places)
+            assert not structure.accepts(mutant), (name, what)
+            count += 1
+    assert count > 2000
+
+
+def test_synthea_is_accepted(shared):
+    files = sorted(shared(SYNTHEA).glob("*.bz2"))
+    count = 0
+    for file in files:
+        bundle = json_format.parse(bz2.decompress(file.read_bytes()))
+        assert validate(bundle) == [], file.name
+        count += len(bundle["entry"])
+    assert (len(files), count) == (62, 43_170)

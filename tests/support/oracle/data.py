@@ -1,0 +1,111 @@
+"""Resources to search: Synthea patients, small official examples, what Inferno's presets expect."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import tarfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fhir_server.model import json_format
+from fhir_server.outcome import Invalid
+
+Resource = dict[str, Any]
+SHARED = Path(os.environ.get("XINGLIN_SHARED", Path(__file__).parents[4] / "shared")) / "data"
+FIRST_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+DEFINITIONS = ("StructureDefinition", "CodeSystem", "OperationDefinition", "ConceptMap", "SearchParameter")
+
+
+def resources(patients: int | None) -> list[Resource]:
+    """Return the resources, with ids, resolved references and a lastUpdated of their own.
+
+    `patients` bounds the Synthea patients (None: all 60). Later ones win over earlier of the same id.
+    """
+    found: dict[tuple[str, str], Resource] = {}
+    for each in (*_synthea(patients), *_examples(), *_us_core()):
+        found[each["resourceType"], each["id"]] = each
+    for count, each in enumerate(found.values()):
+        moment = FIRST_MOMENT + timedelta(seconds=37 * count, milliseconds=count % 1000)
+        meta = {**each.get("meta", {}), "lastUpdated": moment.isoformat(timespec="milliseconds")[:-6] + "Z"}
+        each["meta"] = meta
+    return list(found.values())
+
+
+def _synthea(patients: int | None) -> Iterator[Resource]:
+    folder = SHARED / "synthea"
+    names = sorted(
+        folder.glob("*.bz2"), key=lambda path: (not path.name.startswith("0-"), path.stat().st_size)
+    )
+    entries = [
+        entry
+        for name in names[: None if patients is None else patients + 2]
+        for entry in json_format.parse(bz2.decompress(name.read_bytes()))["entry"]
+    ]
+    addresses: dict[str, str] = {}
+    for entry in entries:
+        resource = entry["resource"]
+        kind = resource["resourceType"]
+        resource["id"] = entry["fullUrl"].removeprefix("urn:uuid:")
+        addresses[entry["fullUrl"]] = f"{kind}/{resource['id']}"
+        for identifier in (
+            resource.get("identifier", []) if isinstance(resource.get("identifier"), list) else []
+        ):
+            query = f"{kind}?identifier={identifier.get('system')}|{identifier.get('value')}"
+            addresses[query] = f"{kind}/{resource['id']}"
+    for entry in entries:
+        _resolve(entry["resource"], addresses)
+        yield entry["resource"]
+
+
+def _resolve(node: Any, addresses: dict[str, str]) -> None:
+    if isinstance(node, list):
+        for item in node:
+            _resolve(item, addresses)
+    elif isinstance(node, dict):
+        text = node.get("reference")
+        if isinstance(text, str) and text in addresses:
+            node["reference"] = addresses[text]
+        for item in node.values():
+            _resolve(item, addresses)
+
+
+def _examples() -> Iterator[Resource]:
+    """Yield the official examples below 60 kB, of the definitional types only a few."""
+    archive = SHARED / "r4-examples.tar.xz"
+    if not archive.exists():
+        return
+    taken: dict[str, int] = {}
+    with tarfile.open(archive) as files:
+        for member in files:
+            if not member.name.endswith(".json") or member.size > 60_000:
+                continue
+            content = files.extractfile(member)
+            assert content is not None
+            try:
+                resource = json_format.parse(content.read())
+            except Invalid:  # a number of 10^-245, which the server refuses
+                continue
+            kind = resource["resourceType"]
+            if "id" not in resource or kind in DEFINITIONS or taken.get(kind, 0) >= 100:
+                continue
+            taken[kind] = taken.get(kind, 0) + 1
+            yield resource
+
+
+def _us_core() -> Iterator[Resource]:
+    for name in sorted((SHARED / "us-core-patients").glob("*.json.gz")):
+        document = json_format.parse(gzip.decompress(name.read_bytes()))
+        entries = document["entry"] if document["resourceType"] == "Bundle" else [{"resource": document}]
+        addresses = {}
+        for entry in entries:
+            resource = entry["resource"]
+            if "id" in resource and "fullUrl" in entry:
+                addresses[entry["fullUrl"]] = f"{resource['resourceType']}/{resource['id']}"
+        for entry in entries:
+            if "id" in entry["resource"]:
+                _resolve(entry["resource"], addresses)
+                yield entry["resource"]

@@ -1,0 +1,65 @@
+"""Puts resources and their index rows into a database without the rooms above search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg2.extras import execute_values
+
+from fhir_server.definitions.structures import type_code
+from fhir_server.model import json_format
+from fhir_server.schema.indexes import ROWS
+from fhir_server.search import keys
+from fhir_server.search.index import Indexer
+
+Resource = dict[str, Any]
+COLUMNS = "pk, stamp, last_updated, rid, version, type, method, deleted, id, meta, keys, content"
+
+
+def store(
+    connection: Any,
+    resources: Sequence[Resource],
+    indexer: Indexer,
+    *,
+    first_pk: int = 1,
+    settle: bool = True,
+) -> None:
+    """Write `resources` (with id and meta.lastUpdated) as new rows.
+
+    `settle` commits and brings the statistics up to date.
+    """
+    rows: list[tuple[Any, ...]] = []
+    index: dict[str, list[tuple[Any, ...]]] = {table: [] for table in ROWS}
+    for pk, resource in enumerate(resources, start=first_pk):
+        kind, id_ = resource["resourceType"], resource["id"]
+        found = indexer.index(kind, resource)
+        meta = {name: value for name, value in resource["meta"].items() if name != "lastUpdated"}
+        content = {k: v for k, v in resource.items() if k not in ("resourceType", "id", "meta")}
+        rows.append(
+            (
+                pk,
+                pk,
+                resource["meta"]["lastUpdated"],
+                keys.rid(kind, id_),
+                1,
+                type_code(kind),
+                "C",
+                False,
+                id_,
+                json_format.encode(meta).decode() if meta else None,
+                "{" + ",".join(found.keys) + "}",
+                json_format.encode(content).decode(),
+            )
+        )
+        for table in ROWS:
+            index[table] += [(pk, *row) for row in found.of(table)]
+    with connection.cursor() as cursor:
+        execute_values(cursor, f"insert into resource ({COLUMNS}) values %s", rows, page_size=500)
+        for table, columns in ROWS.items():
+            if index[table]:
+                statement = f"insert into {table} (pk, {', '.join(columns)}) values %s"
+                execute_values(cursor, statement, index[table], page_size=1000)
+        if settle:
+            cursor.execute("analyze")
+            connection.commit()
