@@ -41,8 +41,8 @@ def test_what_does_not_measure_the_same_is_not_converted(source, target):
 @pytest.mark.parametrize(
     "code",
     [
-        *("", " ", "m/", "m//s", "(m", "m)", "m{", "m{a}b", "mmm", "kk", "ccg", "m0", "0", "m²", "Cel2", "Cel.m"),
-        *("(" * 100 + "m" + ")" * 100, "m.", "m" * 300, "m999999999999", "10*99999"),
+        *("", " ", "m/", "m//s", "(m", "m)", "m{", "m{a}b", "mmm", "kk", "ccg", "m0", "0", "m²", "Cel2"),
+        *("Cel.m", "(" * 100 + "m" + ")" * 100, "m.", "m" * 300, "m999999999999", "10*99999"),
     ],
 )
 def test_what_is_no_unit_is_named(code):
