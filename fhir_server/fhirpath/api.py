@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import Any
 
 from fhir_server.fhirpath import nodes
+from fhir_server.fhirpath.comparison import truth
 from fhir_server.fhirpath.errors import FhirPathError, FhirPathSyntaxError, FhirPathTypeError
 from fhir_server.fhirpath.evaluate import compiled
-from fhir_server.fhirpath.operators import truth
 from fhir_server.fhirpath.parser import parse
 from fhir_server.fhirpath.scope import Compiled, Scope, World
 from fhir_server.fhirpath.values import (

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from fhir_server.fhirpath import nodes, temporal, types
+from fhir_server.fhirpath.arithmetic import negate
+from fhir_server.fhirpath.comparison import Fault, distinct, equal, single, truth
 from fhir_server.fhirpath.conditions import referred_type
 from fhir_server.fhirpath.errors import FhirPathSyntaxError, FhirPathTypeError
 from fhir_server.fhirpath.functions import FUNCTIONS
 from fhir_server.fhirpath.functions.table import Function
-from fhir_server.fhirpath.operators import LOGIC, OPERATORS, Fault, distinct, equal, negate, single, truth
+from fhir_server.fhirpath.operators import LOGIC, OPERATORS
 from fhir_server.fhirpath.scope import Compiled, Scope
 from fhir_server.fhirpath.values import Collection, Element, Quantity, TypeInfo, members, system_type
 

@@ -13,8 +13,8 @@ import pytest
 
 from fhir_server.definitions import structures
 from fhir_server.fhirpath import api
+from fhir_server.fhirpath.comparison import truth
 from fhir_server.fhirpath.extract import predicate
-from fhir_server.fhirpath.operators import truth
 from fhir_server.fhirpath.values import children
 
 SHARED = Path(os.environ.get("XINGLIN_SHARED", Path(__file__).parents[2] / ".." / "shared"))

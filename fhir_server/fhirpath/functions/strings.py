@@ -14,8 +14,8 @@ from typing import Any
 
 import regex
 
+from fhir_server.fhirpath.comparison import Fault, describe, single
 from fhir_server.fhirpath.functions.table import eager
-from fhir_server.fhirpath.operators import Fault, describe, single
 from fhir_server.fhirpath.scope import Scope
 from fhir_server.fhirpath.values import Collection
 
