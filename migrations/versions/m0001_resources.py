@@ -114,6 +114,7 @@ CREATE TABLE idx_number (
 );
 COMMENT ON TABLE idx_number IS 'Closed intervals [low, high]; a plain number is both';
 CREATE INDEX idx_number_value ON idx_number (tenant, param, low, high, pk);
+CREATE INDEX idx_number_span ON idx_number (tenant, param, high, pk) WHERE low <> high;
 CREATE INDEX idx_number_pk ON idx_number (tenant, pk, param);
 
 CREATE TABLE idx_quantity (
@@ -126,7 +127,8 @@ CREATE TABLE idx_quantity (
     unit_code text,
     unit_text text
 );
-CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, low, high, pk);
+CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, unit, low, high, pk);
+CREATE INDEX idx_quantity_span ON idx_quantity (tenant, param, high, pk) WHERE low <> high;
 CREATE INDEX idx_quantity_pk ON idx_quantity (tenant, pk, param);
 
 CREATE TABLE idx_composite (
@@ -149,6 +151,7 @@ CREATE TABLE idx_composite (
 );
 COMMENT ON TABLE idx_composite IS 'One row a group of component values from one element';
 CREATE INDEX idx_composite_number ON idx_composite (tenant, param, code, low, high, pk) WHERE low IS NOT NULL;
+CREATE INDEX idx_composite_span ON idx_composite (tenant, param, code, high, pk) WHERE low <> high;
 CREATE INDEX idx_composite_value ON idx_composite (tenant, param, code, value, pk) WHERE value IS NOT NULL;
 CREATE INDEX idx_composite_date ON idx_composite (tenant, param, code, date_low, date_high, pk)
     WHERE date_low IS NOT NULL;
