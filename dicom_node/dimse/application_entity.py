@@ -51,7 +51,6 @@ class ApplicationEntity:
         _config.UNRESTRICTED_STORAGE_SERVICE = True  # any storage SOP class, private ones too, in any syntax
         _config.STORE_RECV_CHUNKED_DATASET = True  # data sets go to files, not into memory
         _config.LOG_HANDLER_LEVEL = "none"  # its handlers print data sets
-        tempfile.tempdir = str(ingest.folder)  # pynetdicom's files: same disk, cleared away with ours
         self._config = config
         self._engine = engine
         self._server: Any = None
@@ -141,6 +140,7 @@ def serve(config: Config, stop: Stop, ready: Callable[[int], None] | None = None
     check_exposure(config, engine)
     files = FileStore(config.data_dir / "dicom")
     ingest = Ingest(files, engine, _now)
+    tempfile.tempdir = str(ingest.folder)  # pynetdicom's files: same disk, cleared away with ours
     if count := ingest.recover():
         log.info("indexed %d instances that a former process had kept", count)
     entity = ApplicationEntity(config, engine, ingest)

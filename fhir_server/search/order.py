@@ -87,7 +87,8 @@ def walk(sort: Sort) -> Walk | None:
     wanted = param(sort.parameter)
     source = f"{kind.table} d join resource r on r.tenant = d.tenant and r.pk = d.pk"
     condition = f"d.tenant = {TENANT} and d.{wanted}"
-    if elements.facts(sort.parameter).many:
+    facts = elements.facts(sort.parameter)
+    if facts.many or facts.types & {"HumanName", "Address"}:  # which have several texts each
         sign = ">" if sort.descending else "<"
         # ctid decides between equal values, so that a resource is met once.
         condition += (

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fhir_server.definitions import structures
+from fhir_server.model import summary as parts
 from fhir_server.outcome import Invalid, Issue, NotSupported
+from fhir_server.search import paths
 from fhir_server.search.ast import Criterion, Include, Parameter, Query, Sort
 from fhir_server.search.registry import Registry
+from fhir_server.search.types.table import TYPES
 
 NAMES = frozenset(
     {
@@ -79,10 +82,14 @@ class Draft:
         summary = self.chosen.get("_summary")
         if summary == "text" and self.elements:
             raise Invalid("_summary=text and _elements exclude each other")
+        first: dict[str, Sort] = {}  # a key that comes again decides nothing
+        for sort in self.sort:
+            first.setdefault(sort.parameter.code, sort)
+        parts.element_names(type_name, self.elements)  # refused whether or not there is a match
         return Query(
             type_name,
             clauses,
-            tuple({sort.parameter.code: sort for sort in reversed(self.sort)}.values())[::-1],
+            tuple(first.values()),
             tuple(dict.fromkeys(self.includes)),
             self.count,
             self.chosen.get("_total", "none"),
@@ -110,10 +117,12 @@ def sort_key(type_name: str, text: str, registry: Registry) -> Sort:
 
 
 def is_sortable(parameter: Parameter) -> bool:
-    """Tell whether an order is defined; a composite has none."""
+    """Tell whether an order can be told; a composite has none, nor has what only a function yields."""
     if parameter.kind == "special":
         return parameter.code in ("_id", "_lastUpdated")
-    return parameter.kind != "composite" and parameter.expression is not None
+    if parameter.expression is None or parameter.kind == "composite":
+        return False
+    return TYPES[parameter.kind].order is not None or bool(paths.json_paths(parameter))
 
 
 def include(type_name: str, name: str, text: str, iterate: bool, registry: Registry) -> list[Include]:

@@ -59,6 +59,23 @@ def test_sort(search: Search, sort: str, ids: str) -> None:
     assert "".join(search(f"Patient?_sort={sort}", *PEOPLE)) == ids
 
 
+@clause("R4/search.html#sort", "one address has several texts and is one match")
+def test_sort_by_an_address(search: Search) -> None:
+    addresses = (
+        {"line": ["B", "Z"], "city": "Y"},
+        {"line": ["C"], "city": "A"},
+        {"line": ["C"], "city": "C"},
+    )
+    made = [{"resourceType": "Location", "id": str(n), "address": each} for n, each in enumerate(addresses)]
+    assert search("Location?_sort=address", *made, {"resourceType": "Location", "id": "none"}) == [
+        "1",
+        "0",
+        "2",
+        "none",
+    ]
+    assert search("Location?_sort=-address") == ["0", "2", "1", "none"]
+
+
 SORTS = ["", "family", "-family", "birthdate,family", "-gender,-birthdate", "-_lastUpdated", "gender,_id"]
 
 
