@@ -24,8 +24,8 @@ from fhir_server.interactions.entry import Entry
 from fhir_server.observability import events, heartbeat
 from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
-from fhir_server.rest.blueprint import blueprint as fhir
 from fhir_server.rest.door import Door
+from fhir_server.rest.front import in_front
 from fhir_server.rest.handlers import HANDLERS, Installation
 from fhir_server.rest.health import Check
 from fhir_server.search.index import Indexer
@@ -41,7 +41,7 @@ def create_app(config: Config) -> Flask:
     entry = create_entry(config, config.database_url, connections=config.threads)
     capabilities = Capabilities(entry.settings, HANDLERS, started, auth=config.auth)
     door = Door(Installation(entry, config, capabilities), _observe)
-    app.register_blueprint(fhir(door))
+    app.wsgi_app = in_front(door, app.wsgi_app)  # type: ignore[method-assign, assignment]
     app.register_blueprint(
         cds_hooks.blueprint.create(
             entry, folders=[config.data_dir / "models"], demonstration=config.demonstration

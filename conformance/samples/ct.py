@@ -125,6 +125,7 @@ def send(
     """
     entity = AE(calling)
     entity.maximum_pdu_size = 131_072
+    entity.acse_timeout = entity.dimse_timeout = 120  # a busy disk may take its time over each image
     entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
     association = entity.associate(host, port, ae_title=called, max_pdu=131_072)
     if not association.is_established:

@@ -7,6 +7,7 @@ not newer than they are.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from fhir_server.database.binaries import wheel
 from fhir_server.database.engine import Connection
 from fhir_server.outcome import Unavailable
+
+_PLAIN = ("--no-owner", "--no-privileges")
+_KNOWS_TRANSACTION_TIMEOUT = 17
 
 
 class DumpError(RuntimeError):
@@ -39,8 +43,8 @@ def dump(url: str, file: Path) -> dict[str, TableSum]:
         cursor = connection.cursor()
         cursor.execute("SELECT pg_export_snapshot()")
         (snapshot,) = cursor.fetchone()
-        _run("pg_dump", url, f"--snapshot={snapshot}", "--format=custom", "--compress=1",
-             "--no-owner", "--no-privileges", f"--file={file}")  # fmt: skip
+        _run("pg_dump", url, f"--snapshot={snapshot}", "--format=custom", "--compress=1", *_PLAIN,
+             f"--file={file}")  # fmt: skip
         return _sums(connection)
     finally:
         connection.close()
@@ -48,15 +52,10 @@ def dump(url: str, file: Path) -> dict[str, TableSum]:
 
 def restore(url: str, file: Path) -> None:
     """Fill the empty database at `url` from `file`, all of it or nothing."""
-    _run(
-        "pg_restore",
-        url,
-        "--single-transaction",
-        "--exit-on-error",
-        "--no-owner",
-        "--no-privileges",
-        str(file),
-    )
+    if server_version(url) < _KNOWS_TRANSACTION_TIMEOUT:
+        _restore_older(url, file)
+    else:
+        _run("pg_restore", url, "--single-transaction", "--exit-on-error", *_PLAIN, str(file))
     connection = _connect(url)
     try:
         connection.autocommit = True
@@ -109,14 +108,50 @@ def _connect(url: str) -> Connection:
         raise Unavailable(f"the database cannot be reached: {str(error).strip()}") from error
 
 
+def _restore_older(url: str, file: Path) -> None:
+    """Restore as SQL text, without the one setting that a server before 17 does not know."""
+    dsn, environment = _login(url)
+    make = [wheel().program("pg_restore"), *_PLAIN, "--file=-", str(file)]
+    run = [wheel().program("psql"), dsn, "--no-psqlrc", "--quiet", "--no-password", "--single-transaction",
+           "--set=ON_ERROR_STOP=1", "--output=/dev/null"]  # fmt: skip
+    with (
+        subprocess.Popen(make, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as making,
+        subprocess.Popen(run, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as running,
+    ):
+        assert making.stdout is not None
+        assert running.stdin is not None
+        assert running.stderr is not None
+        try:
+            while (line := making.stdout.readline()) and not line.startswith(b"CREATE "):
+                if not line.startswith(b"SET transaction_timeout"):
+                    running.stdin.write(line)
+            running.stdin.write(line)
+            shutil.copyfileobj(making.stdout, running.stdin)
+            running.stdin.close()
+        except BrokenPipeError:
+            making.kill()  # psql gave up, and says why
+        told = running.stderr.read().decode(errors="replace")
+        running.wait()
+    _raise_unless_done("psql", running.returncode, told)
+    if making.returncode != 0:
+        raise DumpError("pg_restore cannot read the dump to its end")
+
+
 def _run(program: str, url: str, *arguments: str) -> None:
+    dsn, environment = _login(url)
+    command = [wheel().program(program), f"--dbname={dsn}", "--no-password", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    _raise_unless_done(program, done.returncode, done.stderr)
+
+
+def _login(url: str) -> tuple[str, dict[str, str]]:
+    """Return connection string and environment; the password in the latter, where nobody else sees it."""
     parts = parse_dsn(url)
-    # A password on the command line could be read by every user of the machine.
     secret = {"PGPASSWORD": parts.pop("password")} if "password" in parts else {}
-    done = subprocess.run(
-        [wheel().program(program), f"--dbname={make_dsn(**parts)}", "--no-password", *arguments],
-        env={**os.environ, **secret}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise DumpError(f"{program} failed: {lines[0] if lines else done.returncode}")
+    return make_dsn(**parts), {**os.environ, **secret}
+
+
+def _raise_unless_done(program: str, code: int, told: str) -> None:
+    if code != 0:
+        lines = [line for line in told.splitlines() if line.strip()]
+        raise DumpError(f"{program} failed: {lines[0] if lines else code}")

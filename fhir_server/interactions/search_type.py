@@ -8,15 +8,16 @@ resources goes out as it is stored, unless `_summary` or `_elements` asks for a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from fhir_server.authorization.permit import narrow, permit
 from fhir_server.interactions import bundle
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.model import json_format, summary
-from fhir_server.outcome import Issue
+from fhir_server.outcome import Invalid, Issue
 from fhir_server.search import include, paging
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import Statement, compile, compile_count, position_of
@@ -75,6 +76,10 @@ def _opened(context: Context, type_name: str, pairs: Pairs) -> tuple[Pairs, Posi
     """Return the search and the place in it that a paging link stands for."""
     for name, value in pairs:
         if name == CURSOR:
+            if other := next((name for name, _ in pairs if name not in (CURSOR, "_format", "_pretty")), None):
+                raise Invalid(
+                    f"{other} beside {CURSOR}: a page link holds the whole search and takes nothing more"
+                )
             return paging.unseal_page(context.cursor_key(), type_name, value)
     return pairs, None
 
@@ -108,6 +113,8 @@ def _included(
     context: Context, query: Query, matches: Sequence[Version]
 ) -> tuple[list[Version], tuple[Issue, ...]]:
     """Return what _include and _revinclude add, each resource once."""
+    if not query.includes:
+        return [], ()
     includes = query.includes
     new = [include.Found(match.pk, match.type_name, match.id) for match in matches]
     known = {match.pk for match in matches}
@@ -144,6 +151,9 @@ def _text(query: Query, version: Version) -> str:
     wanted = query.elements or (query.summary if query.summary not in (None, "false") else None)
     if not wanted:
         return version.text()
+    if query.elements and version.type_name != query.type_name:
+        # Names without a type were meant for the matches; an included resource may have other elements.
+        wanted = summary.existing(version.type_name, query.elements)
     resource = json_format.parse(version.text().encode())
     return json_format.encode(summary.subset(resource, wanted)).decode()
 
@@ -180,7 +190,17 @@ def _links(
 
 def _address(context: Context, query: Query) -> str:
     base = f"{context.settings.base_url}/{query.type_name}"
-    return f"{base}?{urlencode(query.applied)}" if query.applied else base
+    if not query.applied:
+        return base
+    return f"{base}?" + "&".join(f"{_escaped(name)}={_escaped(value)}" for name, value in query.applied)
+
+
+def _escaped(text: str) -> str:
+    """Return a text as a query string has it; most names, ids and numbers need no look at each sign."""
+    return text if _PLAIN(text) else quote_plus(text)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII).fullmatch
 
 
 def _cursor_address(context: Context, query: Query, position: Position) -> str:

@@ -275,3 +275,23 @@ def test_an_encapsulated_value_is_given_as_its_items(node: Node, web: FlaskClien
     ).data
     assert body.startswith(b"\xfe\xff\x00\xe0")
     assert struct.unpack_from("<I", body, 4)[0] in (0, 4)
+
+
+def test_other_methods_are_refused_and_browsers_may_read(archive: Node, web: FlaskClient) -> None:
+    refused = web.post(f"/dicom-web/studies/{STUDY}", data=b"x")
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert refused.json["resourceType"] == "OperationOutcome"
+    preflight = web.options(f"{INSTANCE}/metadata")
+    assert preflight.status_code == 200
+    assert preflight.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
+    assert web.head(INSTANCE).status_code == 200
+
+
+def test_a_file_that_is_gone_is_told_before_the_answer_begins(archive: Node, web: FlaskClient) -> None:
+    for path in archive.files.kept.rglob("*.dcm"):
+        path.unlink()
+    for address in (f"/dicom-web/studies/{STUDY}", f"{INSTANCE}/metadata", f"{INSTANCE}/rendered"):
+        answer = web.get(address)
+        assert answer.status_code == 500
+        assert "missing on disk" in answer.text

@@ -218,6 +218,9 @@ def test_unknown_parameter(client: FhirClient) -> None:
     check(client.get("Patient?birthdate=yesterday"), 400, "yesterday")
     check(client.get("Patient?name=%FF"), 400, "UTF-8")
     check(client.get("Patient?name=%00"), 400, "U+0000")
+    for wrong in ("100%", "%zz", "%C3%B"):
+        reply = client.send("GET", "Patient", environ_overrides={"QUERY_STRING": f"name={wrong}"})
+        check(reply, 400, "is no %-escape; write a percent sign as %25")
     check(client.post("Patient", patient(), If_None_Exist="name=a%00"), 400, "U+0000")
     check(client.get("Patient?" + "&".join(["name=a"] * 600)), 400, "more than 500 parameters")
 
@@ -288,7 +291,7 @@ def test_database(
     assert str(error) not in reply.issue["diagnostics"]
 
 
-@clause("R4/http.html#summary", "mounted as a blueprint the door gives the same answers")
+@clause("R4/http.html#summary", "in front of Flask the door gives the same answers")
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -302,7 +305,7 @@ def test_database(
         ("GET", ""),
     ],
 )
-def test_blueprint(door: Door, client: FhirClient, flask_client: FhirClient, method: str, path: str) -> None:
+def test_in_front(door: Door, client: FhirClient, flask_client: FhirClient, method: str, path: str) -> None:
     one, other = client.send(method, path), flask_client.send(method, path)
     assert (one.status, one.data) == (other.status, other.data)
     assert sorted(one.headers) == sorted(other.headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 
 import pytest
@@ -24,6 +25,7 @@ def test_a_fresh_machine_is_told_how_to_begin(folder):
     assert not (folder / "none").exists()
 
 
+@pytest.mark.skipif("XINGLIN_TEST_DATABASE_URL" in os.environ, reason="an outside database may log anything")
 def test_the_embedded_database_logs_no_patient_data(database_url):
     [finding] = checks.privacy(Config(), database_url)
     assert (finding.subject, finding.state) == ("database log", "ok")

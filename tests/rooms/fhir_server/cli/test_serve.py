@@ -117,8 +117,8 @@ def test_readiness_says_what_is_wrong(server):
 def test_https(folder):
     key, cert = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-keyout", key, "-out", cert,
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-keyout", key,
+         "-out", cert, "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
         check=True, capture_output=True,
     )  # fmt: skip
     server = Server(folder / "tls", "--no-dimse", "--tls-cert", str(cert), "--tls-key", str(key))
@@ -170,6 +170,24 @@ def test_what_must_not_be_served_is_refused(folder, arguments, reason):
     assert done.returncode == 1
     assert reason in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_process_that_its_settings_keep_from_running_ends_the_start_with_its_reason(folder):
+    done = xinglin(
+        "serve",
+        "--data-dir",
+        str(folder / "open"),
+        "--port",
+        "0",
+        "--dimse-port",
+        "0",
+        "--dimse-host",
+        "0.0.0.0",
+    )
+    assert done.returncode == 1
+    assert "no application entity is listed" in done.stderr
+    assert done.stderr.splitlines()[-1] == "xinglin: dimse does not start; its reason stands above"
+    assert running_url(folder / "open") is None
 
 
 def test_a_data_folder_of_another_version_is_refused(folder):
