@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fhir_server.search import chart
 from fhir_server.search.ast import Clause, Criterion, Query
 from fhir_server.search.conditions import (
     RESOURCE,
@@ -58,9 +59,11 @@ def compile(
     position from a row.
     """
     keys = [key(sort, number) for number, sort in enumerate(query.sort, start=1)]
+    conditions = Conditions(visible)
+    if (charted := chart.asked(query)) is not None:
+        return _by_chart(query, conditions, charted, [chart.KEY, *keys[1:]], limit, position)
     first = walk(query.sort[0]) if query.sort else None
     bounds, others = _bounds(query, first)
-    conditions = Conditions(visible)
 
     def matches(criteria: Sequence[Criterion]) -> Sql:
         return conditions.rows("r", query.type_name, criteria)
@@ -81,6 +84,29 @@ def compile(
     sql = f"with p as materialized ({source.text}) {head}(({sparse.text}) union all ({dense.text})) r"
     parameters = [*source.parameters, *sparse.parameters, *dense.parameters]
     return Statement(sql, parameters, page.backward)
+
+
+def _by_chart(
+    query: Query,
+    conditions: Conditions,
+    charted: tuple[Clause, str],
+    keys: list[Key],
+    limit: int,
+    position: Position | None,
+) -> Statement:
+    """Return a page of one patient's resources, newest first.
+
+    With further keys the patient's is among them too: the GIN index then finds the few that have
+    all of them. Without, only a walk of the chart is left, which ends with the page.
+    """
+    clause, patient = charted
+    others = [each for each in query.clauses if each is not clause]
+    where = conditions.rows("r", query.type_name, query.clauses if others else [])
+    own = Sql(f"{where.text} and r.chart = %s::uuid", (*where.parameters, patient))
+    inner = _one_walk(_Page(own, limit, position, descending_pk=True), keys)
+    texts = "".join(f", r.k{number}::text" for number in range(1, len(keys) + 1))
+    backward = position is not None and position.backward
+    return Statement(f"select {COLUMNS}{texts} from ({inner.text}) r", list(inner.parameters), backward)
 
 
 def probed(clauses: Sequence[Criterion]) -> list[Clause]:

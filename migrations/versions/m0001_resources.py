@@ -50,6 +50,8 @@ CREATE TABLE resource (
     method "char" NOT NULL,
     deleted boolean NOT NULL DEFAULT false,
     id text COLLATE "C" NOT NULL,
+    chart uuid,
+    chart_date timestamptz,
     meta jsonb,
     keys uuid[],
     content jsonb,
@@ -62,6 +64,9 @@ COMMENT ON COLUMN resource.keys IS 'Hashed search keys: four bytes of the parame
 COMMENT ON COLUMN resource.method IS 'C create (POST), U update (PUT), P patch, D delete';
 CREATE INDEX resource_keys ON resource USING gin (keys) WITH (fastupdate = off);
 CREATE INDEX resource_updated ON resource (tenant, type, last_updated, pk);
+COMMENT ON COLUMN resource.chart IS 'The rid of the patient, and chart_date the clinical date: newest of one patient first';
+CREATE INDEX resource_chart ON resource (tenant, type, chart, chart_date DESC NULLS LAST, pk DESC)
+    WHERE chart IS NOT NULL;
 CREATE INDEX resource_stamp ON resource (tenant, stamp, pk);
 
 CREATE TABLE resource_version (
