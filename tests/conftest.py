@@ -91,7 +91,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def running() -> Iterator[Server]:
-    """A whole `xinglin serve` with two workers and small limits, shared; whoever kills a part waits for it."""
+    """A whole `xinglin serve` with two workers and small limits; whoever kills a part waits for it."""
     with tempfile.TemporaryDirectory(prefix="xinglin-running-") as name:
         Path(name).chmod(0o755)
         limits = {"XINGLIN_MAX_BODY_BYTES": "400000", "XINGLIN_STATEMENT_TIMEOUT_MS": "4000"}
