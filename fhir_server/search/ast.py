@@ -66,9 +66,13 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Has:
-    """`_has:Observation:patient:code=…`: referred to by a resource that fulfils a criterion."""
+    """`_has:Observation:patient:code=…`: referred to by a resource that fulfils a criterion.
+
+    `target` is the type that is searched, here Patient.
+    """
 
     reference: Parameter
+    target: str
     criterion: Criterion
     url: Parameter | None = None  # the `url` of the type searched, where the reference may be a canonical
 
@@ -144,7 +148,7 @@ def _canonical(criterion: Criterion) -> str:
         case Chain(reference, branches):
             inner = sorted(f"{target}.{_canonical(branch)}" for target, branch in branches)
             return f"{reference.type_name}.{reference.code}({'|'.join(inner)})"
-        case Has(reference, inside):
+        case Has(reference, _, inside):
             return f"_has({reference.type_name}.{reference.code}:{_canonical(inside)})"
         case Either(criteria):
             return f"either({'|'.join(sorted({_canonical(each) for each in criteria}))})"

@@ -19,7 +19,6 @@ from typing import Any, TypeGuard
 from fhir_server.fhirpath.extract import extractor
 from fhir_server.search import elements, keys
 from fhir_server.search.ast import Clause, Criterion, Parameter, Query
-from fhir_server.search.order import Key
 from fhir_server.search.registry import standard
 from fhir_server.search.types import reference
 from fhir_server.search.types.protocol import Columns, Environment
@@ -29,9 +28,6 @@ DATES = (
     "authored-on", "whenhandedover", "collected", "created", "sent", "start-date", "datetime", "datewritten",
 )  # fmt: skip
 """Codes of the clinical date, the first that a type has: what its records are sorted by."""
-
-KEY = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
-"""The sort key of a page that goes by the chart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +107,26 @@ def _patient_of(criterion: Criterion, found: Chart) -> str | None:
         or len(criterion.alternatives) != 1
     ):
         return None
-    named = criterion.parameter
-    whole = (
-        f"{named.expression}.where(resolve() is Patient)"  # subject, where patient is the patients among it
-    )
-    if named.kind != "reference" or found.patient.expression not in (named.expression, whole):
+    if not refers_to_patient(criterion.parameter):
         return None
     texts = reference.where(criterion.alternatives[0], Columns()).texts  # type: ignore[arg-type, union-attr]
     return keys.rid_of(texts[0]) if len(texts) == 1 and _is_patient(texts[0]) else None
+
+
+def refers_to_patient(parameter: Parameter) -> bool:
+    """Return whether the patients that a parameter refers to are those in the chart of its type.
+
+    >>> observation = standard().for_type("Observation")
+    >>> refers_to_patient(observation["patient"]), refers_to_patient(observation["subject"])
+    (True, True)
+    >>> refers_to_patient(observation["performer"])
+    False
+    """
+    if parameter.kind != "reference" or (found := chart(parameter.type_name)) is None:
+        return False
+    # `subject` may refer to others too, but its patients are those of `patient`.
+    patients = f"{parameter.expression}.where(resolve() is Patient)"
+    return found.patient.expression in (parameter.expression, patients)
 
 
 def _is_patient(text: Any) -> TypeGuard[str]:

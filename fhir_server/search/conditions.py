@@ -20,7 +20,7 @@ from typing import Any
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.indexes import ROWS
 from fhir_server.schema.resources import resource
-from fhir_server.search import elements, keys
+from fhir_server.search import chart, elements, keys
 from fhir_server.search.ast import Chain, Clause, Criterion, Either, Has, Parameter
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.table import TYPES
@@ -50,24 +50,27 @@ class Conditions:
     """Says criteria in SQL; one instance a statement, because it counts the aliases.
 
     `visible` gives for each type a criterion that rows of it must fulfil wherever they are looked
-    at: as matches, behind chains and before `_has` (no leak through a side door).
+    at: as matches, behind chains and before `_has` (no leak through a side door). `by_row` says chains
+    in the form for conditions that are tried on one row after the other.
     """
 
     visible: Visible | None = None
+    by_row: bool = False
     aliases: int = 0
 
     def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion]) -> Sql:
         """Return the whole condition on the rows of one type, deletions left out."""
         limit = self.visible(type_name) if self.visible else None
-        parts = [
-            Sql(
-                f"{alias}.tenant = {TENANT} and {alias}.type = {type_code(type_name)} and not {alias}.deleted"
-            ),
-            *self.merged(alias, self.each(alias, criteria)),
-        ]
+        parts = self.each(alias, criteria)
         if limit is not None:
             parts.append(self.criterion(alias, limit))
-        return _joined(parts, " and ")
+        own = f"{alias}.tenant = {TENANT} and not {alias}.deleted"
+        if not any(isinstance(part, Keys) for part in parts):
+            # A key says the type itself, and beside it the type would only invite the primary key.
+            own = (
+                f"{alias}.tenant = {TENANT} and {alias}.type = {type_code(type_name)} and not {alias}.deleted"
+            )
+        return _joined([Sql(own), *self.merged(alias, parts)], " and ")
 
     def each(self, alias: str, criteria: Sequence[Criterion]) -> list[Sql]:
         """Return the conditions of an AND, one for all bounds on a value that a resource has once.
@@ -156,6 +159,13 @@ class Conditions:
 
     def chain(self, alias: str, chain: Chain) -> Sql:
         """Return that the resource refers to one that fulfils the rest of the chain."""
+        if self.by_row and by_row(chain):
+            return self.chain_by_row(alias, chain)
+        targets = self.targets(chain)
+        return Sql(f"{alias}.keys && array({targets.text})", targets.parameters)
+
+    def targets(self, chain: Chain) -> Sql:
+        """Select the reference keys of the resources that fulfil the rest of the chain."""
         urls = {url.type_name: url for url in chain.urls}
         selects: list[Sql] = []
         for target, criterion in chain.branches:
@@ -168,12 +178,37 @@ class Conditions:
                     selects.append(_select(made, f"{RESOURCE} {name}", condition))
                 if target in urls:
                     selects.append(_swapped(head, name, urls[target], condition))
-        united = _joined(selects, " union all ")
-        return Sql(f"{alias}.keys && array({united.text})", united.parameters)
+        return _joined(selects, " union all ")
+
+    def chain_by_row(self, alias: str, chain: Chain) -> Sql:
+        """Return the same for one row at a time: is what it refers to among those that fulfil the rest?"""
+        parts = []
+        self.by_row = False
+        for target, criterion in chain.branches:
+            name = self.alias("t")
+            condition = self.rows(name, target, [criterion])
+            parts.append(
+                Sql(
+                    f"exists (select from unnest({alias}.keys) k join {RESOURCE} {name} "
+                    f"on {name}.rid = ('00000000' || substr(k::text, 9))::uuid "
+                    f"where {_ranges(chain.reference)} and {condition.text})",
+                    condition.parameters,
+                )
+            )
+        self.by_row = True
+        return _any(parts)
 
     def has(self, alias: str, has: Has) -> Sql:
         """Return that a resource which fulfils the rest refers to this one."""
         parts: list[Sql] = []
+        if has.target == "Patient" and chart.refers_to_patient(has.reference):
+            name = self.alias("h")
+            condition = self.rows(name, has.reference.type_name, [has.criterion])
+            return Sql(
+                f"{alias}.rid = any(array("
+                f"select {name}.chart from {RESOURCE} {name} where {condition.text}))",
+                condition.parameters,
+            )
         if not only_canonical(has.reference):
             name = self.alias("h")
             condition = self.rows(name, has.reference.type_name, [has.criterion])
@@ -266,16 +301,25 @@ def only_canonical(reference: Parameter) -> bool:
 
 def _swapped(head: str, name: str, parameter: Parameter, condition: Sql) -> Sql:
     """Select the keys of one parameter of the rows `name`, under another first four bytes."""
+    return _select(
+        f"('{head}' || substr(k::text, 9))::uuid",
+        f"{RESOURCE} {name} cross join unnest({name}.keys) k",
+        Sql(f"{condition.text} and {_ranges(parameter)}", condition.parameters),
+    )
+
+
+def _ranges(parameter: Parameter) -> str:
+    """Return that k is a key of the parameter."""
     ranges = []
     for code in parameter.sources or (parameter.code,):
         first = keys.prefix(parameter.type_name, code)
         ranges.append(f"k between '{first}{'0' * 24}' and '{first}{'f' * 24}'")
-    wanted = ranges[0] if len(ranges) == 1 else f"({' or '.join(ranges)})"
-    return _select(
-        f"('{head}' || substr(k::text, 9))::uuid",
-        f"{RESOURCE} {name} cross join unnest({name}.keys) k",
-        Sql(f"{condition.text} and {wanted}", condition.parameters),
-    )
+    return ranges[0] if len(ranges) == 1 else f"({' or '.join(ranges)})"
+
+
+def by_row(chain: Chain) -> bool:
+    """Tell whether a chain can be tried on one row: to a handful of types, by address and not by url."""
+    return len(chain.branches) <= 4 and not chain.urls
 
 
 def _select(what: str, source: str, condition: Sql) -> Sql:

@@ -76,7 +76,7 @@ class Walk:
     """
 
     key: Key
-    source: str
+    table: str
     condition: str
     absent: str
     single: bool
@@ -89,7 +89,6 @@ def walk(sort: Sort) -> Walk | None:
         return None
     column, sql_type = kind.order
     wanted = param(sort.parameter)
-    source = f"{kind.table} d join resource r on r.tenant = d.tenant and r.pk = d.pk"
     condition = f"d.tenant = {TENANT} and d.{wanted}"
     facts = elements.facts(sort.parameter)
     single = not facts.many and not facts.types & {"HumanName", "Address"}  # which have several texts each
@@ -103,17 +102,17 @@ def walk(sort: Sort) -> Walk | None:
     absent = (
         f"not exists (select from {kind.table} d where d.tenant = {TENANT} and d.pk = r.pk and d.{wanted})"
     )
-    return Walk(Key(f"d.{column}", sql_type, sort.descending, False), source, condition, absent, single)
+    return Walk(Key(f"d.{column}", sql_type, sort.descending, False), kind.table, condition, absent, single)
 
 
-def order_by(keys: list[Key], descending_pk: bool, backward: bool) -> str:
+def order_by(keys: list[Key], descending_pk: bool, backward: bool, pk: str = "r.pk") -> str:
     """Return the ORDER BY list, turned round for a page backward."""
     parts = []
     for each in keys:
         turned = each.descending != backward
         nulls = "" if not each.nullable else " nulls first" if backward else " nulls last"
         parts.append(f"{each.expression}{' desc' if turned else ''}{nulls}")
-    parts.append(f"r.pk{' desc' if descending_pk != backward else ''}")
+    parts.append(f"{pk}{' desc' if descending_pk != backward else ''}")
     return ", ".join(parts)
 
 

@@ -209,7 +209,8 @@ class Reader:
                 if other.kind == "reference" and type_name in other.targets
             ]
             raise unknown(f"{holder}:{code} does not refer to {type_name}", code, candidates)
-        return Has(reference, self.criterion(holder, rest, text, depth + 1), self.url(reference, type_name))
+        inside = self.criterion(holder, rest, text, depth + 1)
+        return Has(reference, type_name, inside, self.url(reference, type_name))
 
 
 def _parsed(

@@ -68,14 +68,16 @@ def token(text: str, system: str | None = None) -> TokenValue:
         ),
         (
             "Patient?_has:Observation:patient:code=a",
-            Has(parameter("Observation", "patient"), clause("Observation.code", None, token("a"))),
+            Has(parameter("Observation", "patient"), "Patient", clause("Observation.code", None, token("a"))),
         ),
         (
             "Patient?_has:Observation:patient:_has:Provenance:target:agent.name=x",
             Has(
                 parameter("Observation", "patient"),
+                "Patient",
                 Has(
                     parameter("Provenance", "target"),
+                    "Observation",
                     Chain(
                         parameter("Provenance", "agent"),
                         tuple(

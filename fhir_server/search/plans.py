@@ -1,0 +1,348 @@
+"""How a page is found: the shapes of statement that have no bad plan (docs/decisions/0001).
+
+Postgres knows how often a key occurs and how values are spread, each for itself; it multiplies, and
+medicine is not independent: two frequent codes may never meet. A page must not depend on such a
+guess, so its shape is chosen by what is asked, and where that is not enough by a look at the data:
+
+    chart       the newest of one patient: a walk of the chart index (chart.py)
+    keys        a key that few resources have (a reference, an identifier): GIN, then order
+    stretch     keys that many have: walk 2,000 in order; GIN only if they do not fill the page
+    few rows    a condition on ordered rows: up to 1,000 of them, then their resources
+    targets     a chain: up to 200 of what it leads to, then what refers to them; else a stretch
+    walk        none of these: in order until the page is full
+
+A look is a CTE, and what it shows opens one branch of a UNION ALL; the others are not begun.
+`r.pk + 0` in an ORDER BY is what the primary key does not serve: the keys come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fhir_server.definitions.structures import type_code
+from fhir_server.search import chart, elements
+from fhir_server.search.ast import Chain, Clause, Criterion, Either, Query
+from fhir_server.search.conditions import (
+    RESOURCE,
+    TENANT,
+    Conditions,
+    Sql,
+    by_row,
+    is_bound,
+    is_on_rows,
+    row_condition,
+    row_source,
+)
+from fhir_server.search.order import Key, Position, Walk, beyond, key, order_by, walk
+from fhir_server.search.types.table import TYPES
+
+RAW = "r.pk, r.type, r.id, r.version, r.last_updated, r.method, r.meta, r.content"
+FEW = 1000  # so many rows are fetched and sorted in some milliseconds
+FEW_TARGETS = 200  # each may be referred to by many
+STRETCH = 2000  # so many resources are looked at in some milliseconds
+CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
+PROBED = ("idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")  # tells most first
+
+
+@dataclass(slots=True)
+class Page:
+    """What is to be found, and the parts of the statement that finds it."""
+
+    query: Query
+    conditions: Conditions
+    limit: int
+    position: Position | None
+    keys: list[Key] = field(init=False)
+    first: Walk | None = field(init=False)
+    looks: list[tuple[str, Sql]] = field(default_factory=list)  # CTEs by name
+    branches: list[Sql] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        sort = self.query.sort
+        self.keys = [key(each, number) for number, each in enumerate(sort, start=1)]
+        self.first = walk(sort[0]) if sort else None
+
+    @property
+    def backward(self) -> bool:
+        """Whether the page goes back from its position."""
+        return self.position is not None and self.position.backward
+
+    @property
+    def descending_pk(self) -> bool:
+        """Whether equals come in falling order of pk: as the first key does, for one index to serve both."""
+        return bool(self.query.sort) and self.query.sort[0].descending
+
+    def where(self, criteria: Sequence[Criterion]) -> Sql:
+        """Return the condition on matches `r`."""
+        return self.conditions.rows("r", self.query.type_name, criteria)
+
+    def found(self, select: str) -> Sql:
+        """Return the whole statement, once its branches are made."""
+        united = self.branches[0]
+        if len(self.branches) > 1:
+            united = _joined([_in_parentheses(branch) for branch in self.branches], " union all ")
+        names = [Sql(f"{name} as materialized ({look.text})", look.parameters) for name, look in self.looks]
+        head = Sql("")
+        if names:
+            listed = _joined(names, ", ")
+            head = Sql(f"with {listed.text} ", listed.parameters)
+        return Sql(f"{head.text}{select} from ({united.text}) r", (*head.parameters, *united.parameters))
+
+
+def plan(page: Page) -> None:
+    """Make the branches of a page."""
+    if (charted := chart.asked(page.query)) is not None:
+        page.keys[0] = CHART
+        page.branches.append(_by_chart(page, *charted))
+        return
+    clauses = page.query.clauses
+    limit = page.conditions.visible(page.query.type_name) if page.conditions.visible else None
+    frequency = _frequency([*clauses, *([limit] if limit is not None else [])])
+    bounds = _bounds(page)
+    gate = ""
+    if frequency != "few" and not bounds and (probe := _probed(clauses)):
+        gate += f" and (select count(*) > {FEW} from p)"
+        page.looks.append(("p", row_source(probe, FEW + 1)))
+        rest = page.where([each for each in clauses if each not in probe])
+        own = f"r.type = {type_code(page.query.type_name)} and r.pk = any(array(select pk from p))"
+        few = f"{own} and (select count(*) <= {FEW} from p)"
+        page.branches.append(_looked_up(page, Sql(f"{rest.text} and {few}", rest.parameters)))
+    chain = next((each for each in clauses if isinstance(each, Chain) and by_row(each)), None)
+    if frequency != "few" and chain is not None:
+        targets = page.conditions.targets(chain)
+        page.looks.append(("t", Sql(f"{targets.text} limit {FEW_TARGETS + 1}", targets.parameters)))
+        rest = page.where([each for each in clauses if each is not chain])
+        few = f"r.keys && array(select * from t) and (select count(*) <= {FEW_TARGETS} from t)"
+        few_targets = Sql(f"{rest.text} and {few}{gate}", rest.parameters)
+        page.branches.append(_looked_up(page, few_targets, by_keys=True))
+        gate += f" and (select count(*) > {FEW_TARGETS} from t)"
+        frequency = "many"
+    stretch = _stretch(page, bounds, gate) if frequency == "many" else None
+    if stretch is not None:
+        page.looks.append(("w", stretch))
+        page.branches.append(Sql(f"select * from w where (select count(*) >= {page.limit} from w)"))
+        gate += f" and (select count(*) < {page.limit} from w)"
+    if frequency == "few" or stretch is not None:
+        where = page.where(clauses)
+        page.branches.append(_looked_up(page, Sql(where.text + gate, where.parameters), by_keys=True))
+    else:
+        page.branches += _walked(page, bounds, gate)
+
+
+def _frequency(criteria: Sequence[Criterion]) -> str | None:
+    """Tell whether the keys that are asked for are such as few resources have, or many; None for no keys."""
+    found = [_frequency_of(each) for each in criteria]
+    return "few" if "few" in found else "many" if "many" in found else None
+
+
+def _frequency_of(criterion: Criterion) -> str | None:
+    match criterion:
+        case Chain():
+            return None if by_row(criterion) else "few"  # a filter would compare each key with all
+        case Either(criteria):
+            found = {_frequency_of(each) for each in criteria}
+            return None if None in found else "many" if "many" in found else "few"
+        case Clause(parameter, modifier, alternatives):
+            if modifier == "not" or alternatives == (True,):
+                return None
+            if parameter.code == "_id":
+                return "few"
+            if modifier == "missing":
+                return "many"
+            if parameter.kind == "special" or is_on_rows(criterion):
+                return None
+            if parameter.kind == "token":
+                own = elements.facts(parameter).types
+                return "few" if modifier == "of-type" or (own and own <= {"Identifier", "id"}) else "many"
+            if parameter.kind == "composite" or parameter.code.startswith("_"):
+                return "many"
+            return "few"
+    return None
+
+
+def _probed(clauses: Sequence[Criterion]) -> list[Clause]:
+    """Return the clauses whose number of rows is looked at first: those of the table that tells most."""
+    found = [each for each in clauses if isinstance(each, Clause) and is_on_rows(each)]
+    if not found:
+        return []
+    best = min(found, key=lambda clause: PROBED.index(TYPES[clause.parameter.kind].table or ""))
+    if not is_bound(best):
+        return [best]
+    return [each for each in found if each.parameter == best.parameter]
+
+
+def _bounds(page: Page) -> list[Clause]:
+    """Return the clauses that are conditions on the rows walked for the first sort key.
+
+    `date=ge2024&_sort=-date` then is one range of one index, begun at its end.
+    """
+    if page.first is None or not page.first.single:
+        return []
+    parameter = page.query.sort[0].parameter
+    return [
+        each
+        for each in page.query.clauses
+        if isinstance(each, Clause) and each.parameter == parameter and is_bound(each)
+    ]
+
+
+def _by_chart(page: Page, clause: Clause, patient: str) -> Sql:
+    """Return one patient's resources, newest first.
+
+    With further criteria the patient's key is among them too: the GIN index then finds the few that
+    have all of them. Without, only a walk of the chart is left, which ends with the page.
+    """
+    others = [each for each in page.query.clauses if each is not clause]
+    where = page.where(page.query.clauses if others else [])
+    return _looked_up(page, Sql(f"{where.text} and r.chart = %s::uuid", (*where.parameters, patient)))
+
+
+def _looked_up(page: Page, where: Sql, *, by_keys: bool = False) -> Sql:
+    """Return the matches in order, their sort keys looked up for each."""
+    behind = (
+        None
+        if page.position is None
+        else beyond(page.keys, page.position, page.position.keys, page.descending_pk)
+    )
+    return _selection(page, f"{RESOURCE} r", where, page.keys, page.keys, behind, by_keys)
+
+
+def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
+    """Return the matches by a walk in order: of pk or _lastUpdated, or of the first key's index.
+
+    There are two walks then, of the resources with a first key and of those without one; the second
+    is not begun while the first fills the page. `bounds` are conditions on the rows that are walked,
+    so that none is without one.
+    """
+    first, rest, position = page.first, page.keys[1:], page.position
+    matches = page.where([each for each in page.query.clauses if each not in bounds])
+    where = Sql(matches.text + gate, matches.parameters)
+    if first is None:
+        return [_looked_up(page, where)]
+    keys = [first.key, *rest]
+    within = position is not None and position.keys[0] is not None  # the position is in the first walk
+    found = []
+    if position is None or within or page.backward:
+        behind = beyond(keys, position, position.keys, page.descending_pk) if position and within else None
+        found.append(
+            _selection(page, _joined_rows(page, first), _with(first, bounds, where), keys, keys, behind)
+        )
+    if not bounds and (position is None or not within or not page.backward):
+        behind = None
+        if position is not None and not within:
+            behind = beyond(rest, position, position.keys[1:], page.descending_pk)
+        nothing = Key(f"null::{first.key.sql_type}", first.key.sql_type, False, True)
+        absent = Sql(f"{where.text} and {first.absent}", where.parameters)
+        found.append(_selection(page, f"{RESOURCE} r", absent, [nothing, *rest], rest, behind))
+    if page.backward:
+        found.reverse()
+    if len(found) < 2:
+        return found or [_looked_up(page, Sql(f"{where.text} and false", where.parameters))]
+    return [_limited(page, _joined([_in_parentheses(branch) for branch in found], " union all "))]
+
+
+def _limited(page: Page, both: Sql) -> Sql:
+    return Sql(f"{both.text} limit %s", (*both.parameters, page.limit))
+
+
+def _with(first: Walk, bounds: Sequence[Clause], where: Sql) -> Sql:
+    """Return the condition on a walked row and its resource."""
+    bound = row_condition(bounds) if bounds else Sql("true")
+    return Sql(f"{first.condition} and {bound.text} and {where.text}", (*bound.parameters, *where.parameters))
+
+
+def _joined_rows(page: Page, first: Walk) -> str:
+    return (
+        f"{first.table} d join {RESOURCE} r on r.tenant = {TENANT} "
+        f"and r.type = {type_code(page.query.type_name)} and r.pk = d.pk"
+    )
+
+
+def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Sql | None:
+    """Return the page as far as the next STRETCH resources in order have it; None where no index walks them.
+
+    With a second key the stretch would part equals of the first, so it is for one key alone.
+    """
+    if len(page.keys) > 1 or (
+        page.keys and page.first is None and page.keys[0].expression != "r.last_updated"
+    ):
+        return None
+    if page.position is not None and None in page.position.keys:
+        return None
+    turned = page.descending_pk != page.backward
+    direction, sign = (" desc", "<") if turned else ("", ">")
+    many = max(STRETCH, 4 * page.limit)
+    page.conditions.by_row = True
+    matches = page.where([each for each in page.query.clauses if each not in bounds])
+    page.conditions.by_row = False
+    where = Sql(matches.text + gate, matches.parameters)
+    own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and not r.deleted"
+    if page.first is None:
+        bound = Sql("")
+        order = f"r.pk{direction}"
+        if page.keys:
+            order = f"r.last_updated{direction}, {order}"
+        if page.position is not None:
+            compared = Sql(f"r.pk {sign} %s", (page.position.pk,))
+            if page.keys:
+                compared = Sql(f"r.last_updated {sign}= %s::timestamptz", page.position.keys)
+            bound = Sql(f" and {compared.text}", compared.parameters)
+        source = Sql(
+            f"(select r.* from {RESOURCE} r where {own}{bound.text} order by {order} limit {many}) r",
+            bound.parameters,
+        )
+        keys = page.keys
+    else:
+        first = page.first
+        column = first.key.expression
+        bound = row_condition(bounds) if bounds else Sql("true")
+        if page.position is not None:
+            place = f"{bound.text} and {column} {sign}= %s::{first.key.sql_type}"
+            bound = Sql(place, (*bound.parameters, page.position.keys[0]))
+        source = Sql(
+            f"(select d.pk, {column} from {first.table} d where {first.condition} and {bound.text} "
+            f"order by {column}{direction}, d.pk{direction} limit {many}) d join {RESOURCE} r "
+            f"on r.pk = d.pk and {own}",
+            bound.parameters,
+        )
+        keys = [first.key]
+    behind = None
+    if page.position is not None:
+        behind = beyond(keys, page.position, page.position.keys, page.descending_pk)
+    made = _selection(page, source.text, where, keys, keys, behind)
+    return Sql(made.text, (*source.parameters, *made.parameters))
+
+
+def _selection(
+    page: Page,
+    source: str,
+    where: Sql,
+    shown: list[Key],
+    keys: list[Key],
+    behind: Sql | None,
+    by_keys: bool = False,
+) -> Sql:
+    """Return one ordered and limited selection, of what comes `behind` the position if anything."""
+    joins = [each.join for each in keys if each.join.text]
+    columns = "".join(f", {each.expression} as k{number}" for number, each in enumerate(shown, start=1))
+    conditions = where.text if behind is None else f"{where.text} and ({behind.text})"
+    order = order_by(keys, page.descending_pk, page.backward, "r.pk + 0" if by_keys else "r.pk")
+    return Sql(
+        f"select {RAW}{columns} from {source}{''.join(join.text for join in joins)} where {conditions} "
+        f"order by {order} limit %s",
+        (
+            *(value for join in joins for value in join.parameters),
+            *where.parameters,
+            *(() if behind is None else behind.parameters),
+            page.limit,
+        ),
+    )
+
+
+def _in_parentheses(sql: Sql) -> Sql:
+    return Sql(f"({sql.text})", sql.parameters)
+
+
+def _joined(parts: Sequence[Sql], by: str) -> Sql:
+    return Sql(by.join(part.text for part in parts), tuple(p for part in parts for p in part.parameters))
