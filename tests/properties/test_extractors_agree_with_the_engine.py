@@ -40,4 +40,3 @@ def test_every_search_expression_finds_the_same_both_ways():
                 assert as_set(quick) == as_set(slow), (member.name, parameter.code)
                 compared += 1
     assert compared > 10_000
-
