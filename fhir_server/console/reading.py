@@ -71,7 +71,7 @@ class Look:
         return _bundle(history_.history(self.context, type_name, id_, list(pairs)))
 
     def _note(self, path: str, pairs: Pairs) -> None:
-        query = urlencode([pair for pair in pairs if pair[0] != "_cursor"], safe="|:,/")
+        query = urlencode(pairs, safe="|:,/")
         self.requests.append(f"{path}?{query}" if query else path)
 
 
@@ -95,7 +95,7 @@ def _cursor(bundle: Mapping[str, Any]) -> str | None:
 def patients(look: Look, criteria: Pairs, cursor: str | None) -> Found:
     """Return a page of patients by family name; `criteria` are FHIR search parameters."""
     pairs = [*criteria, ("_sort", "family"), ("_count", str(PATIENTS_A_PAGE))]
-    return look.search("Patient", [*pairs, ("_cursor", cursor)] if cursor else pairs)
+    return look.search("Patient", [("_cursor", cursor)] if cursor else pairs)  # it holds the whole search
 
 
 @dataclass(frozen=True, slots=True)
