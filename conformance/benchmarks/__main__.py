@@ -39,7 +39,7 @@ def main() -> int:
         print(f"the two sides cannot be compared: {error}", file=sys.stderr)
         return 1
     finally:
-        if report.outcomes:
+        if report.outcomes or report.growth:
             print(report.text())
             if arguments.json:
                 arguments.json.write_text(json.dumps(report.document(), indent=1, default=str) + "\n")

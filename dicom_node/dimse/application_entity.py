@@ -74,6 +74,12 @@ class ApplicationEntity:
         _in_thread(self._server.serve_forever, "dimse-listener")
         return int(self._server.server_address[1])
 
+    def close_door(self) -> None:
+        """Accept no more associations; those there are go on."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
+
     def stop(self) -> None:
         """Stop listening and abort what is still running."""
         self._ae.shutdown()
@@ -144,6 +150,8 @@ def serve(config: Config, stop: Stop, ready: Callable[[int], None] | None = None
     try:
         stop.wait()
     finally:
+        entity.close_door()
+        ingest.finish(config.stop_grace_s)
         entity.stop()
         ingest.close()
         engine.close()

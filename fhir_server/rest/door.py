@@ -22,6 +22,8 @@ Observer = Callable[[str, str, int, float], None]
 
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 _ALWAYS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "private, no-cache"),  # kept by the client's own cache only, and asked again
@@ -59,7 +61,9 @@ class Door:
             made = errors.answer(error)
         finished = _finish(request, made, media_type)
         if self._observer is not None:
-            self._observer(interaction, request.method, finished.status, time.perf_counter() - started)
+            # A made-up method is not counted by its name: it may hold anything, and each would be a series.
+            method = request.method if request.method in METHODS else "other"
+            self._observer(interaction, method, finished.status, time.perf_counter() - started)
         return finished
 
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

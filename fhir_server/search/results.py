@@ -9,6 +9,7 @@ from fhir_server.model import summary as parts
 from fhir_server.outcome import Invalid, Issue, NotSupported
 from fhir_server.search import paths
 from fhir_server.search.ast import Criterion, Include, Parameter, Query, Sort
+from fhir_server.search.names import unknown
 from fhir_server.search.registry import Registry
 from fhir_server.search.types.table import TYPES
 
@@ -110,7 +111,7 @@ def sort_key(type_name: str, text: str, registry: Registry) -> Sort:
     parameter = registry.get(type_name, code)
     if parameter is None:
         known = sorted(code for code, known in registry.for_type(type_name).items() if is_sortable(known))
-        raise Invalid(f"{type_name} cannot be sorted by {code!r}; it can by {', '.join(known)}")
+        raise unknown(f"{type_name} cannot be sorted by {code!r}", code, known)
     if not is_sortable(parameter):
         raise NotSupported(f"{code} is no parameter that this server can sort by")
     return Sort(parameter, descending)
@@ -150,8 +151,8 @@ def include(type_name: str, name: str, text: str, iterate: bool, registry: Regis
         references = [known for known in references if iterate or type_name in known.targets]
     found = [known for known in references if code in ("*", known.code)]
     if not found:
-        codes = ", ".join(sorted(known.code for known in references)) or "none"
-        raise Invalid(f"{name}={text}: {source} has no such reference parameter here; it has {codes}")
+        codes = sorted(known.code for known in references)
+        raise unknown(f"{name}={text}: {source} has no such reference parameter here", code, codes)
     for known in found:
         if target and target not in known.targets and code != "*":
             raise Invalid(f"{name}={text}: {known.code} does not refer to {target}")

@@ -181,9 +181,8 @@ class Generator:
         if span is not None:
             ends = [end for end in (span.low, span.high) if NEVER < end < FOREVER]
             moment = random.choice(ends) if ends else moment
-        moment += random.choice(
-            (timedelta(0),) * 6 + (timedelta(days=1), timedelta(days=-40), timedelta(seconds=1))
-        )
+        step = timedelta(days=1), timedelta(days=-1), timedelta(seconds=1), timedelta(seconds=-1)
+        moment += random.choice((*[timedelta(0)] * 5, *step, timedelta(days=-40)))
         prefix = random.choice(("", "", *PREFIXES, "ge", "le", "gt", "lt"))
         precision = random.choice(("%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d", "minute", "second", "milli"))
         if "%" in precision:

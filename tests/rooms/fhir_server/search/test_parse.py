@@ -193,6 +193,24 @@ def test_lenient_reading_leaves_out_names_and_never_values() -> None:
         parse("Patient", [("birthdate", "gestern")], strict=False)
 
 
+def test_what_is_unknown_of_the_answer_is_left_out_too() -> None:
+    asked = [("_sort", "nome"), ("_include", "Patient:nothing"), ("_sort", "name")]
+    query = parse("Patient", asked, strict=False)
+    assert (query.applied, len(query.issues)) == ((("_sort", "name"),), 2)
+
+
+def test_readings_of_a_chain_are_bounded() -> None:
+    with pytest.raises(Invalid, match="name the type that is meant"):
+        parse("Basic", [("subject.subject.subject.subject.subject.subject.subject.identifier", "x")])
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "x\udfffy"])
+def test_signs_that_no_text_has(text: str) -> None:
+    for pair in (("name", text), (text, "name"), ("_sort", text)):
+        with pytest.raises(Invalid, match="which no stored text has"):
+            parse("Patient", [pair], strict=False)
+
+
 def test_nesting_has_a_bottom() -> None:
     with pytest.raises(Invalid, match="nested"):
         parse("Organization", [("partof." * (DEEPEST + 1) + "name", "x")])
