@@ -68,6 +68,9 @@ class Config:
     )
     worker: bool = _setting(True, "whether the background worker is started")
     stop_grace_s: float = _setting(30.0, "how long running requests may take to finish when the server stops")
+    log_requests: bool = _setting(
+        True, "whether the log has a line for each request, received instance and other routine event"
+    )
     time_zone: str = _setting("UTC", "zone of dates and times that come without one")
     max_body_bytes: int = _setting(64 * 1024 * 1024, "largest request body; a longer one answers 413")
     max_bundle_entries: int = _setting(20_000, "most entries of one batch or transaction")
