@@ -7,6 +7,7 @@ the embedded one is started, once for the whole run.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,6 +21,7 @@ from fhir_server.interactions.context import Settings
 from fhir_server.interactions.entry import Entry
 from tests.support import cluster
 from tests.support.clock import FixedClock
+from tests.support.server import Server
 from tests.support.statements import Recorded, recording
 
 _LEAD = pytest.StashKey[cluster.Lead]()
@@ -85,6 +87,17 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = Engine(database_url, size=4)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Server]:
+    """A whole `xinglin serve` with two workers and small limits; whoever kills a part waits for it."""
+    with tempfile.TemporaryDirectory(prefix="xinglin-running-") as name:
+        Path(name).chmod(0o755)
+        limits = {"XINGLIN_MAX_BODY_BYTES": "400000", "XINGLIN_STATEMENT_TIMEOUT_MS": "4000"}
+        server = Server(Path(name) / "data", "--workers", "2", **limits)
+        yield server
+        server.stop()
 
 
 @pytest.fixture

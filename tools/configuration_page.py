@@ -35,7 +35,8 @@ Commands with a table of their own: {commands}.
 def page() -> str:
     """Return the text of the page."""
     rows = [
-        f"| `{field.name}` | `{variable(field.name)}` | {_shown(field.default)} | {field.metadata['reason']} |"
+        f"| `{field.name}` | `{variable(field.name)}` | {_shown(field.default)} "
+        f"| {field.metadata['reason']} |"
         for field in fields(Config)
     ]
     commands = ", ".join(f"`{name}`" for name in COMMANDS)

@@ -51,7 +51,6 @@ class ApplicationEntity:
         _config.UNRESTRICTED_STORAGE_SERVICE = True  # any storage SOP class, private ones too, in any syntax
         _config.STORE_RECV_CHUNKED_DATASET = True  # data sets go to files, not into memory
         _config.LOG_HANDLER_LEVEL = "none"  # its handlers print data sets
-        tempfile.tempdir = str(ingest.folder)  # pynetdicom's files: same disk, cleared away with ours
         self._config = config
         self._engine = engine
         self._server: Any = None
@@ -74,6 +73,12 @@ class ApplicationEntity:
         self._ae._servers.append(self._server)
         _in_thread(self._server.serve_forever, "dimse-listener")
         return int(self._server.server_address[1])
+
+    def close_door(self) -> None:
+        """Accept no more associations; those there are go on."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
 
     def stop(self) -> None:
         """Stop listening and abort what is still running."""
@@ -135,6 +140,7 @@ def serve(config: Config, stop: Stop, ready: Callable[[int], None] | None = None
     check_exposure(config, engine)
     files = FileStore(config.data_dir / "dicom")
     ingest = Ingest(files, engine, _now)
+    tempfile.tempdir = str(ingest.folder)  # pynetdicom's files: same disk, cleared away with ours
     if count := ingest.recover():
         log.info("indexed %d instances that a former process had kept", count)
     entity = ApplicationEntity(config, engine, ingest)
@@ -144,6 +150,8 @@ def serve(config: Config, stop: Stop, ready: Callable[[int], None] | None = None
     try:
         stop.wait()
     finally:
+        entity.close_door()
+        ingest.finish(config.stop_grace_s)
         entity.stop()
         ingest.close()
         engine.close()

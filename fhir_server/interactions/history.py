@@ -31,7 +31,9 @@ def history(
     values = _values(pairs)
     count = _count(context, values.get("_count"))
     span = _span(context, values)
-    after = paging.unseal(context.cursor_key(), values["_cursor"]) if "_cursor" in values else None
+    purpose = f"history {type_name or ''} {id_ or ''}"  # the three levels are walked in different orders
+    cursor = values.get("_cursor")
+    after = None if cursor is None else paging.unseal(context.cursor_key(), cursor, purpose)
     if id_ is not None and type_name is not None and reader.read(context.unit, type_name, id_) is None:
         raise NotFound(f"there is no {type_name} with the id {id_!r} here", expression=type_name)
     page = versions.history(context.unit, type_name, id_, span, count, after)
@@ -39,7 +41,7 @@ def history(
     kept = [(name, value) for name, value in values.items() if name in ("_count", "_since", "_at")]
     links = [("self", _url(base, kept))]
     if page.after is not None:
-        cursor = paging.seal(context.cursor_key(), page.after)
+        cursor = paging.seal(context.cursor_key(), page.after, purpose)
         links.append(("next", _url(base, [*kept, ("_cursor", cursor)])))
     text = bundle.history(context.settings, context.now(), links, page.versions, None)
     return Result(200, text=text)

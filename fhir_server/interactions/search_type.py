@@ -17,7 +17,7 @@ from fhir_server.authorization.permit import narrow, permit
 from fhir_server.interactions import bundle
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.model import json_format, summary
-from fhir_server.outcome import Issue
+from fhir_server.outcome import Invalid, Issue
 from fhir_server.search import include, paging
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import Statement, compile, compile_count, position_of
@@ -76,6 +76,10 @@ def _opened(context: Context, type_name: str, pairs: Pairs) -> tuple[Pairs, Posi
     """Return the search and the place in it that a paging link stands for."""
     for name, value in pairs:
         if name == CURSOR:
+            if other := next((name for name, _ in pairs if name not in (CURSOR, "_format", "_pretty")), None):
+                raise Invalid(
+                    f"{other} beside {CURSOR}: a page link holds the whole search and takes nothing more"
+                )
             return paging.unseal_page(context.cursor_key(), type_name, value)
     return pairs, None
 
@@ -147,6 +151,9 @@ def _text(query: Query, version: Version) -> str:
     wanted = query.elements or (query.summary if query.summary not in (None, "false") else None)
     if not wanted:
         return version.text()
+    if query.elements and version.type_name != query.type_name:
+        # Names without a type were meant for the matches; an included resource may have other elements.
+        wanted = summary.existing(version.type_name, query.elements)
     resource = json_format.parse(version.text().encode())
     return json_format.encode(summary.subset(resource, wanted)).decode()
 

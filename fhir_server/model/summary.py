@@ -85,6 +85,16 @@ def element_names(type_name: str, wanted: Collection[str]) -> frozenset[str]:
     return frozenset(names)
 
 
+def existing(type_name: str, wanted: Collection[str]) -> tuple[str, ...]:
+    """Return those of the names in `wanted` that a type has; no name of another type is wrong here.
+
+    >>> existing("Patient", ["subject", "birthDate", "Patient.name", "Group.type"])
+    ('birthDate', 'name')
+    """
+    own = (name.removeprefix(f"{type_name}.") for name in wanted)
+    return tuple(name for name in own if name in _known(type_name))
+
+
 @cache
 def _known(type_name: str) -> frozenset[str]:
     return frozenset(

@@ -23,7 +23,7 @@ from fhir_server.outcome import Invalid, NotFound, NotSupported, PreconditionFai
 from fhir_server.rest import body, response
 from fhir_server.rest.caller import caller
 from fhir_server.rest.preferences import preferences
-from fhir_server.rest.request import Request
+from fhir_server.rest.request import Request, unescaped_utf8
 from fhir_server.rest.response import Answer
 from fhir_server.rest.routes import RESERVED, Match
 
@@ -75,6 +75,8 @@ def create(here: Installation, request: Request, match: Match) -> Answer:
     resource = body.resource_for(request, here.config, type_name)
     condition = request.header("IF_NONE_EXIST")
     if condition is not None:
+        if not condition.isascii():
+            condition = unescaped_utf8(condition, "If-None-Exist")
         condition = condition.strip().removeprefix("?")
         if not condition:
             raise Invalid("If-None-Exist is empty; give criteria, for instance identifier=urn:a|1")

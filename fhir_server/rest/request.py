@@ -18,6 +18,7 @@ MAX_PARAMETERS = 500  # far above any search that a person or program means
 # They steer the answer and are no search criteria (R4/http.html#parameters).
 GENERAL_PARAMETERS = frozenset({"_format", "_pretty"})
 
+_NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
@@ -70,14 +71,30 @@ class Request:
         return text if text and _REQUEST_ID.match(text) else None
 
 
+def unescaped_utf8(text: str, where: str) -> str:
+    """Return what a client meant that sent UTF-8 bytes as they are; PEP 3333 hands each as one character.
+
+    >>> unescaped_utf8("name=MÃ¼ller", "the URL")
+    'name=Müller'
+    """
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError as error:
+        raise Invalid(f"{where} is not UTF-8; write ü as %C3%BC") from error
+
+
 def decode_parameters(text: str, where: str) -> list[tuple[str, str]]:
     """Return the (name, value) pairs of a query string or a form, empty values kept.
 
     >>> decode_parameters("name=M%C3%BCller&active=", "the URL")
     [('name', 'Müller'), ('active', '')]
 
-    Raises Invalid when the escapes are not UTF-8 and when there are more than MAX_PARAMETERS.
+    Raises Invalid when escapes are malformed or not UTF-8 and when there are more than MAX_PARAMETERS.
     """
+    if not text.isascii():
+        text = unescaped_utf8(text, where)
+    if "%" in text and (wrong := _NO_ESCAPE.search(text)):
+        raise Invalid(f"{wrong[0]!r} in {where} is no %-escape; write a percent sign as %25")
     try:
         return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS)
     except UnicodeDecodeError as error:

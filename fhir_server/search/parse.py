@@ -33,6 +33,7 @@ LATER = {
     "near": "near",
 }
 DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks
+WIDEST = 1000  # types that the chains of one search visit; each is a SELECT of its own
 
 
 def parse(
@@ -91,6 +92,7 @@ class Reader:
             raise Invalid(f"{type_name!r} is no resource type of R4")
         self.environment = environment
         self.registry = registry
+        self.visited = 0
 
     def criterion(self, type_name: str, name: str, text: str, depth: int = 0) -> Criterion:
         """Return what one name and value ask of a resource type."""
@@ -151,6 +153,14 @@ class Reader:
         for type_name in (target,) if target else reference.targets:
             try:
                 branches.append((type_name, self.criterion(type_name, tail, text, depth + 1)))
+                self.visited += 1
+                if self.visited > WIDEST:
+                    raise TooWide(
+                        f"the chain {reference.code}.{tail} leads over more than {WIDEST} types; "
+                        f"name the type that is meant, for example {reference.code}:{type_name}.{tail}"
+                    )
+            except TooWide:
+                raise
             except FhirError as error:
                 refusals.append(error)
         if not branches:
@@ -222,6 +232,12 @@ class Unknown(FhirError):
     """400: a name that nothing is known of, which lenient handling leaves out."""
 
     status, code = 400, "invalid"
+
+
+class TooWide(Invalid):
+    """400: a chain without types that fans out over most of FHIR."""
+
+    code = "too-costly"
 
 
 def unknown(said: str, name: str, known: Sequence[str]) -> Unknown:

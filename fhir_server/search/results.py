@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fhir_server.definitions import structures
+from fhir_server.model import summary as parts
 from fhir_server.outcome import Invalid, Issue, NotSupported
 from fhir_server.search import paths
 from fhir_server.search.ast import Criterion, Include, Parameter, Query, Sort
@@ -84,6 +85,7 @@ class Draft:
         first: dict[str, Sort] = {}  # a key that comes again decides nothing
         for sort in self.sort:
             first.setdefault(sort.parameter.code, sort)
+        parts.element_names(type_name, self.elements)  # refused whether or not there is a match
         return Query(
             type_name,
             clauses,

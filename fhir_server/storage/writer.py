@@ -204,8 +204,9 @@ def _store(
             unit,
             "UPDATE resource AS r SET stamp = " + stamp + ", last_updated = v.last_updated::timestamptz, "
             'version = v.version, method = v.method::"char", deleted = v.content IS NULL, '
+            "chart = v.chart::uuid, chart_date = v.chart_date::timestamptz, "
             "meta = v.meta::jsonb, keys = v.keys::uuid[], content = v.content::jsonb FROM (VALUES ",
-            "(%s, %s, %s, %s, %s, %s, %s, %s)",
+            "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 (
                     v.pk,
@@ -216,18 +217,20 @@ def _store(
                     v.meta,
                     _keys(d),
                     v.content,
+                    *_chart(d),
                 )
                 for d, v in replacements
             ),
-            ") AS v (pk, type, last_updated, version, method, meta, keys, content) "
+            ") AS v (pk, type, last_updated, version, method, meta, keys, content, chart, chart_date) "
             "WHERE r.tenant = 0 AND r.type = v.type AND r.pk = v.pk",
         )
     if inserts:
         _defer_rows(
             unit,
             "INSERT INTO resource "
-            "(pk, stamp, last_updated, rid, version, type, method, deleted, id, meta, keys, content) VALUES ",
-            f"(%s, {stamp}, %s, %s, %s, %s, %s, false, %s, %s, %s, %s)",
+            "(pk, stamp, last_updated, rid, version, type, method, deleted, id, meta, keys, content, "
+            "chart, chart_date) VALUES ",
+            f"(%s, {stamp}, %s, %s, %s, %s, %s, false, %s, %s, %s, %s, %s, %s)",
             (
                 (
                     v.pk,
@@ -240,6 +243,7 @@ def _store(
                     v.meta,
                     _keys(d),
                     v.content,
+                    *_chart(d),
                 )
                 for d, v in inserts
             ),
@@ -264,6 +268,11 @@ _SUPERSEDE = (
     "FROM resource JOIN unnest(%s::smallint[], %s::bigint[]) AS v (type, pk) USING (type, pk) "
     "WHERE tenant = 0"
 )
+
+
+def _chart(draft: Draft) -> tuple[str | None, str | None]:
+    """Return the patient and the clinical date of the row."""
+    return (draft.rows.chart, draft.rows.chart_date) if draft.rows is not None else (None, None)
 
 
 def _keys(draft: Draft) -> str:

@@ -14,7 +14,9 @@ from fhir_server.search import keys
 from fhir_server.search.index import Indexer
 
 Resource = dict[str, Any]
-COLUMNS = "pk, stamp, last_updated, rid, version, type, method, deleted, id, meta, keys, content"
+COLUMNS = (
+    "pk, stamp, last_updated, rid, version, type, method, deleted, id, chart, chart_date, meta, keys, content"
+)
 
 
 def store(
@@ -47,6 +49,8 @@ def store(
                 "C",
                 False,
                 id_,
+                found.chart,
+                found.chart_date,
                 json_format.encode(meta).decode() if meta else None,
                 "{" + ",".join(found.keys) + "}",
                 json_format.encode(content).decode(),

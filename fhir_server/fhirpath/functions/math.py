@@ -6,8 +6,8 @@ from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal, DecimalException
 from typing import Any
 
+from fhir_server.fhirpath.comparison import DIVIDED, EXACT, Fault, describe, single
 from fhir_server.fhirpath.functions.table import Function, eager
-from fhir_server.fhirpath.operators import DIVIDED, EXACT, Fault, describe, single
 from fhir_server.fhirpath.scope import Scope
 from fhir_server.fhirpath.values import Collection, Quantity
 

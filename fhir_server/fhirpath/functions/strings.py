@@ -14,8 +14,8 @@ from typing import Any
 
 import regex
 
+from fhir_server.fhirpath.comparison import Fault, describe, single
 from fhir_server.fhirpath.functions.table import eager
-from fhir_server.fhirpath.operators import Fault, describe, single
 from fhir_server.fhirpath.scope import Scope
 from fhir_server.fhirpath.values import Collection
 
@@ -73,8 +73,8 @@ class Pattern:
     """A regular expression: case-sensitive, and a dot matches line ends, too (§5.6.9).
 
     `quick` is Python's own engine, for expressions that cannot run wild: with at most one
-    quantifier and no choice in it. The others go to an engine that gives up after a second, because an expression
-    may come from outside and (a+)+ must not hold a process.
+    quantifier and no choice. The others go to an engine that gives up after a second, because
+    an expression may come from outside and (a+)+ must not hold a process.
     """
 
     quick: re.Pattern[str] | None

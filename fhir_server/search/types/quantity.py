@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from fhir_server.outcome import Invalid
@@ -120,22 +120,33 @@ def _range(value: Any) -> Sequence[Cell]:
 
 
 def _sampled(value: Any) -> tuple[str | None, str | None]:
-    """Return the lowest and highest of the values: data × factor + origin; L and U are the limits."""
-    try:
-        factor = Decimal(str(value.get("factor", 1)))
-        origin = Decimal(str((value.get("origin") or {}).get("value", 0)))
-        points = [
-            Decimal(point) for point in str(value.get("data", "")).split() if point not in ("E", "L", "U")
-        ]
-        bounds = [ranges.EXACT.add(ranges.EXACT.multiply(point, factor), origin) for point in points]
-    except InvalidOperation:
+    """Return the lowest and highest of the values: data × factor + origin; L and U are the limits.
+
+    (None, None) where a word of the data is no number, or one that no other element could hold.
+    """
+    words = str(value.get("data", "")).split()
+    if not all(word in ("E", "L", "U") or _is_number(word) for word in words):
         return None, None
-    data = str(value.get("data", "")).split()
-    if "L" in data and value.get("lowerLimit") is not None:
+    factor = Decimal(str(value.get("factor", 1)))
+    origin = Decimal(str((value.get("origin") or {}).get("value", 0)))
+    points = [Decimal(word) for word in set(words) - {"E", "L", "U"}]
+    bounds = [ranges.EXACT.add(ranges.EXACT.multiply(point, factor), origin) for point in points]
+    if "L" in words and value.get("lowerLimit") is not None:
         bounds.append(Decimal(str(value["lowerLimit"])))
-    if "U" in data and value.get("upperLimit") is not None:
+    if "U" in words and value.get("upperLimit") is not None:
         bounds.append(Decimal(str(value["upperLimit"])))
     return (str(min(bounds)), str(max(bounds))) if bounds else (None, None)
+
+
+def _is_number(word: str) -> bool:
+    """Say whether a word of SampledData.data is a decimal with an exponent within that of stored numbers.
+
+    >>> _is_number("-1.5e3"), _is_number("NaN"), _is_number("1e200000")
+    (True, False, False)
+    """
+    if len(word) > ranges.LONGEST or not ranges.NUMBER.fullmatch(word):
+        return False
+    return abs(Decimal(word).adjusted()) <= ranges.LONGEST
 
 
 SEARCH_TYPE = SearchType(

@@ -8,6 +8,7 @@ import tarfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom.data
@@ -344,3 +345,27 @@ def test_two_processes_do_not_take_each_others_folders(tmp_path: Path, node: Nod
     assert node.ingest.recover() == 0
     assert (other.folder / "7.part").exists()
     other.close()
+
+
+def test_a_node_that_stops_finishes_what_it_has_begun_and_takes_nothing_new(node: Node) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        data = encoded(ct())
+        yield data[:3000]
+        begun.set()
+        assert go_on.wait(60)
+        yield data[3000:]
+
+    verdicts: list[Verdict] = []
+    sender = threading.Thread(
+        target=lambda: verdicts.append(node.ingest.store(slow(), EXPLICIT, "CT1").verdict)
+    )
+    sender.start()
+    assert begun.wait(60)
+    assert not node.ingest.finish(0)
+    assert node.ingest.store([encoded(ct(number=2))], EXPLICIT, "CT1").verdict is Verdict.UNAVAILABLE
+    go_on.set()
+    assert node.ingest.finish(60)
+    sender.join()
+    assert verdicts == [Verdict.STORED]

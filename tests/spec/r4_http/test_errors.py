@@ -218,6 +218,9 @@ def test_unknown_parameter(client: FhirClient) -> None:
     check(client.get("Patient?birthdate=yesterday"), 400, "yesterday")
     check(client.get("Patient?name=%FF"), 400, "UTF-8")
     check(client.get("Patient?name=%00"), 400, "U+0000")
+    for wrong in ("100%", "%zz", "%C3%B"):
+        reply = client.send("GET", "Patient", environ_overrides={"QUERY_STRING": f"name={wrong}"})
+        check(reply, 400, "is no %-escape; write a percent sign as %25")
     check(client.post("Patient", patient(), If_None_Exist="name=a%00"), 400, "U+0000")
     check(client.get("Patient?" + "&".join(["name=a"] * 600)), 400, "more than 500 parameters")
 

@@ -150,6 +150,18 @@ def test_search(client: FhirClient, stored: Store) -> None:
         assert [each["resource"]["id"] for each in reply.json["entry"]] == [id_]
 
 
+@clause("R4/http.html#search", "a client that does not escape its UTF-8 finds what it asked for")
+def test_search_with_raw_utf8(client: FhirClient, stored: Store) -> None:
+    id_ = stored(patient("Übermüller"))
+    raw = {"QUERY_STRING": "family:exact=Übermüller".encode().decode("latin-1")}
+    reply = client.send("GET", "Patient", environ_overrides=raw)
+    assert [entry["resource"]["id"] for entry in reply.json["entry"]] == [id_]
+    condition = {"HTTP_IF_NONE_EXIST": raw["QUERY_STRING"]}
+    assert client.send("POST", "Patient", patient("Other"), environ_overrides=condition).status == 200
+    latin = {"QUERY_STRING": "family:exact=Übermüller"}  # the bytes of Latin-1
+    assert client.send("GET", "Patient", environ_overrides=latin).status == 400
+
+
 @clause("R4/http.html#transaction", "POST on the base; the response has addresses, and bodies when asked")
 def test_transaction(client: FhirClient) -> None:
     sent = bundle("transaction", post(patient(), "urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0"))

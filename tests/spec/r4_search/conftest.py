@@ -14,8 +14,11 @@ from fhir_server.search.compile import compile
 from fhir_server.search.index import Indexer
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
+from tests.spec.r4_http.conftest import client, door, stored
 from tests.support import cluster
 from tests.support.search_store import store
+
+__all__ = ["client", "connection", "door", "search", "stored"]  # the door of the chapter on HTTP, too
 
 BASE = "http://127.0.0.1/fhir"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -71,13 +71,14 @@ def k(code: str, text: str, type_name: str = "Observation") -> str:
         (
             "Observation?value-quantity=gt5||mg,lt1",
             "r is 96 and exists (select from idx_quantity i1 where i1.tenant = 0 and i1.pk = r.pk "
-            "and i1.param = P and ((unit_code = %s or unit_text = %s) and high > %s or low < %s))",
+            "and i1.param = P and ((unit_code = %s or unit_text = %s) "
+            "and (low > %s or low <> high and high > %s) or low < %s))",
             None,
         ),
         (
             "Observation?code-value-quantity=a$gt5",
             "r is 96 and exists (select from idx_composite i1 where i1.tenant = 0 and i1.pk = r.pk "
-            "and i1.param = P and (code = %s) and (high > %s))",
+            "and i1.param = P and (code = %s) and ((low > %s or low <> high and high > %s)))",
             None,
         ),
         (
@@ -150,6 +151,36 @@ def test_the_first_key_is_walked_and_what_has_none_comes_last() -> None:
     assert "d.low <= %s::timestamptz" in within.sql
     behind = compile(parsed("Observation?_sort=-date"), 21, Position(4, (None,)))
     assert "union all" not in behind.sql
+
+
+def test_bounds_on_the_first_sort_key_are_a_range_of_its_index() -> None:
+    statement = compile(parsed("Observation?date=ge2024&date=lt2025&status=final&_sort=-date"), 21)
+    assert "union all" not in statement.sql
+    assert "exists" not in statement.sql
+    assert "d.low desc" in statement.sql
+    assert "with p" not in statement.sql
+
+
+@pytest.mark.parametrize(
+    ("query", "table"),
+    [
+        ("Patient?family=a", "idx_string"),
+        ("Patient?family=a&birthdate=ge2020", "idx_string"),
+        ("Observation?date=ge2020&date=lt2021", "idx_date"),
+        ("Observation?date=ge2020&code-value-quantity=a$gt5&status:not=final", "idx_composite"),
+        ("Patient?family=a&gender=male", None),
+        ("Patient?family:exact=a", None),
+        ("Patient?family:missing=true", None),
+        ("Patient?family=a&_id=7", None),
+        ("Patient?family=a&organization.name=b", None),
+        ("Patient", None),
+    ],
+)
+def test_rows_alone_are_counted_first(query: str, table: str | None) -> None:
+    sql = compile(parsed(query), 21).sql
+    start = f"with p as materialized (select i.pk from {table} i where "
+    assert sql.startswith(start if table else "select r.pk")
+    assert sql.count("from p)") == (3 if table else 0)
 
 
 def test_a_row_gives_the_next_position() -> None:
