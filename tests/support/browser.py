@@ -1,7 +1,7 @@
 """A real browser, driven by plain WebDriver requests (W3C WebDriver): chromedriver and a headless Chromium.
 
-    with browser() as page:
-        page.open("http://127.0.0.1:8080/console"); page.text("h1")
+with browser() as page:
+    page.open("http://127.0.0.1:8080/console"); page.text("h1")
 """
 
 from __future__ import annotations
