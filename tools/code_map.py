@@ -20,25 +20,28 @@ Generated from the modules' own captions by `make docs`; do not edit. Who may lo
 
     doors    rest  console       dicom_node        cds_hooks       cli
                |                    | (bridge)        | (prefetch)  |
-    decide   interactions  <--------+-----------------+-------------+    every caller, one Grant, one unit of work
-    guard    authorization
-    keep     storage                                                     the only rooms that run SQL on resources
-    think    validation > search > fhirpath > model                      pure: values in, values out
+    decide   interactions  <--------+-----------------+-------------+
+    guard    authorization            every caller with a Grant, in one unit of work
+    keep     storage                  the only rooms that run SQL on resources
+    think    validation > search > fhirpath > model          pure: values in, values out
     know     definitions  schema  database  outcome  config  observability
 
 ## Three journeys
-**A search.** `rest/door` finds the route, `rest/negotiation` the media type; `interactions/search_type` conducts:
-`search/parse` makes a Query of the text, `authorization/permit` narrows it, `search/compile` makes one statement of
-it, the unit of work runs it, `search/include` adds what `_include` asks for, `interactions/bundle` puts the stored
+**A search.** `rest/door` finds the route, `rest/negotiation` the media type;
+`interactions/search_type` conducts: `search/parse` makes a Query of the text,
+`authorization/permit` narrows it, `search/compile` makes one statement of it, the unit of work
+runs it, `search/include` adds what `_include` asks for, `interactions/bundle` puts the stored
 texts into a searchset. Nothing stored is parsed on the way out.
 
-**A transaction.** `interactions/requests` reads the entries, `interactions/conditions` locks and looks up every
-condition, `interactions/links` rewrites references, `validation` and `search/index` work on each resource, and
-`storage/writer` writes all of it with one statement a table. One COMMIT, or nothing.
+**A transaction.** `interactions/requests` reads the entries, `interactions/conditions` locks and
+looks up every condition, `interactions/links` rewrites references, `validation` and
+`search/index` work on each resource, and `storage/writer` writes all of it with one statement a
+table. One COMMIT, or nothing.
 
-**An image.** `dicom_node/dimse/store` hands the bytes to `ingest`: file, fdatasync, rename, fsync of the folder, index
-row and outbox row in one transaction, then the status. The worker's `bridge/drain` makes an ImagingStudy of a study
-that has become quiet, through the same interactions as everybody.
+**An image.** `dicom_node/dimse/store` hands the bytes to `ingest`: file, fdatasync, rename, fsync
+of the folder, index row and outbox row in one transaction, then the status. The worker's
+`bridge/drain` makes an ImagingStudy of a study that has become quiet, through the same
+interactions as everybody.
 """
 
 
