@@ -1,7 +1,7 @@
 """A real browser, driven by plain WebDriver requests (W3C WebDriver): chromedriver and a headless Chromium.
 
-    with browser() as page:
-        page.open("http://127.0.0.1:8080/console"); page.text("h1")
+with browser() as page:
+    page.open("http://127.0.0.1:8080/console"); page.text("h1")
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Page:
         return self._post("execute/sync", {"script": script, "args": []})
 
     def problems(self) -> list[str]:
-        """Return what the browser complained about since it was last asked: refusals of the policy, errors."""
+        """Return what the browser complained of since it was last asked: the policy's refusals, errors."""
         entries = self._post("se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 
