@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import time
+from contextlib import ExitStack
+from http.client import HTTPResponse
 
 import pytest
 
@@ -195,3 +198,28 @@ def test_host(running: Server, host: str) -> None:
 def test_no_http(running: Server, sent: bytes, status: int) -> None:
     assert exchange(running.facts["port"], sent).status == status
     assert ask(running, "GET", "/healthz").status == 200
+
+
+@clause("RFC9110#15.5.9", "clients whose body does not come keep nobody waiting, and are told so with 408")
+def test_stalled_bodies(running: Server) -> None:
+    port, held = running.facts["port"], []
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        for number in range(60):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            path = ("/fhir/Patient", "/fhir", "/fhir/Patient/_search", "/cds-services/stroke-early-aspirin")[
+                number % 4
+            ]
+            kind = FORM if path.endswith("_search") else JSON
+            connection.sendall(request("POST", path, {**kind, "Content-Length": "100"}, b"{"))
+            held.append(connection)
+        for _ in range(20):
+            started = time.monotonic()
+            assert ask(running, "POST", "/fhir/Patient", JSON, PATIENT).status == 201
+            assert time.monotonic() - started < 1.5
+        for connection in held:
+            response = HTTPResponse(connection)
+            response.begin()
+            reply = Reply(response.status, response.headers, response.read())
+            check(reply, 408, "body_wait_s")
+    assert time.monotonic() - begun < 15
