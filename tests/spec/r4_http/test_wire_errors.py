@@ -223,3 +223,12 @@ def test_stalled_bodies(running: Server) -> None:
             reply = Reply(response.status, response.headers, response.read())
             check(reply, 408, "body_wait_s")
     assert time.monotonic() - begun < 15
+
+
+@clause("CDS-Hooks-2.0/#calling-a-cds-service", "a chunked call over the limit: 413 without reading it to its end")
+def test_an_endless_cds_call(running: Server) -> None:
+    sent = request("POST", "/cds-services/stroke-early-aspirin", {**JSON, "Transfer-Encoding": "chunked"})
+    started = time.monotonic()
+    reply = exchange(running.facts["port"], sent + chunked(*[b" " * 1_000_000] * 9, end=False))
+    assert (reply.status, reply.issue["code"]) == (413, "too-long")
+    assert time.monotonic() - started < 1.5  # a server that read on would be ended after 2 s with 408
