@@ -172,14 +172,14 @@ def patients(site: Site) -> ResponseReturnValue:
 def patient(site: Site, id_: str) -> ResponseReturnValue:
     """A patient's record: who, what to beware of, and what happened when."""
     kinds = reading.kinds_named(request.args.getlist("kind"))
-    until = request.args.get("until")
+    before = request.args.get("before")
 
     def work(look: Look) -> tuple[reading.Resource, reading.SideColumn, reading.Timeline]:
         person = look.read("Patient", id_)
         return (
             person,
             reading.side_column(look, id_),
-            reading.timeline(look, id_, kinds, until),
+            reading.timeline(look, id_, kinds, before),
         )
 
     (person, side, stretch), requests = site.look(work)
@@ -194,8 +194,8 @@ def patient(site: Site, id_: str) -> ResponseReturnValue:
         kinds=KINDS,
         images=_images(site),
         chosen={kind.name for kind in kinds},
-        earlier=_with(chosen, until=stretch.earlier) if stretch.earlier else None,
-        newest=_with(chosen) if until else None,
+        earlier=_with(chosen, before=stretch.earlier) if stretch.earlier else None,
+        newest=_with(chosen) if before else None,
         requests=requests,
     )
 

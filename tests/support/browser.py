@@ -80,7 +80,11 @@ class Page:
         return self._post("execute/sync", {"script": script, "args": []})
 
     def problems(self) -> list[str]:
+<<<<<<< HEAD
         """Return what the browser complained of since it was last asked: refusals of the policy, errors."""
+=======
+        """Return what the browser complained of since it was last asked: the policy's refusals, errors."""
+>>>>>>> rest
         entries = self._post("se/log", {"type": "browser"})
         return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
 
