@@ -20,6 +20,9 @@ from dicom_node.values import BULK, DEFAULT_CHARACTER_SET, decode, encodings
 SPECIFIC_CHARACTER_SET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
 
+DEEPEST = 64
+"""Sequences within sequences; what lies deeper is left out, since no JSON reader would get through it."""
+
 Attributes = dict[str, Any]  # "00100020" → {"vr": "LO", "Value": ["…"]}
 
 
@@ -57,6 +60,7 @@ def read(
     reading = Reading()
     levels = [_Level(reading.attributes, DEFAULT_CHARACTER_SET, "")]
     signed = False
+    closed_at: int | None = None  # the depth of a sequence that is too deep to be opened
     try:
         for event in header.walk(data, syntax, into=into):
             kind, depth, tag, vr, start, length, _ = event
@@ -66,6 +70,10 @@ def read(
                     return reading
                 if wanted is not None and tag not in wanted:
                     continue
+            if closed_at is not None:
+                if kind == header.SEQUENCE_END and depth == closed_at:
+                    closed_at = None
+                continue
             level = levels[-1]
             if kind == header.VALUE:
                 if tag & 0xFFFF == 0:  # group lengths are no part of the JSON model (PS3.18 F.2)
@@ -94,6 +102,9 @@ def read(
             elif kind == header.SEQUENCE:
                 element: dict[str, Any] = {"vr": "SQ"}
                 level.found[hex_of(tag)] = element
+                if len(levels) > 2 * DEEPEST:
+                    closed_at = depth
+                    continue
                 levels.append(_Level(element, level.charset, f"{level.path}{hex_of(tag)}/"))
             elif kind == header.ITEM:
                 item: Attributes = {}

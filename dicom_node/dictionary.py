@@ -75,9 +75,3 @@ def hex_of(tag: int) -> str:
     '0020000D'
     """
     return f"{tag:08X}"
-
-
-def keyword_of(tag: int) -> str:
-    """Return the keyword of a tag, or the empty text."""
-    entry = DicomDictionary.get(tag)
-    return str(entry[4]) if entry is not None else ""

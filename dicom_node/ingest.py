@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 import mmap
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,14 +66,24 @@ class Ingest:
         self._journal = Journal(files)
         self.folder = self._journal.folder
         """A folder for bytes on their way in; emptied when this process is gone."""
+        self._running = 0
+        self._closed = False
+        self._turn = threading.Condition()
 
     def recover(self) -> int:
         """Index what processes that died had kept and not indexed; return how many files."""
         return recover(self.files, self._reindex)
 
+    def finish(self, grace_s: float) -> bool:
+        """Refuse what comes from now on and wait for what is being stored; whether all of it was."""
+        with self._turn:
+            self._closed = True
+            return self._turn.wait_for(lambda: not self._running, grace_s)
+
     def close(self) -> None:
-        """Give the folder of this process up."""
-        self._journal.close()
+        """Give the folder of this process up, unless something is still being stored into it."""
+        if self.finish(0):
+            self._journal.close()
 
     def store(
         self,
@@ -90,6 +101,25 @@ class Ingest:
         file and index row are durable. Does not raise for what the data holds, for a full disk
         or for an absent database; an exception out of `data_set` comes through, and nothing stays.
         """
+        with self._turn:
+            if self._closed:
+                return Outcome(Verdict.UNAVAILABLE, "this node is stopping")
+            self._running += 1
+        try:
+            return self._store(data_set, transfer_syntax, calling_ae, sop_class, sop_uid)
+        finally:
+            with self._turn:
+                self._running -= 1
+                self._turn.notify_all()
+
+    def _store(
+        self,
+        data_set: Iterable[bytes | memoryview],
+        transfer_syntax: str,
+        calling_ae: str,
+        sop_class: str,
+        sop_uid: str,
+    ) -> Outcome:
         pieces = iter(data_set)
         received_at = self._clock()
         try:

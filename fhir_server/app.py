@@ -10,6 +10,15 @@ from zoneinfo import ZoneInfo
 from flask import Flask
 
 import cds_hooks.blueprint
+import cds_hooks.pages
+import dicom_node.dicomweb.blueprint
+import dicom_node.pages
+from cds_hooks import registry
+from cds_hooks.calls import Calls
+from cds_hooks.records.store import Store
+from dicom_node.bridge.drain import Bridge, BridgeSettings
+from dicom_node.files.store import FileStore
+from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config
 from fhir_server.console.pages import Room, Site, State
 from fhir_server.console.pages import blueprint as console
@@ -17,15 +26,22 @@ from fhir_server.database.engine import Engine, Mode
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.context import Settings, utc_now
 from fhir_server.interactions.entry import Entry
-from fhir_server.observability import events
+from fhir_server.observability import events, heartbeat
 from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
-from fhir_server.rest.blueprint import blueprint as fhir
 from fhir_server.rest.door import Door
-from fhir_server.rest.handlers import HANDLERS, Installation
+from fhir_server.rest.front import in_front
+from fhir_server.rest.handlers import BUILT, Installation
 from fhir_server.rest.health import Check
 from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
+
+ROOMS = (
+    Room("Patients", "/console/patients"),
+    Room("Studies", "/console/studies"),
+    Room("Decision support", "/console/cds"),
+    Room("Server", "/console/jobs"),
+)
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
 
@@ -35,18 +51,27 @@ def create_app(config: Config) -> Flask:
     app = Flask("xinglin", static_folder=None)
     started = utc_now()
     entry = create_entry(config, config.database_url, connections=config.threads)
-    capabilities = Capabilities(entry.settings, HANDLERS, started, auth=config.auth)
+    capabilities = Capabilities(entry.settings, BUILT, started, auth=config.auth)
     door = Door(Installation(entry, config, capabilities), _observe)
-    app.register_blueprint(fhir(door))
+    app.wsgi_app = in_front(door, app.wsgi_app)  # type: ignore[method-assign, assignment]
+    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration)
+    records = Store(entry.engine)
+    calls = Calls(services, records, entry=entry, base_urls=entry.settings.base_urls)
+    app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
     app.register_blueprint(
-        cds_hooks.blueprint.create(
-            entry, folders=[config.data_dir / "models"], demonstration=config.demonstration
-        )
+        dicom_node.dicomweb.blueprint.create(
+            entry.engine, dicom_files(config), dicomweb_address(config), Grant.anonymous
+        ),
+        url_prefix="/dicom-web",
     )
     ready = readiness(entry.engine, config)
-    rooms = [Room("Patients", "/console/patients"), Room("Server", "/console/jobs")]
-    site = Site(entry, config, rooms, started, lambda: _states(ready))
-    app.register_blueprint(console(site))
+    app.register_blueprint(console(Site(entry, config, ROOMS, started, lambda: _states(ready))))
+    app.register_blueprint(
+        dicom_node.pages.create(dicom_node.pages.Site(entry, Grant.anonymous, dicomweb_address(config)))
+    )
+    app.register_blueprint(
+        cds_hooks.pages.create(cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config)))
+    )
     app.register_blueprint(health.blueprint(ready, numbers_folder(config)))
     return app
 
@@ -99,7 +124,15 @@ def readiness(engine: Engine, config: Config) -> dict[str, Check]:
             None if free >= LEAST_FREE_BYTES else f"only {free // 2**20} MiB are free under the data folder"
         )
 
-    return {"database": database, "disk": disk}
+    def queue() -> str | None:
+        return heartbeat.problem(worker_heartbeat(config), "the background worker") if config.worker else None
+
+    return {"database": database, "disk": disk, "queue": queue}
+
+
+def worker_heartbeat(config: Config) -> Path:
+    """Return the file by which the background worker shows that it lives."""
+    return config.data_dir / "run" / "worker.beat"
 
 
 def numbers_folder(config: Config) -> Path:
@@ -109,4 +142,37 @@ def numbers_folder(config: Config) -> Path:
 
 def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     """Return the queues of the background worker: name → function that takes the next few entries."""
-    return {}
+    entry = create_entry(config, config.database_url, connections=4)
+    return {"dicom-bridge": Bridge(entry, bridge_settings(config)).drain}
+
+
+def bridge_settings(config: Config) -> BridgeSettings:
+    """Return how studies become FHIR in this installation."""
+    return BridgeSettings(
+        quiet_s=config.study_quiet_s,
+        quiet_max_s=config.study_quiet_max_s,
+        patient_id_system=config.patient_id_system,
+        address=dicomweb_address(config),
+        issuers={entry.partition("=")[0]: entry.partition("=")[2] for entry in config.patient_id_issuers},
+        zone=ZoneInfo(config.time_zone),
+    )
+
+
+def dicomweb_address(config: Config) -> str:
+    """Return where DICOMweb is, for links and the Endpoint."""
+    return f"{_root(config)}/dicom-web"
+
+
+def cds_address(config: Config) -> str:
+    """Return where the CDS Hooks services are, for people."""
+    return f"{_root(config)}/cds-services"
+
+
+def _root(config: Config) -> str:
+    base = config.base_url[0] if config.base_url else f"http://{config.host}:{config.port}"
+    return base.removesuffix("/fhir")
+
+
+def dicom_files(config: Config) -> FileStore:
+    """Return the folder of the DICOM files."""
+    return FileStore(config.data_dir / "dicom")

@@ -57,6 +57,10 @@ class Config:
     patient_id_system: str = _setting(
         "", "identifier system of a DICOM PatientID without an issuer; needed before studies become FHIR"
     )
+    patient_id_issuers: tuple[str, ...] = _setting(
+        (),
+        "identifier systems of PatientIDs, as ISSUER=SYSTEM; an issuer is its name, its OID or AE:TITLE",
+    )
     study_quiet_s: float = _setting(5.0, "a study is announced once nothing has arrived for so long")
     study_quiet_max_s: float = _setting(30.0, "and at the latest after so long")
     demonstration: bool = _setting(
@@ -64,6 +68,9 @@ class Config:
     )
     worker: bool = _setting(True, "whether the background worker is started")
     stop_grace_s: float = _setting(30.0, "how long running requests may take to finish when the server stops")
+    log_requests: bool = _setting(
+        True, "whether the log has a line for each request, received instance and other routine event"
+    )
     time_zone: str = _setting("UTC", "zone of dates and times that come without one")
     max_body_bytes: int = _setting(64 * 1024 * 1024, "largest request body; a longer one answers 413")
     body_wait_s: float = _setting(
@@ -126,6 +133,11 @@ class Config:
             raise ConfigError(f"ae_title is {self.ae_title!r}; it needs 1 to 16 ASCII characters")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigError("tls_cert and tls_key go together; only one of them is set")
+        for entry in self.patient_id_issuers:
+            if not all(entry.partition("=")):
+                raise ConfigError(
+                    f"patient_id_issuers has {entry!r}; write for example HOSPITAL=urn:oid:1.2.3"
+                )
         for name in ("workers", "threads", "default_count", "max_count", "max_json_depth"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")

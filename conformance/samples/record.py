@@ -33,11 +33,21 @@ PROFILES = {
     "2708-6": "us-core-pulse-oximetry", "29463-7": "us-core-body-weight", "8302-2": "us-core-body-height",
     "39156-5": "us-core-bmi", "44261-6": "us-core-observation-survey",
 }  # fmt: skip
-OXIMETRY = {"system": LOINC, "code": "59408-5", "display": "Oxygen saturation in Arterial blood by Pulse oximetry"}
+OXIMETRY = {
+    "system": LOINC,
+    "code": "59408-5",
+    "display": "Oxygen saturation in Arterial blood by Pulse oximetry",
+}
 FLAGS = {
-    "H": {"coding": [{"system": TERMINOLOGY + "v3-ObservationInterpretation", "code": "H", "display": "High"}]},
-    "L": {"coding": [{"system": TERMINOLOGY + "v3-ObservationInterpretation", "code": "L", "display": "Low"}]},
-    "N": {"coding": [{"system": TERMINOLOGY + "v3-ObservationInterpretation", "code": "N", "display": "Normal"}]},
+    "H": {
+        "coding": [{"system": TERMINOLOGY + "v3-ObservationInterpretation", "code": "H", "display": "High"}]
+    },
+    "L": {
+        "coding": [{"system": TERMINOLOGY + "v3-ObservationInterpretation", "code": "L", "display": "Low"}]
+    },
+    "N": {
+        "coding": [{"system": TERMINOLOGY + "v3-ObservationInterpretation", "code": "N", "display": "Normal"}]
+    },
 }
 
 
@@ -53,7 +63,9 @@ class Record:
         self.diseases = [d for d in V.DISEASES if age > d.onset and rng.random() < d.share]
         # a few patients are in hospital all the time
         self.visits = min(400, int(5 + 4 * len(self.diseases) + rng.lognormvariate(1.6, 1.0)))
-        self.height = (176 if self.person.sex == "male" else 163) * min(1.0, 0.45 + age / 30) + rng.gauss(0, 6)
+        self.height = (176 if self.person.sex == "male" else 163) * min(1.0, 0.45 + age / 30) + rng.gauss(
+            0, 6
+        )
         self.bmi = rng.gauss(25.5, 3.2) * next((1.3 for d in self.diseases if d.snomed == "414916001"), 1.0)
         self.shift: dict[str, float] = {}
         for disease in self.diseases:
@@ -120,7 +132,9 @@ class Record:
             known = rng.choice(self.diseases)
             encounter.setdefault("reasonCode", [concept(SNOMED, known.snomed, known.display)])
             if rng.random() < 0.35 and known.drugs:
-                made.append(self._prescription(rng.choice(known.drugs), concept(SNOMED, known.snomed, known.display)))
+                made.append(
+                    self._prescription(rng.choice(known.drugs), concept(SNOMED, known.snomed, known.display))
+                )
         made.extend(self._vitals(fever))
         made.extend(self._laboratory(kind == "IMP"))
         for procedure, text, share in V.PROCEDURES:
@@ -144,7 +158,9 @@ class Record:
             value = rng.gauss(measure.mean, measure.spread) * self.shift.get(measure.code, 1.0)
             if name == "temperature":
                 value += fever
-            made.append(self._measured(measure, min(value, 100) if name == "saturation" else value, "vital-signs"))
+            made.append(
+                self._measured(measure, min(value, 100) if name == "saturation" else value, "vital-signs")
+            )
         made.append(self._measured(vital["weight"], bmi * (self.height / 100) ** 2, "vital-signs"))
         if rng.random() < 0.4:
             made.append(self._measured(vital["height"], self.height, "vital-signs"))
@@ -174,7 +190,13 @@ class Record:
         content: dict[str, Any] = {"valueQuantity": _quantity(measure, number)}
         if measure.low is not None or measure.high is not None:
             low, high = measure.low, measure.high
-            flag = "L" if low is not None and number < low else "H" if high is not None and number > high else "N"
+            flag = (
+                "L"
+                if low is not None and number < low
+                else "H"
+                if high is not None and number > high
+                else "N"
+            )
             content["interpretation"] = [FLAGS[flag]]
             bounds = {name: _quantity(measure, bound) for name, bound in (("low", low), ("high", high))
                       if bound is not None}  # fmt: skip
@@ -272,7 +294,9 @@ class Record:
         code, display, icd, drug, self.fever = V.EPISODES[int(len(V.EPISODES) * rng.random() ** 1.8)]
         condition = self._condition(code, display, icd, "resolved", problem=False)
         encounter["reasonCode"] = [concept(SNOMED, code, display)]
-        encounter["diagnosis"] = [{"condition": {"reference": f"Condition/{condition['id']}", "display": display}}]
+        encounter["diagnosis"] = [
+            {"condition": {"reference": f"Condition/{condition['id']}", "display": display}}
+        ]
         made = [condition]
         if drug and rng.random() < 0.7:
             made.append(self._prescription(drug, concept(SNOMED, code, display), "completed"))

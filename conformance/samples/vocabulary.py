@@ -99,19 +99,33 @@ PANELS: dict[str, tuple[str, str, tuple[Measure, ...]]] = {
 
 SINGLES = {
     "hba1c": HBA1C,
-    "tsh": Measure("3016-3", "Thyrotropin [Units/volume] in Serum or Plasma", "m[IU]/L", 2.1, 0.9, 2, 0.4, 4.5),
+    "tsh": Measure(
+        "3016-3", "Thyrotropin [Units/volume] in Serum or Plasma", "m[IU]/L", 2.1, 0.9, 2, 0.4, 4.5
+    ),
     "crp": Measure("1988-5", "C reactive protein [Mass/volume] in Serum or Plasma", "mg/L", 4, 6, 1, None, 8),
-    "bnp": Measure("30934-4", "Natriuretic peptide B [Mass/volume] in Serum or Plasma", "pg/mL", 310, 190, 0, None, 100),
-    "inr": Measure("6301-6", "INR in Platelet poor plasma by Coagulation assay", "{INR}", 2.4, 0.5, 1, 2.0, 3.0),
-    "albuminuria": Measure("14959-1", "Microalbumin/Creatinine [Mass Ratio] in Urine", "mg/g", 24, 22, 0, None, 30),
+    "bnp": Measure(
+        "30934-4", "Natriuretic peptide B [Mass/volume] in Serum or Plasma", "pg/mL", 310, 190, 0, None, 100
+    ),
+    "inr": Measure(
+        "6301-6", "INR in Platelet poor plasma by Coagulation assay", "{INR}", 2.4, 0.5, 1, 2.0, 3.0
+    ),
+    "albuminuria": Measure(
+        "14959-1", "Microalbumin/Creatinine [Mass Ratio] in Urine", "mg/g", 24, 22, 0, None, 30
+    ),
     "ferritin": Measure("2276-4", "Ferritin [Mass/volume] in Serum or Plasma", "ng/mL", 88, 60, 0, 15, 150),
     "vitamin-d": Measure(
         "1989-3", "25-hydroxyvitamin D3 [Mass/volume] in Serum or Plasma", "ng/mL", 29, 9, 0, 30, 100
     ),
 }
 SMOKING = ("72166-2", "Tobacco smoking status")
-SMOKERS = (("266919005", "Never smoked tobacco"), ("8517006", "Ex-smoker"), ("449868002", "Smokes tobacco daily"))
-MOOD = Measure("44261-6", "Patient Health Questionnaire 9 item (PHQ-9) total score [Reported]", "{score}", 5, 4, 0)
+SMOKERS = (
+    ("266919005", "Never smoked tobacco"),
+    ("8517006", "Ex-smoker"),
+    ("449868002", "Smokes tobacco daily"),
+)
+MOOD = Measure(
+    "44261-6", "Patient Health Questionnaire 9 item (PHQ-9) total score [Reported]", "{score}", 5, 4, 0
+)
 
 
 @dataclass(frozen=True)
@@ -168,7 +182,13 @@ EPISODES = (  # what brings people in between: SNOMED, display, ICD-10-CM, drug,
     ("25064002", "Headache", "R51", "313782", 0.1),
     ("43878008", "Streptococcal sore throat", "J02.0", "834061", 1.3),
     ("233604007", "Pneumonia", "J18.9", "562251", 1.8),
-    ("840539006", "Disease caused by severe acute respiratory syndrome coronavirus 2", "U07.1", "313782", 1.5),
+    (
+        "840539006",
+        "Disease caused by severe acute respiratory syndrome coronavirus 2",
+        "U07.1",
+        "313782",
+        1.5,
+    ),
     ("263102004", "Fracture subluxation of wrist", "S62.90XA", "313782", 0.0),
     ("706870000", "Acute pulmonary embolism", "I26.99", "855332", 0.3),
     ("422504002", "Ischemic stroke", "I63.9", "243670", 0.1),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dicom_node.files.store import FileStore
 from dicom_node.index.locate import Located, located
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.engine import Engine, Mode
-from fhir_server.outcome import NotFound
+from fhir_server.outcome import FhirError, NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,15 @@ class Archive:
             wanted = ", ".join(f"{name} {uid}" for name, uid in named if uid)
             raise NotFound(f"nothing is kept here of {wanted}")
         return found
+
+    def file(self, instance: Located) -> Path:
+        """Return the file of an instance, which is there; a missing one is our failure (500)."""
+        path = self.files.path(instance.digest)
+        if not path.exists():
+            raise FhirError(
+                f"the file of instance {instance.sop_uid} is missing on disk; `xinglin doctor` says more"
+            )
+        return path
 
     def address_of(self, instance: Located) -> str:
         """Return the address of an instance."""

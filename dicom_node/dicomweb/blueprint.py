@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 from flask import Blueprint, Response, request
+from psycopg2.errors import QueryCanceled
 
 from dicom_node.dicomweb import json_model, qido, rendered, wado
 from dicom_node.dicomweb.archive import Archive
@@ -18,10 +18,14 @@ from dicom_node.files.store import FileStore
 from dicom_node.instance import Level
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
-from fhir_server.outcome import FhirError, NotFound
+from fhir_server.observability import events
+from fhir_server.outcome import FhirError, MethodNotAllowed, NotFound, TooCostly
 
 _STUDY = "/studies/<study>"
 _SERIES = f"{_STUDY}/series/<series>"
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]  # all, so that a refusal is ours too
+_READING = "GET, HEAD, OPTIONS"
+_EXPOSED = "ETag, Location, Content-Location, Warning, X-Total-Count"
 _INSTANCE = f"{_SERIES}/instances/<instance>"
 
 
@@ -62,9 +66,11 @@ def create(engine: Engine, files: FileStore, address: str, caller: Callable[[], 
         f"{_STUDY}/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
     }
     for rule, view in routes.items():
-        blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=["GET"])
-    blueprint.register_error_handler(FhirError, _refusal)
-    blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=["GET"])
+        blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=_METHODS)
+    blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
+    blueprint.before_request(_only_reading)
+    blueprint.after_request(_shared_with_browsers)
+    blueprint.register_error_handler(Exception, _refusal)
     return blueprint
 
 
@@ -125,9 +131,34 @@ def _unknown(rest: str) -> Response:
     )
 
 
-def _refusal(error: FhirError) -> tuple[Response, int]:
-    body: dict[str, Any] = error.as_json()
-    return Response(json.dumps(body, ensure_ascii=False), mimetype="application/fhir+json"), error.status
+def _only_reading() -> None:
+    if request.method in ("POST", "PUT", "PATCH", "DELETE"):
+        raise MethodNotAllowed(f"{request.method} is not done here; DICOMweb can be searched and read")
+
+
+def _shared_with_browsers(response: Response) -> Response:
+    """Let pages of other origins read the answer: viewers are served from anywhere."""
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+    if request.method == "OPTIONS":
+        response.headers["Access-Control-Allow-Methods"] = _READING
+        response.headers["Access-Control-Allow-Headers"] = "Accept, Authorization, Content-Type, Range"
+        response.headers["Access-Control-Max-Age"] = "600"
+    return response
+
+
+def _refusal(error: Exception) -> Response:
+    """Return an OperationOutcome; what nobody foresaw is told to the log, not to the client."""
+    if isinstance(error, QueryCanceled):
+        error = TooCostly("the search took longer than the limit; narrow it by a date, a patient or a UID")
+    if not isinstance(error, FhirError):
+        events.emit(events.crashed(error))
+        error = FhirError("something went wrong here; the log of the server says what")
+    body = json.dumps(error.as_json(), ensure_ascii=False)
+    response = Response(body, error.status, mimetype="application/fhir+json")
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = _READING
+    return response
 
 
 def _one_line(text: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from dicom_node.attributes import Attributes
 from dicom_node.dicomweb.archive import Archive
-from dicom_node.dictionary import hex_of, keyword_of, tag_of, vr_of
+from dicom_node.dictionary import hex_of, tag_of, vr_of
 from dicom_node.index import keys
 from dicom_node.index.query import Found, Match, Question, count, find, supported
 from dicom_node.instance import KEPT, Level, first
@@ -173,12 +173,3 @@ def _result(
 
 def _put(result: Attributes, name: str, vr: str, values: Sequence[object]) -> None:
     result[name] = {"vr": vr, "Value": list(values)} if values else {"vr": vr}
-
-
-def searchable(level: Level) -> list[str]:
-    """Return the keywords that can be matched at a level.
-
-    >>> "PatientID" in searchable(Level.STUDY), "Modality" in searchable(Level.STUDY)
-    (True, False)
-    """
-    return sorted(keyword_of(tag) for one in Level if one <= level for tag in KEPT[one])

@@ -11,7 +11,7 @@ from dicom_node.dicomweb.wado import Body
 from dicom_node.files.content import opened
 from dicom_node.index.locate import Located
 from dicom_node.pixels.render import JPEG, PNG, View, render
-from fhir_server.outcome import Invalid, NotFound
+from fhir_server.outcome import Invalid
 
 THUMBNAIL_PIXELS = 128
 MAX_PIXELS = 8192
@@ -32,12 +32,8 @@ def rendered(
     if not frames.isdigit() or not int(frames):
         raise Invalid(f"{frames[:60]!r}: one frame can be rendered at a time; the first is 1")
     view = _view(parameters, thumbnail=thumbnail)
-    path = archive.files.path(instance.digest)
-    try:
-        with opened(path) as content:
-            picture = render(content, int(frames) - 1, media, view)
-    except FileNotFoundError as error:
-        raise NotFound("the file of this instance is not there") from error
+    with opened(archive.file(instance)) as content:
+        picture = render(content, int(frames) - 1, media, view)
     return Body(media, [picture], len(picture))
 
 

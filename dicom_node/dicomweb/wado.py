@@ -62,19 +62,20 @@ def instances(archive: Archive, accept: str | None, found: Sequence[Located], *,
         if not fitting:
             continue
         if not wanted.multipart and wanted.media == DICOM and single:
-            path = archive.files.path(found[0].digest)
+            path = archive.file(found[0])
             syntax = f"{DICOM}; transfer-syntax={found[0].transfer_syntax}"
             return Body(syntax, pieces(path), found[0].size_bytes)
         if wanted.multipart or wanted.media in ("*/*", "application/*", DICOM):
             boundary = new_boundary()
-            parts = (
+            # every file is looked for before the first byte goes out; what is opened is one at a time
+            parts = [
                 Part(
                     f"{DICOM}; transfer-syntax={one.transfer_syntax}",
-                    pieces(archive.files.path(one.digest)),
+                    pieces(archive.file(one)),
                     archive.address_of(one),
                 )
                 for one in fitting
-            )
+            ]
             return Body(content_type(DICOM, boundary), write(parts, boundary))
     syntaxes = sorted({one.transfer_syntax for one in found})
     raise NotAcceptable(
@@ -86,7 +87,10 @@ def instances(archive: Archive, accept: str | None, found: Sequence[Located], *,
 def metadata(archive: Archive, accept: str | None, found: Sequence[Located]) -> Body:
     """Return the metadata of instances as DICOM JSON."""
     media = choose(accepted(accept), (DICOM_JSON, "application/json"))
-    values = (json_model.metadata(archive.files.path(one.digest), archive.address_of(one)) for one in found)
+    files = [archive.file(one) for one in found]
+    values = (
+        json_model.metadata(file, archive.address_of(one)) for file, one in zip(files, found, strict=True)
+    )
     return Body(media, json_model.array(values))
 
 
@@ -126,7 +130,7 @@ def frames(archive: Archive, accept: str | None, instance: Located, numbers: str
 
 
 def _frames(archive: Archive, instance: Located, wanted: list[int], *, plain: bool) -> Iterator[bytes]:
-    with opened(archive.files.path(instance.digest)) as content:
+    with opened(archive.file(instance)) as content:
         image = describe(content)
         located = locate_frames(content, image)
         for number in wanted:
@@ -144,7 +148,7 @@ def bulk_data(
     chosen = next((one for one in accepted(accept) if allows(one.media, OCTETS)), None)
     if chosen is None:
         raise NotAcceptable(f"bulk data is given as {OCTETS}")
-    file = archive.files.path(instance.digest)
+    file = archive.file(instance)
     with opened(file) as content:
         try:
             place = json_model.bulk_data(content, path)

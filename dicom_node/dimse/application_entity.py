@@ -21,9 +21,10 @@ from dicom_node.dimse import peers
 from dicom_node.dimse.echo import VERIFICATION, echo
 from dicom_node.dimse.store import store
 from dicom_node.files.store import FileStore
-from dicom_node.ingest import Ingest, Outcome, Verdict
+from dicom_node.ingest import Ingest, Outcome
 from fhir_server.config import Config, ConfigError
 from fhir_server.database.engine import Engine
+from fhir_server.observability import events
 
 MAXIMUM_PDU_BYTES = 131_072
 MAX_ASSOCIATIONS = 32
@@ -50,7 +51,6 @@ class ApplicationEntity:
         _config.UNRESTRICTED_STORAGE_SERVICE = True  # any storage SOP class, private ones too, in any syntax
         _config.STORE_RECV_CHUNKED_DATASET = True  # data sets go to files, not into memory
         _config.LOG_HANDLER_LEVEL = "none"  # its handlers print data sets
-        tempfile.tempdir = str(ingest.folder)  # pynetdicom's files: same disk, cleared away with ours
         self._config = config
         self._engine = engine
         self._server: Any = None
@@ -73,6 +73,12 @@ class ApplicationEntity:
         self._ae._servers.append(self._server)
         _in_thread(self._server.serve_forever, "dimse-listener")
         return int(self._server.server_address[1])
+
+    def close_door(self) -> None:
+        """Accept no more associations; those there are go on."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
 
     def stop(self) -> None:
         """Stop listening and abort what is still running."""
@@ -134,6 +140,7 @@ def serve(config: Config, stop: Stop, ready: Callable[[int], None] | None = None
     check_exposure(config, engine)
     files = FileStore(config.data_dir / "dicom")
     ingest = Ingest(files, engine, _now)
+    tempfile.tempdir = str(ingest.folder)  # pynetdicom's files: same disk, cleared away with ours
     if count := ingest.recover():
         log.info("indexed %d instances that a former process had kept", count)
     entity = ApplicationEntity(config, engine, ingest)
@@ -143,6 +150,8 @@ def serve(config: Config, stop: Stop, ready: Callable[[int], None] | None = None
     try:
         stop.wait()
     finally:
+        entity.close_door()
+        ingest.finish(config.stop_grace_s)
         entity.stop()
         ingest.close()
         engine.close()
@@ -157,9 +166,8 @@ def check_exposure(config: Config, engine: Engine) -> None:
         )
 
 
-def _note(calling_ae: str, outcome: Outcome) -> None:
-    if outcome.verdict not in (Verdict.STORED, Verdict.DUPLICATE):
-        log.warning("C-STORE: %s (%d bytes): %s", outcome.verdict.name, outcome.size_bytes, outcome.reason)
+def _note(outcome: Outcome, ms: float) -> None:
+    events.emit(events.InstanceReceived(outcome.verdict.name.lower(), outcome.size_bytes, ms))
 
 
 def _now() -> datetime:

@@ -1,7 +1,7 @@
 """The application entities that we know: title → host, port (`xinglin ae add|list|remove`).
 
-With an empty table every calling title is let in (the listener is then on loopback only); with
-entries, a caller needs one, and must come from its host unless that is `*`.
+With an empty table every calling title is let in from this machine itself, and nobody from
+elsewhere; with entries, a caller needs one, and must come from its host unless that is `*`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 
 from fhir_server.database.engine import Engine
 from fhir_server.outcome import Invalid, NotFound
@@ -63,11 +64,13 @@ def peers(engine: Engine) -> list[Peer]:
 def may_call(known: list[Peer], title: str, address: str) -> bool:
     """Whether the AE of this title may call from this address.
 
-    >>> may_call([], "ANY", "127.0.0.1"), may_call([Peer("CT1", "10.0.0.7")], "CT2", "10.0.0.7")
+    >>> may_call([], "ANY", "127.0.0.1"), may_call([], "ANY", "10.0.0.7")
     (True, False)
+    >>> may_call([Peer("CT1", "10.0.0.7")], "CT2", "10.0.0.7")
+    False
     """
     if not known:
-        return True
+        return ip_address(address).is_loopback
     return any(peer.title == title.strip() and _at(peer.host, address) for peer in known)
 
 

@@ -6,6 +6,7 @@ bounded) and goes on to `ingest` undecoded.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +17,8 @@ from dicom_node.files.part10 import read_meta
 from dicom_node.files.store import PIECE_BYTES
 from dicom_node.ingest import Ingest, Outcome
 
-Listener = Callable[[str, Outcome], None]
+Listener = Callable[[Outcome, float], None]
+"""Told of every instance: what became of it, and how many milliseconds that took."""
 
 
 def store(event: Any, ingest: Ingest, seen: Listener) -> Any:
@@ -24,6 +26,7 @@ def store(event: Any, ingest: Ingest, seen: Listener) -> Any:
 
     A status that is not success carries the reason as Error Comment (0000,0902).
     """
+    begun = time.monotonic()
     calling_ae = str(event.assoc.requestor.ae_title).strip()
     outcome = ingest.store(
         _pieces(event),
@@ -32,7 +35,7 @@ def store(event: Any, ingest: Ingest, seen: Listener) -> Any:
         sop_class=str(event.request.AffectedSOPClassUID),
         sop_uid=str(event.request.AffectedSOPInstanceUID),
     )
-    seen(calling_ae, outcome)
+    seen(outcome, (time.monotonic() - begun) * 1000)
     code = OF_VERDICT[outcome.verdict]
     if not outcome.reason:
         return code

@@ -11,9 +11,9 @@ import os
 import signal
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 from fhir_server.cli.command import add_settings, say
+from fhir_server.cli.installation import default_data_dir
 from fhir_server.cli.serve import serve
 from fhir_server.cli.supervisor import python
 from fhir_server.config import Config
@@ -24,7 +24,7 @@ EXAMPLES = """\
   xinglin demo --once
 """
 
-PATIENT_ID_SYSTEM = "urn:xinglin:demo:patient-id"
+PATIENT_ID_SYSTEM = "urn:xinglin:mrn"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,13 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Serve a demonstration; with --once only until every step was checked."""
-    if config.data_dir == Config().data_dir:
-        config = replace(config, data_dir=Path("data") / "demo")
+    if config.data_dir == (usual := default_data_dir()):
+        config = replace(config, data_dir=usual / "demo")
     config = replace(
         config,
         patient_id_system=config.patient_id_system or PATIENT_ID_SYSTEM,
         demonstration=True,
         study_quiet_s=0.0,
+        log_requests=False,
     )
     codes: list[int] = []
 

@@ -13,13 +13,14 @@ import json
 import os
 import sys
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from fhir_server import __version__
 from fhir_server.cli.command import Refused, say
+from fhir_server.cli.installation import default_data_dir
 from fhir_server.config import Config, ConfigError
 from fhir_server.database.account import EmbeddedError
 from fhir_server.outcome import FhirError
@@ -29,6 +30,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("fhir_server.cli.serve", "run the server: HTTP, DIMSE, background worker, database"),
     "worker": ("fhir_server.cli.worker", "drain jobs and DICOM-to-FHIR events, apart from serve"),
     "load": ("fhir_server.cli.load", "load files of resources"),
+    "ae": ("fhir_server.cli.ae", "application entities that may call us or be sent to: add, list, remove"),
+    "backup": ("fhir_server.cli.backup", "database and DICOM files into a folder, verified"),
+    "restore": ("fhir_server.cli.restore", "a backup back into an empty installation, verified"),
+    "doctor": ("fhir_server.cli.doctor", "check the installation and say what to mend"),
     "model": ("fhir_server.cli.model", "train, evaluate and list the models of the decision services"),
     "migrate": ("fhir_server.cli.migrate", "bring the database schema up to date, or check it"),
 }
@@ -47,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     file = given.config or os.environ.get("XINGLIN_CONFIG")
     try:
         config = Config.read(file=Path(file) if file else None, flags=_settings(given))
+        if config.data_dir == Config().data_dir:
+            config = replace(config, data_dir=default_data_dir())
         given = _with_defaults(own, name, given, Path(file) if file else None, rest)
     except ConfigError as error:
         own.print_usage(sys.stderr)

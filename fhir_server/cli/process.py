@@ -11,8 +11,10 @@ import os
 import sys
 from collections.abc import Callable
 
+from fhir_server.cli.command import say
 from fhir_server.cli.stopping import Stop
-from fhir_server.config import Config
+from fhir_server.cli.supervisor import WRONG_SETTINGS
+from fhir_server.config import Config, ConfigError
 from fhir_server.observability import events
 from fhir_server.observability.logs import JsonLines, take_over
 from fhir_server.observability.metrics import Meter, Numbers
@@ -20,15 +22,20 @@ from fhir_server.observability.metrics import Meter, Numbers
 SOCKET_FD, REPORT_FD = "XINGLIN_SOCKET_FD", "XINGLIN_REPORT_FD"
 
 
-def main(kind: str, name: str) -> None:
-    """Run one process of the installation until it is told to stop."""
+def main(kind: str, name: str) -> int:
+    """Run one process of the installation until it is told to stop; return its exit code."""
     config = Config.read()
-    lines = JsonLines(name)
+    lines = JsonLines(name, routine=config.log_requests)
     take_over(lines)
     from fhir_server.app import numbers_folder
 
     with events.listening(lines, Meter(Numbers(numbers_folder(config) / f"{name}.numbers"))):
-        KINDS[kind](config, lambda: _report(name))
+        try:
+            KINDS[kind](config, lambda: _report(name))
+        except ConfigError as error:
+            say(f"{name}: {error}")  # about our settings, so it may be shown; to try again is no use
+            return WRONG_SETTINGS
+    return 0
 
 
 def _http(config: Config, ready: Callable[[], None]) -> None:
@@ -68,4 +75,4 @@ def _report(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    raise SystemExit(main(sys.argv[1], sys.argv[2]))

@@ -11,6 +11,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,6 +34,9 @@ EXAMPLES = """\
 
 Started = Callable[[Config], None]
 
+PATIENCE_S = 5.0
+"""How long the processes of a supervisor that was killed may hold its ports."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
@@ -41,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "host", "port", "base_url", "dimse", "dimse_host", "dimse_port", "ae_title", "worker",
         "workers", "threads", "database_url", "data_dir", "postgres_user", "auth", "tls_cert", "tls_key",
         "stop_grace_s",
+        "log_requests",
     )  # fmt: skip
 
 
@@ -68,11 +73,13 @@ def serve(config: Config, started: Started) -> None:
     _check(config)
     config = replace(config, data_dir=config.data_dir.absolute())
     supervisor = Supervisor(config.stop_grace_s)
-    with held(config.data_dir), supervisor.signals():
-        listener = _listen(config)
-        config = _with_ports(config, listener)
+    with held(config.data_dir) as last_was_killed, supervisor.signals():
+        patience_s = PATIENCE_S if last_was_killed else 0.0
+        listener = _listen(config, patience_s)
+        config = _with_ports(config, listener, patience_s)
         numbers = _fresh_numbers(config)
-        with events.listening(JsonLines("supervisor"), Meter(numbers)):
+        lines = JsonLines("supervisor", routine=config.log_requests)
+        with events.listening(lines, Meter(numbers)):
             try:
                 _start(config, supervisor, listener, started)
             finally:
@@ -143,9 +150,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(config: Config) -> socket.socket:
+def _listen(config: Config, patience_s: float) -> socket.socket:
     """Open the listening socket of HTTP; all workers accept from it."""
-    listener = _bound(config.host, config.port, "--port")
+    listener = _bound(config.host, config.port, "--port", patience_s)
     # Accepted sockets inherit it. Without, a small answer in two segments waits 40 ms for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.listen(1024)
@@ -153,11 +160,11 @@ def _listen(config: Config) -> socket.socket:
     return listener
 
 
-def _with_ports(config: Config, listener: socket.socket) -> Config:
+def _with_ports(config: Config, listener: socket.socket, patience_s: float) -> Config:
     """Return the settings with the ports that were really taken (0 means any), and a base URL."""
     config = replace(config, port=listener.getsockname()[1])
     if config.dimse:
-        with _bound(config.dimse_host, config.dimse_port, "--dimse-port") as probe:
+        with _bound(config.dimse_host, config.dimse_port, "--dimse-port", patience_s) as probe:
             config = replace(config, dimse_port=probe.getsockname()[1])
     if not config.base_url:
         host = f"[{config.host}]" if ":" in config.host else config.host
@@ -166,27 +173,32 @@ def _with_ports(config: Config, listener: socket.socket) -> Config:
     return config
 
 
-def _bound(host: str, port: int, flag: str) -> socket.socket:
-    """Return a socket bound to an address; Refused, in plain words, when it is taken."""
+def _bound(host: str, port: int, flag: str, patience_s: float) -> socket.socket:
+    """Return a socket bound to an address; Refused, in plain words, when it stays taken for `patience_s`."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
         raise Refused(f"{host} is no address of this machine: {error.strerror}") from None
-    bound = socket.socket(family, kind, protocol)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind(address)
-        if port:
-            bound.listen(1)  # two sockets may be bound with SO_REUSEADDR; only one can listen
-    except OSError as error:
-        bound.close()
-        raise Refused(
-            f"port {port} on {host} cannot be used ({error.strerror}); stop what holds it, or choose "
-            f"another with {flag}"
-        ) from None
-    return bound
+    deadline = time.monotonic() + patience_s
+    while True:
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(address)
+            if port:
+                bound.listen(1)  # two sockets may be bound with SO_REUSEADDR; only one can listen
+        except OSError as error:
+            bound.close()
+            if time.monotonic() >= deadline:
+                raise Refused(
+                    f"port {port} on {host} cannot be used ({error.strerror}); stop what holds it, or choose "
+                    f"another with {flag}"
+                ) from None
+            time.sleep(0.01)
+        else:
+            return bound
 
 
 def _fresh_numbers(config: Config) -> Numbers:

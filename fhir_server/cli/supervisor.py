@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from fhir_server.cli.command import Refused
+from fhir_server.cli.command import Refused, say
 from fhir_server.database.account import EmbeddedError
 from fhir_server.database.embedded import Embedded
 from fhir_server.observability import events
@@ -32,6 +32,9 @@ STEADY_S = 10.0
 LONGEST_PAUSE_S = 30.0
 HOPELESS = 5
 """So many early ends before a process was ever ready, and the start is given up."""
+
+WRONG_SETTINGS = 78
+"""The exit code of a process that its settings keep from running (EX_CONFIG of sysexits.h)."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,7 @@ class Child:
     started_at: float = 0.0
     due_at: float = 0.0
     early_ends: int = 0
+    exit_code: int = 0
     ready: bool = False
     was_ready: bool = False
 
@@ -126,7 +130,8 @@ class Supervisor:
                 return True
             self._step(most_s=0.02)
             for child in self._children:
-                if not child.was_ready and child.early_ends >= HOPELESS:
+                hopeless = child.early_ends >= HOPELESS or child.exit_code == WRONG_SETTINGS
+                if hopeless and not child.was_ready:
                     raise Refused(f"{child.name} does not start; its reason stands above")
         return False
 
@@ -174,7 +179,7 @@ class Supervisor:
         except EmbeddedError as error:
             if not child.was_ready:
                 raise
-            events.emit(events.crashed(error))
+            say(f"{child.name}: {error}")
             child.process = None
             child.early_ends += 1
             child.due_at = time.monotonic() + pause_s(child.early_ends)
@@ -208,12 +213,12 @@ class Supervisor:
         assert child.process is not None
         code, pid = child.process.returncode, child.process.pid
         lived_s = time.monotonic() - child.started_at
-        child.process = None
+        child.process, child.exit_code = None, code if code is not None else 0
         child.early_ends = 0 if lived_s >= STEADY_S else child.early_ends
         pause = pause_s(child.early_ends)
         child.early_ends += 1
         child.due_at = time.monotonic() + pause
-        events.emit(events.ProcessEnded(child.name, pid, code if code is not None else 0, lived_s, pause))
+        events.emit(events.ProcessEnded(child.name, pid, child.exit_code, lived_s, pause))
 
     def _is_ready(self, child: Child) -> None:
         child.ready = child.was_ready = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fhir_server.cli.command import add_settings, say
@@ -17,6 +17,7 @@ from fhir_server.cli.installation import database
 from fhir_server.cli.stopping import Stop
 from fhir_server.config import Config
 from fhir_server.observability import events
+from fhir_server.observability.heartbeat import Heartbeat
 
 EXAMPLES = """\
   xinglin worker --database-url postgresql://xinglin@db.example.org/xinglin --data-dir /srv/xinglin
@@ -45,15 +46,22 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 def loop(config: Config, stop: Stop, ready: Callable[[], None]) -> None:
     """Run the drains that the application names until `stop` is set."""
-    from fhir_server.app import create_drains
+    from fhir_server.app import create_drains, worker_heartbeat
 
     drains = create_drains(config)
+    heartbeat = Heartbeat(worker_heartbeat(config))
+    heartbeat.beat()
     ready()
-    drain_all(drains, stop)
+    drain_all(drains, stop, heartbeat.beat)
 
 
-def drain_all(drains: Mapping[str, Drain], stop: Stop) -> None:
-    """Call each drain again at once while it finds something, else after a pause; longer after failures."""
+def drain_all(
+    drains: Mapping[str, Drain], stop: Stop, alive: Callable[[Sequence[str]], None] = lambda failing: None
+) -> None:
+    """Call each drain again at once while it finds something, else after a pause; longer after failures.
+
+    `alive` is told in every round which drains fail.
+    """
     due = dict.fromkeys(drains, 0.0)
     failures = dict.fromkeys(drains, 0)
     while not stop.is_set():
@@ -62,6 +70,7 @@ def drain_all(drains: Mapping[str, Drain], stop: Stop) -> None:
                 continue
             pause = _turn(name, drain, failures)
             due[name] = time.monotonic() + pause
+        alive([name for name, count in failures.items() if count])
         stop.wait(max(0.0, min(due.values(), default=IDLE_S + time.monotonic()) - time.monotonic()))
 
 

@@ -91,6 +91,7 @@ class Item:
     detail: str
     status: str
     flag: str
+    study_uid: str = ""
 
     @property
     def clock(self) -> str:
@@ -309,7 +310,16 @@ def item(resource: Json) -> Item:
         detail=detail,
         status="" if usual else status,
         flag=flag,
+        study_uid=_study_uid(resource) if type_name == "ImagingStudy" else "",
     )
+
+
+def _study_uid(resource: Json) -> str:
+    """Return the Study Instance UID of an ImagingStudy (R4/imagingstudy.html#notes), or ""."""
+    for identifier in mappings(resource.get("identifier")):
+        if identifier.get("system") == "urn:dicom:uid":
+            return str(identifier.get("value") or "").removeprefix("urn:oid:")
+    return ""
 
 
 Description = tuple[str, str, str]

@@ -18,6 +18,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -161,6 +162,7 @@ class Embedded:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT if quick else signal.SIGINT)
             self.process.wait()
+            self._drop_private_folder()
         self.process = None
         if self._lock is not None:
             self._lock.close()
@@ -222,7 +224,8 @@ class Embedded:
         self._run(
             [programs.program("initdb"), f"--pgdata={fresh}", f"--username={SUPERUSER}", "--auth=peer",
              "--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=builtin", "--no-instructions",
-             *([] if self._durable else ["--no-sync"]), *settings],
+             *([] if self._durable else ["--no-sync"]),
+             *(["--sync-method=syncfs"] if _has_syncfs() else []), *settings],
             who, None,
         )  # fmt: skip
         # Single-user mode makes role and database without a server to connect to.
@@ -253,10 +256,7 @@ class Embedded:
 
     def _socket_dir(self) -> Path:
         """Return the folder for the socket: the cluster's, or a private one if that name will not do."""
-        note = self.data_dir / "postgres.socket"
-        if note.exists():
-            shutil.rmtree(note.read_text(), ignore_errors=True)
-            note.unlink()
+        self._drop_private_folder()
         name = str(self.cluster)
         # A comma separates folders in the setting and hosts in a URL.
         if len(os.fsencode(name)) <= _LONGEST_SOCKET and "," not in name and '"' not in name:
@@ -264,11 +264,21 @@ class Embedded:
         private = Path(tempfile.mkdtemp(prefix="xinglin-", dir="/tmp"))
         if self._account.drop:
             os.chown(private, self._account.uid, self._account.gid)
-        note.write_text(str(private))
+        self._private_note().write_text(str(private))
         return private
 
+    def _drop_private_folder(self) -> None:
+        note = self._private_note()
+        if note.exists():
+            shutil.rmtree(note.read_text(), ignore_errors=True)
+            note.unlink()
+
+    def _private_note(self) -> Path:
+        return self.data_dir / "postgres.socket"
+
     def _launch(self, socket_dir: Path) -> None:
-        settings = {**self._settings, "unix_socket_directories": f'"{socket_dir}"'}
+        recovery = {"recovery_init_sync_method": "syncfs"} if _has_syncfs() else {}
+        settings = {**recovery, **self._settings, "unix_socket_directories": f'"{socket_dir}"'}
         arguments = [part for pair in settings.items() for part in ("-c", "=".join(pair))]
         # Its last words before the log opens; shown when it cannot start.
         with open(self.data_dir / "postgres.start", "wb") as words:
@@ -378,6 +388,15 @@ def _wait_gone(cluster: Path, pids: list[int], waiting: Callable[[str], None] | 
 def _environment() -> dict[str, str]:
     """Return the environment of the database's processes: none of our secrets, no PG… variables."""
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def _has_syncfs() -> bool:
+    """Tell whether one call makes a whole file system durable and reports errors: Linux 5.8 and later.
+
+    initdb and recovery otherwise fsync some 1000 files one by one: 3 s after a kill, not 0.2 s.
+    """
+    version = [int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdigit()]
+    return sys.platform == "linux" and version >= [5, 8]
 
 
 def _ending_with_parent() -> Callable[[], None] | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import psycopg2
@@ -28,6 +28,8 @@ from fhir_server.database.keys import KeyBlocks
 from fhir_server.outcome import Conflict
 
 T = TypeVar("T")
+
+Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 ATTEMPTS = 8
 """Runs of one unit before its caller is told to come back later."""
@@ -67,7 +69,7 @@ class UnitOfWork:
         self._deferred: list[bytes] = []
         self._in_snapshot = False
 
-    def execute(self, sql: str | bytes, parameters: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    def execute(self, sql: str | bytes, parameters: Parameters = None) -> list[tuple[Any, ...]]:
         """Run what was deferred and then this statement; return its rows (none where it gives none)."""
         cursor = self.cursor
         if self._deferred:
@@ -77,7 +79,7 @@ class UnitOfWork:
         cursor.execute(sql, parameters)
         return cursor.fetchall() if cursor.description is not None else []
 
-    def defer(self, sql: str | bytes, parameters: Sequence[Any] | None = None) -> None:
+    def defer(self, sql: str | bytes, parameters: Parameters = None) -> None:
         """Run the statement with the next one, at the latest with COMMIT."""
         if parameters is None:
             self._deferred.append(sql if isinstance(sql, bytes) else sql.encode())

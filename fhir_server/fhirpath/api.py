@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import DecimalException
 from functools import lru_cache
 from typing import Any
 
 from fhir_server.fhirpath import nodes
+from fhir_server.fhirpath.comparison import truth
 from fhir_server.fhirpath.errors import FhirPathError, FhirPathSyntaxError, FhirPathTypeError
 from fhir_server.fhirpath.evaluate import compiled
-from fhir_server.fhirpath.operators import truth
 from fhir_server.fhirpath.parser import parse
 from fhir_server.fhirpath.scope import Compiled, Scope, World
 from fhir_server.fhirpath.values import (
@@ -63,6 +64,7 @@ class Expression:
     text: str
     tree: nodes.Expression
     run: Compiled
+    looks_around: bool = True  # asks for %resource and its like, or resolves references
 
     def evaluate(
         self,
@@ -90,14 +92,17 @@ class Expression:
         """Return the items together with the trace."""
         item = root(resource) if isinstance(resource, dict) else resource
         focus: Collection = [] if item is None else [item]
-        variables = _variables(item, focus)
-        for name, value in (environment or {}).items():
-            variables[name] = value if isinstance(value, list) else [_typed(value)]
+        variables = _variables(item, focus) if self.looks_around else {}
+        if environment:
+            for name, value in environment.items():
+                variables[name] = value if isinstance(value, list) else [_typed(value)]
         scope = Scope(focus, variables, world, now)
         try:
             items = self.run(scope, focus)
         except RecursionError:
             raise FhirPathTypeError("the evaluation goes too deep", self.text, 0) from None
+        except (DecimalException, OverflowError, ValueError) as error:
+            raise FhirPathTypeError(f"a number is out of range ({error})", self.text, 0) from None
         return Result(items, scope.traces)
 
     def holds(
@@ -145,4 +150,8 @@ def compile(text: str, *, lenient: bool = False) -> Expression:
     boolean. Raises FhirPathSyntaxError or FhirPathTypeError, with the position.
     """
     tree = parse(text)
-    return Expression(text, tree, compiled(text, tree, lenient=lenient))
+    try:
+        run = compiled(text, tree, lenient=lenient)
+        return Expression(text, tree, run, "%" in text or "resolve" in text)
+    except RecursionError:
+        raise FhirPathSyntaxError("the expression is nested too deeply", text, 0) from None

@@ -28,13 +28,13 @@ def is_condition(tree: nodes.Expression) -> bool:
     """Say whether `tree` answers true or false rather than with elements."""
     match tree:
         case nodes.BinaryExpression(operator=operator):
-            return operator in ("and", "or", "=", "!=")
+            return operator in ("and", "or", "xor", "implies", "=", "!=")
         case nodes.TypeExpression(operator="is"):
             return True
         case nodes.InvocationExpression(invocation=nodes.FunctionInvocation(name=name)) | (
             nodes.FunctionInvocation(name=name)
         ):
-            return name in ("exists", "empty", "not", "hasExtension")
+            return name in ("exists", "empty", "not", "hasExtension", "hasValue")
     return False
 
 
@@ -48,7 +48,14 @@ def condition(tree: nodes.Expression, follow: Follow) -> Predicate:
             return _both(condition(left, follow), condition(right, follow))
         case nodes.BinaryExpression(operator="or", left=left, right=right):
             return _either(condition(left, follow), condition(right, follow))
+        case nodes.BinaryExpression(operator="implies", left=left, right=right):
+            return _either(_negated(condition(left, follow)), condition(right, follow))
+        case nodes.BinaryExpression(operator="xor", left=left, right=right):
+            return _one_of(condition(left, follow), condition(right, follow))
         case nodes.BinaryExpression(operator="=" | "!=" as operator, left=left, right=right):
+            if is_condition(left) and is_condition(right):
+                differ = _one_of(condition(left, follow), condition(right, follow))
+                return differ if operator == "!=" else _negated(differ)
             if isinstance(left, (nodes.StringLiteral, nodes.BooleanLiteral)):
                 left, right = right, left
             return _compare(left, right, follow, operator == "=")
@@ -66,15 +73,15 @@ def condition(tree: nodes.Expression, follow: Follow) -> Predicate:
 def _called(subject: nodes.Expression, call: nodes.FunctionInvocation, follow: Follow) -> Predicate:
     match call:
         case nodes.FunctionInvocation(name="exists", arguments=()):
-            values = _values(subject, follow)
-            return lambda node, resource: len(values(node, resource)) > 0
+            return _present(subject, follow)
         case nodes.FunctionInvocation(name="exists", arguments=(_,)):
             where = nodes.FunctionInvocation(call.position, "where", call.arguments)
             values = _values(nodes.InvocationExpression(call.position, subject, where), follow)
             return lambda node, resource: len(values(node, resource)) > 0
         case nodes.FunctionInvocation(name="empty", arguments=()):
-            values = _values(subject, follow)
-            return lambda node, resource: not values(node, resource)
+            return _negated(_present(subject, follow))
+        case nodes.FunctionInvocation(name="hasValue", arguments=()):
+            return _valued(subject, follow)
         case nodes.FunctionInvocation(name="not", arguments=()):
             return _negated(condition(subject, follow))
         case nodes.FunctionInvocation(name="hasExtension", arguments=(nodes.StringLiteral(),)):
@@ -103,6 +110,31 @@ def _joined(branches: Sequence[Branch]) -> Walk:
         return found
 
     return all_of_them
+
+
+def _present(tree: nodes.Expression, follow: Follow) -> Predicate:
+    """Return whether `tree` selects anything; a primitive that has only extensions is something."""
+    branches = follow(tree)
+    siblings = [
+        Branch((*branch.path[:-1], f"_{branch.path[-1]}"), branch.type_name, branch.rooted)
+        for branch in branches
+        if branch.type_name in types.SYSTEM_OF and branch.path and isinstance(branch.path[-1], str)
+    ]
+    both = [*branches, *siblings]
+    if both and all(len(branch.path) == 1 and not branch.rooted for branch in both):
+        keys = {branch.path[0] for branch in both}
+        if all(isinstance(key, str) for key in keys):
+            return lambda node, resource: not keys.isdisjoint(node)
+    values = _joined(both)
+    return lambda node, resource: len(values(node, resource)) > 0
+
+
+def _valued(tree: nodes.Expression, follow: Follow) -> Predicate:
+    branches = follow(tree)
+    if any(branch.type_name not in types.SYSTEM_OF for branch in branches):
+        raise Unplanned
+    values = _joined(branches)
+    return lambda node, resource: len(values(node, resource)) == 1
 
 
 def _flag(tree: nodes.Expression, follow: Follow) -> Predicate:
@@ -251,6 +283,14 @@ def _either(left: Predicate, right: Predicate) -> Predicate:
         return False if first is False and second is False else None
 
     return either
+
+
+def _one_of(left: Predicate, right: Predicate) -> Predicate:
+    def one_of(node: Any, resource: Any) -> bool | None:
+        first, second = left(node, resource), right(node, resource)
+        return None if first is None or second is None else first is not second
+
+    return one_of
 
 
 def _negated(inner: Predicate) -> Predicate:

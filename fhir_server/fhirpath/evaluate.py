@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from fhir_server.fhirpath import nodes, temporal, types
+from fhir_server.fhirpath.arithmetic import negate
+from fhir_server.fhirpath.comparison import Fault, distinct, equal, single, truth
 from fhir_server.fhirpath.conditions import referred_type
 from fhir_server.fhirpath.errors import FhirPathSyntaxError, FhirPathTypeError
 from fhir_server.fhirpath.functions import FUNCTIONS
 from fhir_server.fhirpath.functions.table import Function
-from fhir_server.fhirpath.operators import LOGIC, OPERATORS, Fault, distinct, negate, single, truth
+from fhir_server.fhirpath.operators import LOGIC, OPERATORS
 from fhir_server.fhirpath.scope import Compiled, Scope
 from fhir_server.fhirpath.values import Collection, Element, Quantity, TypeInfo, members, system_type
 
@@ -115,6 +117,8 @@ class _Compiler:
 
     def member(self, name: str) -> Compiled:
         def step(scope: Scope, focus: Collection) -> Collection:
+            if len(focus) == 1 and type(focus[0]) is Element:
+                return members(focus[0], name)
             found: Collection = []
             for item in focus:
                 if type(item) is Element:
@@ -133,6 +137,8 @@ class _Compiler:
             return step
 
         def begin(scope: Scope, focus: Collection) -> Collection:
+            if len(focus) == 1 and type(focus[0]) is Element and focus[0].type == name:
+                return focus
             return [item for item in focus if type(item) is Element and types.is_a(item.type, name)]
 
         return begin
@@ -143,6 +149,8 @@ class _Compiler:
             return lambda scope, focus: distinct([*left(scope, focus), *right(scope, focus)])
         if sign in LOGIC:
             return self.logic(tree, left, right)
+        if sign in ("=", "!=") and isinstance(tree.right, nodes.StringLiteral):
+            return self.text_comparison(left, tree.right.value, sign == "=")
         operate, fail = OPERATORS[sign], self.failure(tree)
 
         def run(scope: Scope, focus: Collection) -> Collection:
@@ -152,6 +160,24 @@ class _Compiler:
             except Fault as fault:
                 raise fail(fault) from None
             return [] if answer is None else [answer]
+
+        return run
+
+    def text_comparison(self, left: Compiled, wanted: str, positive: bool) -> Compiled:
+        """`code = 'final'`, by far the most comparisons: without a detour for FHIR's kinds of text."""
+        literal = [wanted]
+
+        def run(scope: Scope, focus: Collection) -> Collection:
+            items = left(scope, focus)
+            if not items:
+                return []
+            if len(items) == 1:
+                item = items[0]
+                value = item.value if type(item) is Element else item
+                if type(value) is str:  # a date says = as a text, too, see operators.item_equal
+                    return [(value == wanted) is positive]
+            answer = equal(items, literal)
+            return [] if answer is None else [answer is positive]
 
         return run
 

@@ -32,7 +32,7 @@ _CALENDAR = frozenset(
 )
 # A hostile expression must not exhaust Python's stack, neither here nor in what walks the tree.
 MAX_DEPTH = 60
-MAX_HEIGHT = 200
+MAX_HEIGHT = 250
 MAX_LENGTH = 40_000
 
 

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from fhir_server.fhirpath import temporal
-from fhir_server.fhirpath.operators import Fault
+from fhir_server.fhirpath.comparison import Fault
 from fhir_server.fhirpath.values import Collection, Element
 
 # An expression from outside must not keep a process busy: so many items may pass through it.
-MAX_ITEMS = 5_000_000
+MAX_ITEMS = 2_000_000
 
 
 class World(Protocol):

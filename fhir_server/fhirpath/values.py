@@ -6,9 +6,10 @@ element is an `Element`: its JSON with its type name, and where it was found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeAlias
 
 from fhir_server.fhirpath import temporal, types
@@ -104,69 +105,81 @@ def root(resource: dict[str, Any]) -> Element:
     return Element(resource, str(resource.get("resourceType", "")))
 
 
-_PLANS: dict[tuple[str, str], tuple[dict[str, str], bool] | None] = {}
+Reader: TypeAlias = Callable[[Element, dict[str, Any]], list[Element]]
 
 
-def _plan(type_name: str, name: str) -> tuple[dict[str, str], bool] | None:
-    """Return the JSON keys of a member with their types, and whether it repeats; None: no such member."""
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How the members of a type are read: by their names, and by their JSON keys (`_key` too)."""
+
+    by_name: dict[str, Reader]
+    by_key: dict[str, tuple[str, Reader]]
+
+
+@cache
+def _shape(type_name: str) -> _Shape:
     kind = types.find(type_name)
-    member = kind.members.get(name) if kind is not None else None
-    return None if member is None else (dict(member.choices), member.many)
+    by_name: dict[str, Reader] = {}
+    by_key: dict[str, tuple[str, Reader]] = {}
+    for name, member in kind.members.items() if kind is not None else ():
+        readers = {key: _reader(key, inner, name, member.many) for key, inner in member.choices}
+        for key, reader in readers.items():
+            by_key[key] = by_key[f"_{key}"] = (key, reader)
+        by_name[name] = next(iter(readers.values())) if len(readers) == 1 else _choice(readers)
+    return _Shape(by_name, by_key)
 
 
-def members(item: Element, name: str) -> list[Element]:
-    """Return the elements called `name` (a choice by its stem: "value") right below `item`."""
-    place = (item.type, name)
-    if place in _PLANS:
-        plan = _PLANS[place]
-    else:
-        plan = _PLANS[place] = _plan(*place)
-    if plan is None:
+def _choice(readers: dict[str, Reader]) -> Reader:
+    keys = {key: reader for bare, reader in readers.items() for key in (bare, f"_{bare}")}
+
+    def read(item: Element, source: dict[str, Any]) -> list[Element]:
+        for key in source:
+            if key in keys:
+                return keys[key](item, source)
         return []
-    choices, many = plan
-    source = item.value
-    if type(source) is not dict:
-        source = item.extra
-        if not source:
-            return []
-    if len(choices) == 1:
-        for key, type_name in choices.items():
-            if key in source or f"_{key}" in source:
-                return _elements(item, source, key, type_name, name, many)
-        return []
-    for key in source:
-        bare = key[1:] if key[0] == "_" else key
-        if bare in choices:
-            return _elements(item, source, bare, choices[bare], name, many)
-    return []
+
+    return read
 
 
-def _elements(
-    item: Element, source: dict[str, Any], key: str, type_name: str, name: str, many: bool
-) -> list[Element]:
-    value = source.get(key)
+def _reader(key: str, type_name: str, name: str, many: bool) -> Reader:
+    """Return a function from an element and its JSON to the elements under one key."""
+    only = 0 if many else None
     if type_name in types.SYSTEM_OF:
-        extra = source.get(f"_{key}")
-        if type(value) is list or type(extra) is list:
-            return _primitives(item, value, extra, type_name, name)
-        return [Element(value, type_name, extra, item, name, 0 if many else None)]
-    if type_name in _NAMES_ITSELF:
-        found = value if type(value) is list else (value,)
-        return [
-            Element(one, one.get("resourceType", type_name), None, item, name, place if many else None)
-            for place, one in enumerate(found)
-            if one
-        ]
-    if type(value) is list:
-        return [Element(one, type_name, None, item, name, place) for place, one in enumerate(value)]
-    return [Element(value, type_name, None, item, name, 0 if many else None)] if value is not None else []
+        beside = f"_{key}"
 
+        def read_primitive(item: Element, source: dict[str, Any]) -> list[Element]:
+            value, extra = source.get(key), source.get(beside)
+            if value is None and extra is None:
+                return []
+            if type(value) is list or type(extra) is list:
+                return _primitives(item, value, extra, type_name, name)
+            return [Element(value, type_name, extra, item, name, only)]
 
-_NAMES_ITSELF = frozenset(("Resource", "DomainResource"))
+        return read_primitive
+
+    names_itself = types.is_resource_base(type_name)
+
+    def read(item: Element, source: dict[str, Any]) -> list[Element]:
+        value = source.get(key)
+        if value is None:
+            return []
+        if names_itself:
+            found = value if type(value) is list else (value,)
+            return [
+                Element(one, one.get("resourceType", type_name), None, item, name, place if many else None)
+                for place, one in enumerate(found)
+            ]
+        if type(value) is list:
+            return [Element(one, type_name, None, item, name, place) for place, one in enumerate(value)]
+        return [Element(value, type_name, None, item, name, only)]
+
+    return read
 
 
 def _primitives(item: Element, values: Any, extras: Any, type_name: str, name: str) -> list[Element]:
     listed = values if type(values) is list else []
+    if not extras and None not in listed:
+        return [Element(value, type_name, None, item, name, place) for place, value in enumerate(listed)]
     beside = extras if type(extras) is list else []
     found = []
     for place in range(max(len(listed), len(beside))):
@@ -177,23 +190,26 @@ def _primitives(item: Element, values: Any, extras: Any, type_name: str, name: s
     return found
 
 
+def members(item: Element, name: str) -> list[Element]:
+    """Return the elements called `name` (a choice by its stem: "value") right below `item`."""
+    reader = _shape(item.type).by_name.get(name)
+    if reader is None:
+        return []
+    source = item.value if type(item.value) is dict else item.extra
+    return reader(item, source) if source else []
+
+
 def children(item: Element) -> Iterator[Element]:
     """Yield the elements right below `item`, in the order of its JSON."""
     source = item.value if type(item.value) is dict else item.extra
     if not source:
         return
-    kind = types.find(item.type)
-    if kind is None:
-        return
-    seen = set()
+    by_key = _shape(item.type).by_key
     for key in source:
-        bare = key[1:] if key[0] == "_" else key
-        entry = kind.keys.get(bare)
-        if entry is None or bare in seen:
-            continue
-        seen.add(bare)
-        member, type_name = entry
-        yield from _elements(item, source, bare, type_name, member.name, member.many)
+        entry = by_key.get(key)
+        # a primitive is met at its own key; at `_key` only when it has no value
+        if entry is not None and (entry[0] == key or entry[0] not in source):
+            yield from entry[1](item, source)
 
 
 def system(item: Any) -> Any:

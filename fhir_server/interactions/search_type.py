@@ -8,9 +8,10 @@ resources goes out as it is stored, unless `_summary` or `_elements` asks for a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from fhir_server.authorization.permit import narrow, permit
 from fhir_server.interactions import bundle
@@ -112,6 +113,8 @@ def _included(
     context: Context, query: Query, matches: Sequence[Version]
 ) -> tuple[list[Version], tuple[Issue, ...]]:
     """Return what _include and _revinclude add, each resource once."""
+    if not query.includes:
+        return [], ()
     includes = query.includes
     new = [include.Found(match.pk, match.type_name, match.id) for match in matches]
     known = {match.pk for match in matches}
@@ -187,7 +190,17 @@ def _links(
 
 def _address(context: Context, query: Query) -> str:
     base = f"{context.settings.base_url}/{query.type_name}"
-    return f"{base}?{urlencode(query.applied)}" if query.applied else base
+    if not query.applied:
+        return base
+    return f"{base}?" + "&".join(f"{_escaped(name)}={_escaped(value)}" for name, value in query.applied)
+
+
+def _escaped(text: str) -> str:
+    """Return a text as a query string has it; most names, ids and numbers need no look at each sign."""
+    return text if _PLAIN(text) else quote_plus(text)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII).fullmatch
 
 
 def _cursor_address(context: Context, query: Query, position: Position) -> str:

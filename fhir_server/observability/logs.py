@@ -13,6 +13,7 @@ import re
 import sys
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import cache, lru_cache
 from typing import Any, TextIO
 
 from fhir_server.observability.events import Event, crashed
@@ -22,27 +23,36 @@ _PLAIN_SPEAKERS = ("_granian", "fhir_server.cli")  # their messages hold no requ
 
 
 class JsonLines:
-    """A listener that writes each event as one line, with the time and the process's name."""
+    """A listener that writes each event as one line, with the time and the process's name.
 
-    def __init__(self, process: str, stream: TextIO | None = None) -> None:
+    Without `routine` only of what went wrong.
+    """
+
+    def __init__(self, process: str, stream: TextIO | None = None, *, routine: bool = True) -> None:
         self._process = process
         self._stream = stream
+        self._routine = routine
+        self._encode = json.JSONEncoder().encode
 
     def __call__(self, event: Event) -> None:
-        facts = {setting.name: getattr(event, setting.name) for setting in fields(event)}  # type: ignore[arg-type]
-        self.write(_kebab(type(event).__name__), facts)
+        if event.routine and not self._routine:
+            return
+        what, names = _shape(type(event))  # type: ignore[arg-type]
+        self.write(what, {name: getattr(event, name) for name in names})
 
     def write(self, what: str, facts: dict[str, Any]) -> None:
         """Write a line; facts that might be more than a code are withheld."""
-        line = {
+        line: dict[str, Any] = {
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "process": self._process,
             "event": what,
         }
-        line.update({name: _guarded(value) for name, value in facts.items()})
+        for name, value in facts.items():
+            line[name] = _guarded(value)
         # One write, so that lines of several processes do not mix.
-        (self._stream or sys.stderr).write(json.dumps(line) + "\n")
-        (self._stream or sys.stderr).flush()
+        stream = self._stream or sys.stderr
+        stream.write(f"{self._encode(line)}\n")
+        stream.flush()
 
 
 class Foreign(logging.Handler):
@@ -87,7 +97,18 @@ def _guarded(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return round(value, 3)
-    return value if isinstance(value, str) and _SAFE.fullmatch(value) else "(withheld)"
+    return value if isinstance(value, str) and _is_safe(value) else "(withheld)"
+
+
+@lru_cache(maxsize=512)
+def _is_safe(text: str) -> bool:
+    return _SAFE.fullmatch(text) is not None
+
+
+@cache
+def _shape(kind: type[Event]) -> tuple[str, tuple[str, ...]]:
+    """Return the name of a kind of event in the log, and those of its facts."""
+    return _kebab(kind.__name__), tuple(setting.name for setting in fields(kind))  # type: ignore[arg-type]
 
 
 def _kebab(name: str) -> str:

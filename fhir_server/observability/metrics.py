@@ -45,6 +45,7 @@ HELP = {
 
 Labels = tuple[tuple[str, str], ...]
 _HEAD = struct.Struct("<Q")  # bytes in use
+_VALUE = struct.Struct("<d")
 _ENTRY = struct.Struct("<dI")  # value, length of the key; the key follows, padded to 8 bytes
 
 
@@ -61,16 +62,18 @@ class Numbers:
         (self._used,) = _HEAD.unpack_from(self._map, 0)
         self._used = self._used or 8
         self._places: dict[str, int] = {key: place for key, _, place in _entries(self._map)}
+        self._known: dict[tuple[str, Labels], int] = {}  # the same places by what callers say
 
     def add(self, name: str, labels: Labels, amount: float = 1.0) -> None:
         """Add to a counter."""
-        key = json.dumps([name, labels])
         with self._lock:
-            place = self._places.get(key)
+            place = self._known.get((name, labels))
             if place is None:
-                place = self._make(key)
-            (value,) = struct.unpack_from("<d", self._map, place)
-            struct.pack_into("<d", self._map, place, value + amount)
+                key = json.dumps([name, labels])
+                place = self._places[key] if key in self._places else self._make(key)
+                self._known[name, labels] = place
+            (value,) = _VALUE.unpack_from(self._map, place)
+            _VALUE.pack_into(self._map, place, value + amount)
 
     def observe(self, name: str, labels: Labels, seconds: float) -> None:
         """Add to a histogram of seconds."""

@@ -1,7 +1,7 @@
 """The door: one request in, one answer out; route, media type, interaction, finish.
 
-`Door.answer` is a plain function of the WSGI environment. `blueprint.py` mounts it in Flask;
-`Door.wsgi` is the same without Flask's contexts, for the hot path.
+`Door.answer` is a plain function of the WSGI environment, `Door.wsgi` the application made of it;
+`front.py` puts that in front of Flask.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The ordered index tables: what a key cannot answer because it is more than equality.
 
-One row a value; `param` is search.keys.column_hash, which already says the resource type. ROWS lists
-the columns between `tenant` and `pk` in the order in which search.index gives them.
+One row a value; `param` is search.keys.column_hash, which already says the resource type.
 
     CREATE TABLE idx_string (
         pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
@@ -13,14 +12,15 @@ the columns between `tenant` and `pk` in the order in which search.index gives t
     CREATE TABLE idx_date (  -- [low, high)
         pk bigint NOT NULL, low timestamptz NOT NULL, high timestamptz NOT NULL,
         param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0);
-    CREATE INDEX idx_date_low ON idx_date (tenant, param, low, high, pk);
-    CREATE INDEX idx_date_high ON idx_date (tenant, param, high, low, pk);
+    CREATE INDEX idx_date_low ON idx_date (tenant, param, low, pk) INCLUDE (high);
+    CREATE INDEX idx_date_high ON idx_date (tenant, param, high, pk) INCLUDE (low);
     CREATE INDEX idx_date_pk ON idx_date (tenant, pk, param);
 
     CREATE TABLE idx_number (  -- [low, high]
         pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
         low numeric NOT NULL, high numeric NOT NULL);
     CREATE INDEX idx_number_value ON idx_number (tenant, param, low, high, pk);
+    CREATE INDEX idx_number_span ON idx_number (tenant, param, high, pk) WHERE low <> high;
     CREATE INDEX idx_number_pk ON idx_number (tenant, pk, param);
 
     CREATE TABLE idx_quantity (
@@ -28,7 +28,8 @@ the columns between `tenant` and `pk` in the order in which search.index gives t
         param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
         low numeric NOT NULL, high numeric NOT NULL,
         unit_code text, unit_text text);  -- unit_text where it is not the code
-    CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, low, high, pk);
+    CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, unit, low, high, pk);
+    CREATE INDEX idx_quantity_span ON idx_quantity (tenant, param, high, pk) WHERE low <> high;
     CREATE INDEX idx_quantity_pk ON idx_quantity (tenant, pk, param);
 
     CREATE TABLE idx_composite (
@@ -38,6 +39,7 @@ the columns between `tenant` and `pk` in the order in which search.index gives t
         low numeric, high numeric, low2 numeric, high2 numeric, unit uuid, unit_code text, unit_text text);
     CREATE INDEX idx_composite_number ON idx_composite (tenant, param, code, low, high, pk)
         WHERE low IS NOT NULL;
+    CREATE INDEX idx_composite_span ON idx_composite (tenant, param, code, high, pk) WHERE low <> high;
     CREATE INDEX idx_composite_value ON idx_composite (tenant, param, code, value, pk)
         WHERE value IS NOT NULL;
     CREATE INDEX idx_composite_date ON idx_composite (tenant, param, code, date_low, date_high, pk)
@@ -45,11 +47,14 @@ the columns between `tenant` and `pk` in the order in which search.index gives t
     CREATE INDEX idx_composite_pk ON idx_composite (tenant, pk, param);
 
 idx_composite has one row for each group of component values from one element, and is null but for
-the components that the parameter has. A quantity keeps one row whatever is asked of its unit: the
-unit is a condition on the row and not a part of the index, which serves searches without a unit too.
+the components that the parameter has. A quantity has one row whatever is asked of its unit; where no
+unit is asked for, Postgres 18 skips through the units of the index, and an older one reads its parameter.
+Most numbers are points (low = high): those that are not have a small index by their high end.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Numeric, SmallInteger, Table, Text, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
@@ -114,44 +119,27 @@ idx_composite = Table(
     Column("unit_text", Text),
 )
 
-ROWS: dict[str, tuple[str, ...]] = {
-    "idx_string": ("param", "value", "long"),
-    "idx_date": ("param", "low", "high"),
-    "idx_number": ("param", "low", "high"),
-    "idx_quantity": ("param", "low", "high", "unit", "unit_code", "unit_text"),
-    "idx_composite": (
-        "param",
-        "code",
-        "system",
-        "value",
-        "long",
-        "date_low",
-        "date_high",
-        "low",
-        "high",
-        "low2",
-        "high2",
-        "unit",
-        "unit_code",
-        "unit_text",
-    ),
-}
 
-
-def _index(table: Table, name: str, *columns: str, where: str | None = None) -> None:
+def _index(
+    table: Table, name: str, *columns: str, where: str | None = None, also: Sequence[str] = ()
+) -> None:
     Index(
         f"{table.name}_{name}",
         *(table.c[column] for column in columns),
         postgresql_where=None if where is None else text(where),
+        postgresql_include=list(also),
     )
 
 
 _index(idx_string, "value", "tenant", "param", "value", "pk")
-_index(idx_date, "low", "tenant", "param", "low", "high", "pk")
-_index(idx_date, "high", "tenant", "param", "high", "low", "pk")
+_index(idx_date, "low", "tenant", "param", "low", "pk", also=["high"])
+_index(idx_date, "high", "tenant", "param", "high", "pk", also=["low"])
 _index(idx_number, "value", "tenant", "param", "low", "high", "pk")
-_index(idx_quantity, "value", "tenant", "param", "low", "high", "pk")
+_index(idx_number, "span", "tenant", "param", "high", "pk", where="low <> high")
+_index(idx_quantity, "value", "tenant", "param", "unit", "low", "high", "pk")
+_index(idx_quantity, "span", "tenant", "param", "high", "pk", where="low <> high")
 _index(idx_composite, "number", "tenant", "param", "code", "low", "high", "pk", where="low IS NOT NULL")
+_index(idx_composite, "span", "tenant", "param", "code", "high", "pk", where="low <> high")
 _index(idx_composite, "value", "tenant", "param", "code", "value", "pk", where="value IS NOT NULL")
 _index(
     idx_composite,

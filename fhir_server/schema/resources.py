@@ -4,11 +4,14 @@
         pk bigint NOT NULL, stamp bigint NOT NULL, last_updated timestamptz(3) NOT NULL,
         rid uuid NOT NULL, version integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
         type smallint NOT NULL, method "char" NOT NULL, deleted boolean NOT NULL DEFAULT false,
-        id text COLLATE "C" NOT NULL, meta jsonb, keys uuid[], content jsonb,
+        id text COLLATE "C" NOT NULL, chart uuid, chart_date timestamptz,
+        meta jsonb, keys uuid[], content jsonb,
         PRIMARY KEY (tenant, type, pk), UNIQUE (tenant, rid));
     CREATE INDEX resource_keys ON resource USING gin (keys) WITH (fastupdate = off);
     CREATE INDEX resource_updated ON resource (tenant, type, last_updated, pk);
     CREATE INDEX resource_stamp ON resource (tenant, stamp, pk);
+    CREATE INDEX resource_chart ON resource (tenant, type, chart, chart_date DESC NULLS LAST, pk DESC)
+        WHERE chart IS NOT NULL;
 
 `content` is the resource without resourceType, id and meta; `meta` is meta without versionId and
 lastUpdated, null if nothing is left. A deleted resource stays as a row without content and keys.
@@ -63,6 +66,8 @@ resource = Table(
     Column("method", SmallChar, nullable=False),
     Column("deleted", Boolean, nullable=False, server_default=text("false")),
     Column("id", Text(collation="C"), nullable=False),
+    Column("chart", UUID),
+    Column("chart_date", TIMESTAMP(timezone=True)),
     Column("meta", JSONB),
     Column("keys", ARRAY(UUID)),
     Column("content", JSONB),
@@ -71,6 +76,15 @@ resource = Table(
 )
 Index("resource_keys", resource.c["keys"], postgresql_using="gin", postgresql_with={"fastupdate": "off"})
 Index("resource_updated", resource.c.tenant, resource.c.type, resource.c.last_updated, resource.c.pk)
+Index(
+    "resource_chart",
+    resource.c.tenant,
+    resource.c.type,
+    resource.c.chart,
+    resource.c.chart_date.desc().nulls_last(),
+    resource.c.pk.desc(),
+    postgresql_where=text("chart IS NOT NULL"),
+)
 Index("resource_stamp", resource.c.tenant, resource.c.stamp, resource.c.pk)
 
 resource_version = Table(

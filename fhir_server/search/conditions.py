@@ -18,14 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.definitions.structures import type_code
-from fhir_server.schema.indexes import ROWS
-from fhir_server.schema.resources import resource
+from fhir_server.schema.names import RESOURCE, ROWS
 from fhir_server.search import elements, keys
 from fhir_server.search.ast import Chain, Clause, Criterion, Either, Has, Parameter
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.table import TYPES
 
-RESOURCE = resource.name
 TENANT = 0  # one tenant for now; the column is in every key
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
 
@@ -76,14 +74,14 @@ class Conditions:
         scans and a join. Where a value may repeat, each bound may be met by another row.
         """
         found: list[Sql] = []
-        bounds: dict[Parameter, list[Sql]] = {}
+        bounds: dict[Parameter, list[Clause]] = {}
         for criterion in criteria:
-            if isinstance(criterion, Clause) and _is_bound(criterion):
-                bounds.setdefault(criterion.parameter, []).append(_row_condition(criterion))
+            if isinstance(criterion, Clause) and is_bound(criterion):
+                bounds.setdefault(criterion.parameter, []).append(criterion)
             else:
                 found.append(self.criterion(alias, criterion))
-        for parameter, conditions in bounds.items():
-            found.append(self.row(alias, parameter, TYPES[parameter.kind], _joined(conditions, " and ")))
+        for parameter, clauses in bounds.items():
+            found.append(self.row(alias, parameter, TYPES[parameter.kind], row_condition(clauses)))
         return found
 
     def merged(self, alias: str, parts: Iterable[Sql]) -> list[Sql]:
@@ -214,7 +212,7 @@ def _keys(parameter: Parameter, texts: Iterable[str]) -> list[str]:
     return [keys.key(parameter.type_name, code, text) for text in texts for code in codes]
 
 
-def _is_bound(clause: Clause) -> bool:
+def is_bound(clause: Clause) -> bool:
     """Tell whether a clause is a condition on the one row that a resource has for the parameter."""
     return (
         clause.parameter.kind in ("date", "number", "quantity")
@@ -224,10 +222,33 @@ def _is_bound(clause: Clause) -> bool:
     )
 
 
-def _row_condition(clause: Clause) -> Sql:
+def is_on_rows(clause: Clause) -> bool:
+    """Tell whether a clause is answered by rows of an index table, and by nothing else."""
     kind = TYPES[clause.parameter.kind]
-    rows = [kind.where(value, kind.columns) for value in clause.alternatives]
-    return _any([Sql(row.sql, row.parameters) for row in rows if isinstance(row, Row)])
+    if clause.modifier in ("missing", "not") or kind.table is None:
+        return False
+    return all(isinstance(kind.where(value, kind.columns), Row) for value in clause.alternatives)
+
+
+def row_condition(clauses: Sequence[Clause]) -> Sql:
+    """Return what one row of the index table must fulfil for all of the clauses."""
+    each = []
+    for clause in clauses:
+        kind = TYPES[clause.parameter.kind]
+        rows = [kind.where(value, kind.columns) for value in clause.alternatives]
+        each.append(_any([Sql(row.sql, row.parameters) for row in rows if isinstance(row, Row)]))
+    return _joined(each, " and ")
+
+
+def row_source(clauses: Sequence[Clause], limit: int) -> Sql:
+    """Select the pks of at most `limit` rows that fulfil the clauses, all on one parameter."""
+    parameter = clauses[0].parameter
+    condition = row_condition(clauses)
+    return Sql(
+        f"select i.pk from {TYPES[parameter.kind].table} i where i.tenant = {TENANT} "
+        f"and i.{param(parameter)} and {condition.text} limit {limit}",
+        condition.parameters,
+    )
 
 
 def _missing(alias: str, parameter: Parameter, missing: bool) -> Sql:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.fhirpath.extract import extractor
-from fhir_server.search import keys
+from fhir_server.search import chart, keys
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types import composite
@@ -28,7 +28,8 @@ class IndexRows:
 
     `keys` are distinct, as 32 hex digits. Rows are tuples in the order of the columns of
     schema/indexes.py between `tenant` and `pk`, so they begin with the parameter's column hash.
-    Moments and numbers are texts that Postgres reads, '-infinity' and 'Infinity' among them.
+    Moments and numbers are texts that Postgres reads, '-infinity' and 'Infinity' among them. `chart`
+    and `chart_date` are what chart.py says.
     """
 
     keys: list[str] = field(default_factory=list)
@@ -37,6 +38,8 @@ class IndexRows:
     numbers: list[tuple[Any, ...]] = field(default_factory=list)
     quantities: list[tuple[Any, ...]] = field(default_factory=list)
     composites: list[tuple[Any, ...]] = field(default_factory=list)
+    chart: str | None = None
+    chart_date: str | None = None
 
     def of(self, table: str) -> list[tuple[Any, ...]]:
         """Return the rows of one index table."""
@@ -66,6 +69,7 @@ class Indexer:
         self.registry = registry or Registry()
         self.environment = environment or Environment()
         self._compiled: dict[str, tuple[object, list[Step]]] = {}
+        self._charts: dict[str, tuple[Callable[[dict[str, Any]], str | None] | None, int | None]] = {}
 
     def index(self, type_name: str, resource: dict[str, Any]) -> IndexRows:
         """Return the index rows of one resource of type `type_name`."""
@@ -78,7 +82,18 @@ class Indexer:
         for step in compiled[1]:
             step(resource, found, rows)
         rows.keys = list(dict.fromkeys(found))
+        patient, column = self._chart(type_name)
+        if patient is not None:
+            rows.chart = patient(resource)
+            rows.chart_date = next((row[1] for row in rows.dates if row[0] == column), None)
         return rows
+
+    def _chart(self, type_name: str) -> tuple[Callable[[dict[str, Any]], str | None] | None, int | None]:
+        made = self._charts.get(type_name)
+        if made is None:
+            made = chart.reader(type_name, self.environment), chart.column(type_name)
+            self._charts[type_name] = made
+        return made
 
     def _compile(self, type_name: str) -> list[Step]:
         return [

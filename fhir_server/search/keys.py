@@ -108,4 +108,9 @@ def rid(type_name: str, id: str) -> str:
     >>> rid("Patient", "7")[8:] == key("Observation", "subject", "Patient/7")[8:]
     True
     """
-    return "00000000" + digest(f"{type_name}/{id}")
+    return rid_of(f"{type_name}/{id}")
+
+
+def rid_of(address: str) -> str:
+    """Return rid of an address that is written Type/id already."""
+    return "00000000" + digest(address)

@@ -70,12 +70,16 @@ def key(sort: Sort, number: int) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """The first sort key as a walk over its index table `d`: no other row of the resource comes before."""
+    """The first sort key as a walk over its index table `d`: no other row of the resource comes before.
+
+    `single` says that a resource has no other row.
+    """
 
     key: Key
     source: str
     condition: str
     absent: str
+    single: bool
 
 
 def walk(sort: Sort) -> Walk | None:
@@ -87,7 +91,9 @@ def walk(sort: Sort) -> Walk | None:
     wanted = param(sort.parameter)
     source = f"{kind.table} d join resource r on r.tenant = d.tenant and r.pk = d.pk"
     condition = f"d.tenant = {TENANT} and d.{wanted}"
-    if elements.facts(sort.parameter).many:
+    facts = elements.facts(sort.parameter)
+    single = not facts.many and not facts.types & {"HumanName", "Address"}  # which have several texts each
+    if not single:
         sign = ">" if sort.descending else "<"
         # ctid decides between equal values, so that a resource is met once.
         condition += (
@@ -97,7 +103,7 @@ def walk(sort: Sort) -> Walk | None:
     absent = (
         f"not exists (select from {kind.table} d where d.tenant = {TENANT} and d.pk = r.pk and d.{wanted})"
     )
-    return Walk(Key(f"d.{column}", sql_type, sort.descending, False), source, condition, absent)
+    return Walk(Key(f"d.{column}", sql_type, sort.descending, False), source, condition, absent, single)
 
 
 def order_by(keys: list[Key], descending_pk: bool, backward: bool) -> str:

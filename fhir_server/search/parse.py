@@ -10,8 +10,7 @@ so in Query.issues (R4/search.html#errors).
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -19,6 +18,7 @@ from fhir_server.definitions import structures
 from fhir_server.outcome import FhirError, Invalid, Issue, NotSupported
 from fhir_server.search import elements, results, values
 from fhir_server.search.ast import Chain, Clause, Criterion, Has, Parameter, Query
+from fhir_server.search.names import Unknown, unknown
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types.protocol import Environment
 from fhir_server.search.types.table import TYPES
@@ -63,8 +63,7 @@ def parse(
     ignored: list[Issue] = []
     for name, text in pairs:
         try:
-            if "\0" in text or "\0" in name:
-                raise Invalid(f"{name!r} holds U+0000, which no stored text has; leave it out")
+            _check_signs(name, text)
             if name.partition(":")[0] in results.NAMES:
                 query.read(type_name, name, text, reader.registry)
             else:
@@ -82,6 +81,14 @@ def parse(
         Issue("warning", issue.code, f"{issue.diagnostics}; it was ignored") for issue in ignored
     )
     return query.query(type_name, tuple(clauses), warnings)
+
+
+def _check_signs(name: str, text: str) -> None:
+    """Refuse what neither FHIR nor Postgres has in a text."""
+    if "\0" in name or "\0" in text:
+        raise Invalid(f"{name!r} holds U+0000, which no stored text has; leave it out")
+    if any("\ud800" <= sign <= "\udfff" for sign in name + text):
+        raise Invalid(f"{name!r} holds half a surrogate pair, which no stored text has; leave it out")
 
 
 class Reader:
@@ -113,10 +120,13 @@ class Reader:
         if code in LATER:
             raise NotSupported(f"{LATER[code]} is not something that this server does yet")
         if parameter is None or (parameter.expression is None and parameter.kind != "special"):
-            raise unknown(
-                f"{type_name} has no search parameter {code!r}", code, _searchable(self.registry, type_name)
-            )
+            raise self.unknown_parameter(type_name, code)
         return parameter
+
+    def unknown_parameter(self, type_name: str, code: str) -> Unknown:
+        """Return the refusal of a code that a type does not have."""
+        known = sorted(code for code in self.registry.for_type(type_name) if code not in LATER)
+        return unknown(f"{type_name} has no search parameter {code!r}", code, known)
 
     def clause(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
         """Return one parameter with its alternatives."""
@@ -148,25 +158,27 @@ class Reader:
             )
         if target is not None and target not in reference.targets:
             raise unknown(f"{reference.code} does not refer to {target!r}", target, reference.targets)
+        code = tail.partition(".")[0].partition(":")[0]
         branches: list[tuple[str, Criterion]] = []
-        refusals: list[FhirError] = []
+        refusal: FhirError | None = None
         for type_name in (target,) if target else reference.targets:
+            if target is None and code != "_has" and self.registry.get(type_name, code) is None:
+                continue
+            self.visited += 1
+            if self.visited > WIDEST:
+                raise TooWide(
+                    f"the chain {reference.code}.{tail} leads over more than {WIDEST} types; "
+                    f"name the type that is meant, for example {reference.code}:{type_name}.{tail}"
+                )
             try:
                 branches.append((type_name, self.criterion(type_name, tail, text, depth + 1)))
-                self.visited += 1
-                if self.visited > WIDEST:
-                    raise TooWide(
-                        f"the chain {reference.code}.{tail} leads over more than {WIDEST} types; "
-                        f"name the type that is meant, for example {reference.code}:{type_name}.{tail}"
-                    )
             except TooWide:
                 raise
             except FhirError as error:
-                refusals.append(error)
+                refusal = refusal or error
+        if not branches and (refusal is not None or len(reference.targets) == 1):
+            raise refusal or self.unknown_parameter(reference.targets[0], code)
         if not branches:
-            if len(refusals) == 1 or not all(isinstance(error, Unknown) for error in refusals):
-                raise next((error for error in refusals if not isinstance(error, Unknown)), refusals[0])
-            code = tail.partition(".")[0].partition(":")[0]
             raise Unknown(
                 f"none of the types that {reference.code} refers to has a search parameter {code!r}"
             )
@@ -224,30 +236,7 @@ def _modifiers(parameter: Parameter) -> list[str]:
     return sorted(found)
 
 
-def _searchable(registry: Registry, type_name: str) -> list[str]:
-    return sorted(code for code in registry.for_type(type_name) if code not in LATER)
-
-
-class Unknown(FhirError):
-    """400: a name that nothing is known of, which lenient handling leaves out."""
-
-    status, code = 400, "invalid"
-
-
 class TooWide(Invalid):
     """400: a chain without types that fans out over most of FHIR."""
 
     code = "too-costly"
-
-
-def unknown(said: str, name: str, known: Sequence[str]) -> Unknown:
-    """Return the refusal of a name: the nearest of the known ones, and all of them.
-
-    >>> str(unknown("Patient has no search parameter 'gneder'", "gneder", ["gender", "name"]))
-    "Patient has no search parameter 'gneder'; did you mean gender? Known are gender, name"
-    """
-    near = difflib.get_close_matches(name, known, 1, 0.6)
-    hint = f"did you mean {near[0]}? " if near else ""
-    listed = ", ".join(known) if len(known) <= 80 else ", ".join([*known[:20], f"… {len(known) - 20} more"])
-    said = f"{said}; {hint}Known are {listed}" if known else f"{said}; it has none"
-    return Unknown(said)

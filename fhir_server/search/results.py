@@ -9,6 +9,7 @@ from fhir_server.model import summary as parts
 from fhir_server.outcome import Invalid, Issue, NotSupported
 from fhir_server.search import paths
 from fhir_server.search.ast import Criterion, Include, Parameter, Query, Sort
+from fhir_server.search.names import unknown
 from fhir_server.search.registry import Registry
 from fhir_server.search.types.table import TYPES
 
@@ -82,11 +83,14 @@ class Draft:
         summary = self.chosen.get("_summary")
         if summary == "text" and self.elements:
             raise Invalid("_summary=text and _elements exclude each other")
+        first: dict[str, Sort] = {}  # a key that comes again decides nothing
+        for sort in self.sort:
+            first.setdefault(sort.parameter.code, sort)
         parts.element_names(type_name, self.elements)  # refused whether or not there is a match
         return Query(
             type_name,
             clauses,
-            tuple({sort.parameter.code: sort for sort in reversed(self.sort)}.values())[::-1],
+            tuple(first.values()),
             tuple(dict.fromkeys(self.includes)),
             self.count,
             self.chosen.get("_total", "none"),
@@ -107,17 +111,17 @@ def sort_key(type_name: str, text: str, registry: Registry) -> Sort:
     parameter = registry.get(type_name, code)
     if parameter is None:
         known = sorted(code for code, known in registry.for_type(type_name).items() if is_sortable(known))
-        raise Invalid(f"{type_name} cannot be sorted by {code!r}; it can by {', '.join(known)}")
+        raise unknown(f"{type_name} cannot be sorted by {code!r}", code, known)
     if not is_sortable(parameter):
         raise NotSupported(f"{code} is no parameter that this server can sort by")
     return Sort(parameter, descending)
 
 
 def is_sortable(parameter: Parameter) -> bool:
-    """Tell whether an order is defined; a composite has none."""
+    """Tell whether an order can be told; a composite has none, nor has what only a function yields."""
     if parameter.kind == "special":
         return parameter.code in ("_id", "_lastUpdated")
-    if parameter.kind == "composite" or parameter.expression is None:
+    if parameter.expression is None or parameter.kind == "composite":
         return False
     return TYPES[parameter.kind].order is not None or bool(paths.json_paths(parameter))
 
@@ -147,8 +151,8 @@ def include(type_name: str, name: str, text: str, iterate: bool, registry: Regis
         references = [known for known in references if iterate or type_name in known.targets]
     found = [known for known in references if code in ("*", known.code)]
     if not found:
-        codes = ", ".join(sorted(known.code for known in references)) or "none"
-        raise Invalid(f"{name}={text}: {source} has no such reference parameter here; it has {codes}")
+        codes = sorted(known.code for known in references)
+        raise unknown(f"{name}={text}: {source} has no such reference parameter here", code, codes)
     for known in found:
         if target and target not in known.targets and code != "*":
             raise Invalid(f"{name}={text}: {known.code} does not refer to {target}")

@@ -68,7 +68,7 @@ def history(
         f"WHERE {' AND '.join(conditions) or 'true'} "
         f"ORDER BY {', '.join(f'{column} DESC' for column in order)} LIMIT %(limit)s"
     )
-    rows = unit.execute(sql, parameters)  # type: ignore[arg-type]
+    rows = unit.execute(sql, parameters)
     more = tuple(rows[count - 1][8:]) if len(rows) > count else None
     return Page([from_row(row) for row in rows[:count]], more)
 

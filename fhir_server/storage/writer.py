@@ -19,7 +19,7 @@ from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code
 from fhir_server.model import json_format
 from fhir_server.outcome import PreconditionFailed
-from fhir_server.schema.indexes import ROWS
+from fhir_server.schema.names import ROWS
 from fhir_server.search.index import ATTRIBUTES, IndexRows
 from fhir_server.search.keys import rid
 from fhir_server.storage.version import COLUMNS, METHODS, Version, from_row
@@ -163,7 +163,9 @@ def _equal(before: Version, after: Version) -> bool:
     """Say whether both hold the same members with the same digits (jsonb forgets their order)."""
     if before.deleted or after.deleted:
         return before.deleted and after.deleted
-    return _normal(before.content) == _normal(after.content) and _normal(before.meta) == _normal(after.meta)
+    return bool(
+        _normal(before.content) == _normal(after.content) and _normal(before.meta) == _normal(after.meta)
+    )
 
 
 def _normal(text: str | None) -> Any:
@@ -202,8 +204,9 @@ def _store(
             unit,
             "UPDATE resource AS r SET stamp = " + stamp + ", last_updated = v.last_updated::timestamptz, "
             'version = v.version, method = v.method::"char", deleted = v.content IS NULL, '
+            "chart = v.chart::uuid, chart_date = v.chart_date::timestamptz, "
             "meta = v.meta::jsonb, keys = v.keys::uuid[], content = v.content::jsonb FROM (VALUES ",
-            "(%s, %s, %s, %s, %s, %s, %s, %s)",
+            "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 (
                     v.pk,
@@ -214,18 +217,20 @@ def _store(
                     v.meta,
                     _keys(d),
                     v.content,
+                    *_chart(d),
                 )
                 for d, v in replacements
             ),
-            ") AS v (pk, type, last_updated, version, method, meta, keys, content) "
+            ") AS v (pk, type, last_updated, version, method, meta, keys, content, chart, chart_date) "
             "WHERE r.tenant = 0 AND r.type = v.type AND r.pk = v.pk",
         )
     if inserts:
         _defer_rows(
             unit,
             "INSERT INTO resource "
-            "(pk, stamp, last_updated, rid, version, type, method, deleted, id, meta, keys, content) VALUES ",
-            f"(%s, {stamp}, %s, %s, %s, %s, %s, false, %s, %s, %s, %s)",
+            "(pk, stamp, last_updated, rid, version, type, method, deleted, id, meta, keys, content, "
+            "chart, chart_date) VALUES ",
+            f"(%s, {stamp}, %s, %s, %s, %s, %s, false, %s, %s, %s, %s, %s, %s)",
             (
                 (
                     v.pk,
@@ -238,6 +243,7 @@ def _store(
                     v.meta,
                     _keys(d),
                     v.content,
+                    *_chart(d),
                 )
                 for d, v in inserts
             ),
@@ -262,6 +268,11 @@ _SUPERSEDE = (
     "FROM resource JOIN unnest(%s::smallint[], %s::bigint[]) AS v (type, pk) USING (type, pk) "
     "WHERE tenant = 0"
 )
+
+
+def _chart(draft: Draft) -> tuple[str | None, str | None]:
+    """Return the patient and the clinical date of the row."""
+    return (draft.rows.chart, draft.rows.chart_date) if draft.rows is not None else (None, None)
 
 
 def _keys(draft: Draft) -> str:

@@ -50,6 +50,8 @@ CREATE TABLE resource (
     method "char" NOT NULL,
     deleted boolean NOT NULL DEFAULT false,
     id text COLLATE "C" NOT NULL,
+    chart uuid,
+    chart_date timestamptz,
     meta jsonb,
     keys uuid[],
     content jsonb,
@@ -60,8 +62,12 @@ COMMENT ON TABLE resource IS 'The current version of every resource; a deleted o
 COMMENT ON COLUMN resource.rid IS 'BLAKE2b of Type/id: twelve bytes behind four zero bytes';
 COMMENT ON COLUMN resource.keys IS 'Hashed search keys: four bytes of the parameter, twelve of the value';
 COMMENT ON COLUMN resource.method IS 'C create (POST), U update (PUT), P patch, D delete';
+ALTER TABLE resource ALTER COLUMN keys SET STATISTICS 400;
 CREATE INDEX resource_keys ON resource USING gin (keys) WITH (fastupdate = off);
 CREATE INDEX resource_updated ON resource (tenant, type, last_updated, pk);
+COMMENT ON COLUMN resource.chart IS 'The rid of the patient, and chart_date the clinical date: newest of one patient first';
+CREATE INDEX resource_chart ON resource (tenant, type, chart, chart_date DESC NULLS LAST, pk DESC)
+    WHERE chart IS NOT NULL;
 CREATE INDEX resource_stamp ON resource (tenant, stamp, pk);
 
 CREATE TABLE resource_version (
@@ -101,8 +107,8 @@ CREATE TABLE idx_date (
     tenant smallint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE idx_date IS 'Half-open intervals [low, high)';
-CREATE INDEX idx_date_low ON idx_date (tenant, param, low, high, pk);
-CREATE INDEX idx_date_high ON idx_date (tenant, param, high, low, pk);
+CREATE INDEX idx_date_low ON idx_date (tenant, param, low, pk) INCLUDE (high);
+CREATE INDEX idx_date_high ON idx_date (tenant, param, high, pk) INCLUDE (low);
 CREATE INDEX idx_date_pk ON idx_date (tenant, pk, param);
 
 CREATE TABLE idx_number (
@@ -114,6 +120,7 @@ CREATE TABLE idx_number (
 );
 COMMENT ON TABLE idx_number IS 'Closed intervals [low, high]; a plain number is both';
 CREATE INDEX idx_number_value ON idx_number (tenant, param, low, high, pk);
+CREATE INDEX idx_number_span ON idx_number (tenant, param, high, pk) WHERE low <> high;
 CREATE INDEX idx_number_pk ON idx_number (tenant, pk, param);
 
 CREATE TABLE idx_quantity (
@@ -126,7 +133,8 @@ CREATE TABLE idx_quantity (
     unit_code text,
     unit_text text
 );
-CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, low, high, pk);
+CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, unit, low, high, pk);
+CREATE INDEX idx_quantity_span ON idx_quantity (tenant, param, high, pk) WHERE low <> high;
 CREATE INDEX idx_quantity_pk ON idx_quantity (tenant, pk, param);
 
 CREATE TABLE idx_composite (
@@ -149,6 +157,7 @@ CREATE TABLE idx_composite (
 );
 COMMENT ON TABLE idx_composite IS 'One row a group of component values from one element';
 CREATE INDEX idx_composite_number ON idx_composite (tenant, param, code, low, high, pk) WHERE low IS NOT NULL;
+CREATE INDEX idx_composite_span ON idx_composite (tenant, param, code, high, pk) WHERE low <> high;
 CREATE INDEX idx_composite_value ON idx_composite (tenant, param, code, value, pk) WHERE value IS NOT NULL;
 CREATE INDEX idx_composite_date ON idx_composite (tenant, param, code, date_low, date_high, pk)
     WHERE date_low IS NOT NULL;

@@ -66,9 +66,8 @@ def world(_template: tuple[str, str], worker_id: str) -> Iterator[World]:
     yield world
     world.connection.close()
     cluster.make(url, f'DROP DATABASE "{name}" WITH (FORCE)')
-    print(
-        f"\noracle: {sum(world.hits.values())} queries over {sum(map(len, world.oracle.by_type.values()))} resources:"
-    )
+    resources = sum(map(len, world.oracle.by_type.values()))
+    print(f"\noracle: {sum(world.hits.values())} queries over {resources} resources:")
     print(", ".join(f"{count} with {name}" for name, count in sorted(world.hits.items())))
 
 

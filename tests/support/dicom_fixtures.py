@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from pydicom.dataset import Dataset
 
+from dicom_node.dicomweb import blueprint
 from dicom_node.dimse.application_entity import ApplicationEntity
 from dicom_node.files.store import FileStore
 from dicom_node.ingest import Ingest
+from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config
 from fhir_server.database.engine import Engine
 from tests.support.clock import FixedClock
+from tests.support.dicom_data import encoded
 
 
 @dataclass
@@ -41,6 +47,13 @@ class Node:
         )
         return [self.data_set(digest) for (digest,) in found]
 
+    def add(self, *datasets: Dataset) -> None:
+        """Store data sets through ingest, explicit little endian."""
+        for dataset in datasets:
+            syntax = str(dataset.file_meta.TransferSyntaxUID)
+            outcome = self.ingest.store([encoded(dataset)], syntax, "CT1")
+            assert outcome.verdict.name.startswith(("STORED", "NEW_VERSION")), outcome
+
     def data_set(self, digest: str) -> bytes:
         """Return the bytes behind the 132 bytes of preamble and the group that states its own length."""
         raw = self.files.path(digest).read_bytes()
@@ -64,3 +77,16 @@ def dimse_port(node: Node) -> Iterator[int]:
     entity = ApplicationEntity(node.config, node.engine, node.ingest)
     yield entity.start()
     entity.stop()
+
+
+ADDRESS = "http://node.example/dicom-web"
+
+
+@pytest.fixture
+def web(node: Node) -> FlaskClient:
+    """A client of the DICOMweb services on `node`, mounted at /dicom-web."""
+    app = Flask("dicomweb-test")
+    app.register_blueprint(
+        blueprint.create(node.engine, node.files, ADDRESS, Grant.anonymous), url_prefix="/dicom-web"
+    )
+    return app.test_client()

@@ -9,16 +9,28 @@ from psycopg2.extras import execute_values
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.model import json_format
-from fhir_server.schema.indexes import ROWS
+from fhir_server.schema.names import ROWS
 from fhir_server.search import keys
 from fhir_server.search.index import Indexer
 
 Resource = dict[str, Any]
-COLUMNS = "pk, stamp, last_updated, rid, version, type, method, deleted, id, meta, keys, content"
+COLUMNS = (
+    "pk, stamp, last_updated, rid, version, type, method, deleted, id, chart, chart_date, meta, keys, content"
+)
 
 
-def store(connection: Any, resources: Sequence[Resource], indexer: Indexer, first_pk: int = 1) -> None:
-    """Write `resources` (with id and meta.lastUpdated) as new rows, and bring the statistics up to date."""
+def store(
+    connection: Any,
+    resources: Sequence[Resource],
+    indexer: Indexer,
+    *,
+    first_pk: int = 1,
+    settle: bool = True,
+) -> None:
+    """Write `resources` (with id and meta.lastUpdated) as new rows.
+
+    `settle` commits and brings the statistics up to date.
+    """
     rows: list[tuple[Any, ...]] = []
     index: dict[str, list[tuple[Any, ...]]] = {table: [] for table in ROWS}
     for pk, resource in enumerate(resources, start=first_pk):
@@ -37,6 +49,8 @@ def store(connection: Any, resources: Sequence[Resource], indexer: Indexer, firs
                 "C",
                 False,
                 id_,
+                found.chart,
+                found.chart_date,
                 json_format.encode(meta).decode() if meta else None,
                 "{" + ",".join(found.keys) + "}",
                 json_format.encode(content).decode(),
@@ -50,5 +64,6 @@ def store(connection: Any, resources: Sequence[Resource], indexer: Indexer, firs
             if index[table]:
                 statement = f"insert into {table} (pk, {', '.join(columns)}) values %s"
                 execute_values(cursor, statement, index[table], page_size=1000)
-        cursor.execute("analyze")
-    connection.commit()
+        if settle:
+            cursor.execute("analyze")
+            connection.commit()

@@ -104,7 +104,7 @@ def _lines(source: str, stream: IO[bytes]) -> Iterator[Document | Unreadable]:
         if len(line) > LONGEST_LINE:
             yield Unreadable(f"{source}:{number}", f"a line of more than {LONGEST_LINE} bytes")
         elif line.strip():
-            yield Document(source, number, line)
+            yield Document(source, number, line.rstrip())
 
 
 def _is_known(name: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from fhir_server.fhirpath import temporal
+from fhir_server.fhirpath.comparison import EXACT, Fault, comparable, describe, single
 from fhir_server.fhirpath.functions.table import eager
-from fhir_server.fhirpath.operators import EXACT, Fault, comparable, describe, single
 from fhir_server.fhirpath.scope import Scope
 from fhir_server.fhirpath.temporal import Date, Temporal, Time
 from fhir_server.fhirpath.values import Collection, Quantity

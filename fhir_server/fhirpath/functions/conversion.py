@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from fhir_server.fhirpath import temporal
+from fhir_server.fhirpath.comparison import single, truth
 from fhir_server.fhirpath.functions.table import Function, eager, lazy
-from fhir_server.fhirpath.operators import single, truth
 from fhir_server.fhirpath.scope import Compiled, Scope, whole
 from fhir_server.fhirpath.temporal import Date, DateTime, Temporal, Time
 from fhir_server.fhirpath.values import CALENDAR_UCUM, Collection, Element, Quantity, number_text

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fhir_server.fhirpath.comparison import Fault, describe, distinct, truth
 from fhir_server.fhirpath.functions.table import eager, lazy
-from fhir_server.fhirpath.operators import Fault, describe, distinct, truth
 from fhir_server.fhirpath.scope import Compiled, Scope, each
 from fhir_server.fhirpath.values import Collection, key, system
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fhir_server.fhirpath import narrative, types
+from fhir_server.fhirpath.comparison import Fault
 from fhir_server.fhirpath.functions.strings import text
 from fhir_server.fhirpath.functions.table import eager
-from fhir_server.fhirpath.operators import Fault
 from fhir_server.fhirpath.scope import Scope
 from fhir_server.fhirpath.values import Collection, Element, members, root, system
 

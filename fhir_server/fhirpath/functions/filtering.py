@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import cmp_to_key
 from typing import Any
 
+from fhir_server.fhirpath.comparison import Fault, distinct, order, single, truth
 from fhir_server.fhirpath.functions.table import eager, lazy
-from fhir_server.fhirpath.operators import Fault, distinct, order, single, truth
 from fhir_server.fhirpath.scope import Compiled, Scope, each, whole
 from fhir_server.fhirpath.values import Collection, Element, children, key
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal, DecimalException
 from typing import Any
 
+from fhir_server.fhirpath.comparison import DIVIDED, EXACT, Fault, describe, single
 from fhir_server.fhirpath.functions.table import Function, eager
-from fhir_server.fhirpath.operators import DIVIDED, EXACT, Fault, describe, single
 from fhir_server.fhirpath.scope import Scope
 from fhir_server.fhirpath.values import Collection, Quantity
 
@@ -43,7 +43,10 @@ def _abs(scope: Scope, items: Collection) -> Collection:
 
 
 def _rounded(name: str, rounding: str) -> Function:
-    return _of_number(name, lambda value: int(value.to_integral_value(rounding)))
+    def to_whole(value: Decimal) -> int | None:
+        return int(value.to_integral_value(rounding)) if abs(value) < 2**63 else None
+
+    return _of_number(name, to_whole)
 
 
 def _round(value: Decimal, places: Decimal = Decimal(0)) -> Decimal:

@@ -8,13 +8,18 @@ import html
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import regex
+
+from fhir_server.fhirpath.comparison import Fault, describe, single
 from fhir_server.fhirpath.functions.table import eager
-from fhir_server.fhirpath.operators import Fault, describe, single
 from fhir_server.fhirpath.scope import Scope
 from fhir_server.fhirpath.values import Collection
+
+_MAX_TEXT = 50_000_000  # characters that one function may make
 
 
 def text(items: Collection, name: str) -> str | None:
@@ -63,28 +68,69 @@ def _substring(
     return [value[first:] if count is None else value[first : first + max(0, count)]]
 
 
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A regular expression: case-sensitive, and a dot matches line ends, too (§5.6.9).
+
+    `quick` is Python's own engine, for expressions that cannot run wild: with at most one
+    quantifier and no choice. The others go to an engine that gives up after a second, because
+    an expression may come from outside and (a+)+ must not hold a process.
+    """
+
+    quick: re.Pattern[str] | None
+    careful: regex.Pattern[str]
+
+    def found_in(self, value: str, whole: bool) -> bool:
+        """Say whether the expression matches somewhere in `value`, or all of it."""
+        if self.quick is not None and len(value) < 5000:
+            return (self.quick.fullmatch(value) if whole else self.quick.search(value)) is not None
+        try:
+            match = self.careful.fullmatch if whole else self.careful.search
+            return match(value, timeout=1.0) is not None
+        except TimeoutError:
+            raise Fault("the regular expression takes more than a second") from None
+
+    def replaced_in(self, value: str, replacement: str) -> str:
+        """Return `value` with every match replaced; $1 and ${name} stand for groups."""
+        template = replacement.replace("\\", "\\\\") if "$" not in replacement else _template(replacement)
+        if len(value) * (len(replacement) + 1) > _MAX_TEXT:
+            raise Fault("the replaced text would be too long")
+        try:
+            return str(self.careful.sub(template, value, timeout=1.0))
+        except TimeoutError:
+            raise Fault("the regular expression takes more than a second") from None
+        except (regex.error, IndexError) as error:
+            raise Fault(f"the replacement cannot be read: {error}") from None
+
+
+def _template(replacement: str) -> str:
+    """Return a replacement as Python writes it: \\g<1> for $1, and \\$ for a dollar sign."""
+    template = re.sub(r"\\(?!\$)", r"\\\\", replacement)
+    template = re.sub(r"(?<!\\)\$(\d+)", r"\\g<\1>", template)
+    return re.sub(r"(?<!\\)\$\{(\w+)\}", r"\\g<\1>", template).replace(r"\$", "$")
+
+
 @lru_cache(maxsize=512)
-def pattern(expression: str) -> re.Pattern[str]:
-    """Return a compiled regular expression: case-sensitive, and a dot matches line ends, too (§5.6.9)."""
+def pattern(expression: str) -> Pattern:
+    """Return a compiled regular expression; raises Fault when it cannot be read."""
     if len(expression) > 2000:
         raise Fault("a regular expression may have 2000 characters")
     try:
-        return re.compile(expression, re.DOTALL)
-    except (re.error, RecursionError, OverflowError) as error:
+        is_tame = sum(expression.count(sign) for sign in "*+{") <= 1 and not set("|?") & set(expression)
+        quick = re.compile(expression, re.DOTALL) if is_tame else None
+        return Pattern(quick, regex.compile(expression, regex.DOTALL))
+    except (re.error, regex.error, RecursionError, OverflowError) as error:
         raise Fault(f"the regular expression cannot be read: {error}") from None
 
 
 def _replace_matches(value: str, expression: str, replacement: str) -> str:
-    if not expression:
-        return value
-    # $1 and ${name} are written as in other engines, Python says \g<1>
-    template = re.sub(r"\\(?!\$)", r"\\\\", replacement)
-    template = re.sub(r"(?<!\\)\$(\d+)", r"\\g<\1>", template)
-    template = re.sub(r"(?<!\\)\$\{(\w+)\}", r"\\g<\1>", template).replace(r"\$", "$")
-    try:
-        return pattern(expression).sub(template, value)
-    except (re.error, IndexError) as error:
-        raise Fault(f"the replacement cannot be read: {error}") from None
+    return pattern(expression).replaced_in(value, replacement) if expression else value
+
+
+def _replace(value: str, old: str, new: str) -> str:
+    if len(new) > 1 and value.count(old) * len(new) > _MAX_TEXT:
+        raise Fault("the replaced text would be too long")
+    return value.replace(old, new)
 
 
 def _split(scope: Scope, items: Collection, separator: Collection) -> Collection:
@@ -151,9 +197,9 @@ CHAPTER = (
     _texts("contains", lambda value, other: other in value, 1),
     _texts("upper", str.upper),
     _texts("lower", str.lower),
-    _texts("replace", lambda value, old, new: value.replace(old, new), 2),
-    _texts("matches", lambda value, expression: pattern(expression).search(value) is not None, 1),
-    _texts("matchesFull", lambda value, expression: pattern(expression).fullmatch(value) is not None, 1),
+    _texts("replace", _replace, 2),
+    _texts("matches", lambda value, expression: pattern(expression).found_in(value, False), 1),
+    _texts("matchesFull", lambda value, expression: pattern(expression).found_in(value, True), 1),
     _texts("replaceMatches", _replace_matches, 2),
     _texts("length", len),
     _texts("toChars", list),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from fhir_server.fhirpath import temporal
+from fhir_server.fhirpath.comparison import Fault, single
 from fhir_server.fhirpath.functions.strings import text
 from fhir_server.fhirpath.functions.table import eager, lazy
-from fhir_server.fhirpath.operators import Fault, single
 from fhir_server.fhirpath.scope import Compiled, Scope, each, whole
 from fhir_server.fhirpath.temporal import Date, Temporal, Time
 from fhir_server.fhirpath.values import Collection, type_of

@@ -6,11 +6,15 @@ import io
 import subprocess
 import tarfile
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom.data
 import pytest
 from blake3 import blake3
+from flask.testing import FlaskClient
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -182,9 +186,11 @@ def test_text_that_no_database_takes_is_stored_all_the_same(node: Node) -> None:
     assert outcome.verdict is Verdict.STORED
 
 
-def test_a_hundred_thousand_nested_items_are_stored_within_a_second(node: Node) -> None:
-    deep = b""
-    opening = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+@pytest.mark.parametrize("sequence", [b"\x08\x00\x40\x11", b"\x08\x00\x32\x10"], ids=["passed over", "kept"])
+def test_a_hundred_thousand_nested_items_are_stored_and_served(
+    node: Node, web: FlaskClient, sequence: bytes
+) -> None:
+    opening = sequence + b"SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
     closing = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
     deep = opening * 100_000 + closing * 100_000
     whole = encoded(ct())
@@ -193,6 +199,10 @@ def test_a_hundred_thousand_nested_items_are_stored_within_a_second(node: Node) 
     outcome = node.ingest.store([data], EXPLICIT, "CT1")
     assert outcome.verdict is Verdict.STORED
     assert node.kept(ct().SOPInstanceUID) == [data]
+    study = ct().StudyInstanceUID
+    (found,) = web.get(f"/dicom-web/studies/{study}/metadata").json
+    assert found["00100020"]["Value"] == ["P1"]
+    assert len(web.get(f"/dicom-web/studies?StudyInstanceUID={study}&includefield=all").json) == 1
 
 
 def test_uids_behind_a_large_private_sequence_are_found(node: Node) -> None:
@@ -295,6 +305,33 @@ def test_odd_files_are_stored_byte_for_byte_or_in_quarantine(node: Node) -> None
     assert (seen[Verdict.NOT_UNDERSTOOD], seen[Verdict.NOT_IDENTIFIED]) == (0, 8), seen  # no Study UID
 
 
+def test_every_file_that_pydicom_brings_is_stored_or_in_quarantine_and_can_be_asked_for(
+    node: Node, web: FlaskClient
+) -> None:
+    folder = Path(pydicom.data.__file__).parent
+    for path in sorted([*folder.glob("test_files/**/*"), *folder.glob("charset_files/*.dcm")]):
+        raw = path.read_bytes() if path.is_file() else b""
+        if not raw or path.suffix in (".json", ".xml", ".txt", ".py"):
+            continue
+        meta = read_meta(raw)
+        data = raw[meta.data_set_at :]
+        begun = time.monotonic()
+        outcome = node.ingest.store(
+            pieces(data), meta.transfer_syntax, "ODD", sop_class=meta.sop_class, sop_uid=meta.sop_uid
+        )
+        assert time.monotonic() - begun < 5, path.name  # one second, on a machine that does nothing else
+        if outcome.verdict in (Verdict.NOT_UNDERSTOOD, Verdict.NOT_IDENTIFIED):
+            continue
+        assert outcome.instance is not None
+        assert data in node.kept(outcome.instance.sop_uid), path.name
+        found = outcome.instance
+        address = f"/dicom-web/studies/{found.study_uid}/series/{found.series_uid}/instances/{found.sop_uid}"
+        assert web.get(f"{address}/metadata").status_code == 200, path.name
+        assert web.get(f"{address}/rendered").status_code in (200, 422), path.name
+        assert web.get(f"{address}/frames/1").status_code in (200, 422), path.name
+    assert node.rows("SELECT count(*) > 100 FROM dicom_instance") == [(True,)]
+
+
 def test_the_file_meta_of_a_bare_data_set_is_guessed_from_its_first_element() -> None:
     assert read_meta(encoded(ct())).transfer_syntax == EXPLICIT
     assert read_meta(encoded(ct(), implicit=True)).transfer_syntax == IMPLICIT
@@ -308,3 +345,27 @@ def test_two_processes_do_not_take_each_others_folders(tmp_path: Path, node: Nod
     assert node.ingest.recover() == 0
     assert (other.folder / "7.part").exists()
     other.close()
+
+
+def test_a_node_that_stops_finishes_what_it_has_begun_and_takes_nothing_new(node: Node) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[bytes]:
+        data = encoded(ct())
+        yield data[:3000]
+        begun.set()
+        assert go_on.wait(60)
+        yield data[3000:]
+
+    verdicts: list[Verdict] = []
+    sender = threading.Thread(
+        target=lambda: verdicts.append(node.ingest.store(slow(), EXPLICIT, "CT1").verdict)
+    )
+    sender.start()
+    assert begun.wait(60)
+    assert not node.ingest.finish(0)
+    assert node.ingest.store([encoded(ct(number=2))], EXPLICIT, "CT1").verdict is Verdict.UNAVAILABLE
+    go_on.set()
+    assert node.ingest.finish(60)
+    sender.join()
+    assert verdicts == [Verdict.STORED]

@@ -52,6 +52,7 @@ def run(*command: str | Path, environment: dict[str, str] | None = None) -> subp
 
 def sender(port: int, *contexts: Any, title: str = "SENDER", called: str = "XINGLIN") -> Any:
     ae = AE(title)
+    ae.acse_timeout = ae.dimse_timeout = 200  # every image is synced to a disk that others may keep busy
     return ae.associate("127.0.0.1", port, contexts=list(contexts), ae_title=called)
 
 

@@ -11,8 +11,8 @@ from flask import Flask
 from fhir_server.config import Config
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.entry import Entry
-from fhir_server.rest.blueprint import blueprint
 from fhir_server.rest.door import Door
+from fhir_server.rest.front import in_front
 from fhir_server.rest.handlers import BUILT, Installation
 from tests.support.http import FhirClient
 
@@ -27,15 +27,15 @@ def door(entry: Entry) -> Door:
 
 @pytest.fixture
 def client(door: Door) -> FhirClient:
-    """The door as the hot path mounts it."""
+    """The door by itself."""
     return FhirClient(door.wsgi)
 
 
 @pytest.fixture
 def flask_client(door: Door) -> FhirClient:
-    """The same door as a Flask blueprint."""
+    """The same door in front of a Flask application."""
     app = Flask("test", static_folder=None)
-    app.register_blueprint(blueprint(door))
+    app.wsgi_app = in_front(door, app.wsgi_app)  # type: ignore[method-assign, assignment]
     return FhirClient(app)
 
 

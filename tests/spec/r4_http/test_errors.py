@@ -291,7 +291,7 @@ def test_database(
     assert str(error) not in reply.issue["diagnostics"]
 
 
-@clause("R4/http.html#summary", "mounted as a blueprint the door gives the same answers")
+@clause("R4/http.html#summary", "in front of Flask the door gives the same answers")
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -305,7 +305,7 @@ def test_database(
         ("GET", ""),
     ],
 )
-def test_blueprint(door: Door, client: FhirClient, flask_client: FhirClient, method: str, path: str) -> None:
+def test_in_front(door: Door, client: FhirClient, flask_client: FhirClient, method: str, path: str) -> None:
     one, other = client.send(method, path), flask_client.send(method, path)
     assert (one.status, one.data) == (other.status, other.data)
     assert sorted(one.headers) == sorted(other.headers)

@@ -324,13 +324,17 @@ def _values(entry: Entry, resource: Any) -> Iterator[Value]:
         shape, _, kind = place.shape.partition(":")
         only = kind if shape == "Reference" else ""
         for value in walk(place, resource):
-            if not only or _points_to(only, value):
+            if not only or _points_to(only, value, resource):
                 yield (shape if only else place.shape), value
 
 
-def _points_to(kind: str, value: Any) -> bool:
+def _points_to(kind: str, value: Any, resource: Resource) -> bool:
+    """Say whether a reference is to a resource of a type; what is contained is looked up."""
     text = value.get("reference", "")
-    return f"{kind}/" in text or (not text and value.get("type") == kind) or value.get("type") == kind
+    if text.startswith("#"):
+        inside = resource.get("contained", [])
+        return any((each.get("id"), each["resourceType"]) == (text[1:], kind) for each in inside)
+    return f"{kind}/" in text or value.get("type") == kind
 
 
 def walk(place: Place, resource: Any) -> list[Any]:

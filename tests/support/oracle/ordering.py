@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.oracle import matching, reading
 from tests.support.oracle.matching import Oracle, Value
-from tests.support.oracle.table import entries
+from tests.support.oracle.table import Entry, entries
 
 
 def is_ordered(oracle: Oracle, type_name: str, sort: str, ids: list[str]) -> str | None:
@@ -31,14 +31,14 @@ def is_ordered(oracle: Oracle, type_name: str, sort: str, ids: list[str]) -> str
 def sort_key(oracle: Oracle, type_name: str, id_: str, name: str) -> Any:
     """Return the least value of a resource, the greatest where `name` begins with a minus; None for none."""
     entry = entries()[type_name][name.removeprefix("-")]
-    words = [word for value in oracle.values(entry)[id_] for word in _words(entry.kind, entry.code, value)]
+    words = [word for value in oracle.values(entry)[id_] for word in _words(entry, value)]
     if not words:
         return None
     return max(words) if name.startswith("-") else min(words)
 
 
-def _words(kind: str, code: str, value: Value) -> list[Any]:
-    shape, inside = value
+def _words(entry: Entry, value: Value) -> list[Any]:
+    kind, (shape, inside) = entry.kind, value
     if kind == "date":
         span = matching.date_of(shape, inside)
         return [] if span is None else [span.low]
@@ -50,7 +50,10 @@ def _words(kind: str, code: str, value: Value) -> list[Any]:
     if kind == "string":
         return [reading.folded(word)[:200] for word in matching._words(shape, inside) if reading.folded(word)]
     if kind == "reference" and isinstance(inside, dict):
-        return [inside["reference"]] if "reference" in inside else []
+        # "where(resolve() is Patient)" is told by the text alone here, so nothing contained has a place.
+        start = entry.places[0].shape.partition(":")[2]
+        text = inside.get("reference")
+        return [text] if text is not None and text.startswith(f"{start}/" if start else "") else []
     shape = shape.partition("@")[0]
     if shape in ("CodeableConcept", "Coding", "Identifier"):
         return [word for _, word in matching._pairs(shape, inside) if word is not None]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -96,14 +99,35 @@ def test_a_worker_killed_again_and_again_is_started_with_growing_pauses(server):
 
 
 def test_readiness_says_what_is_wrong(server):
-    pid = server.pid("postgres")
-    os.kill(pid, signal.SIGSTOP)  # it cannot answer, and cannot be started again either
-    os.kill(pid, signal.SIGCONT)
+    parts = {"database": {"ok": True}, "disk": {"ok": True}, "queue": {"ok": True}}
     wait_for(lambda: server.get("/readyz")[0] == 200)
-    assert (
-        server.get("/readyz")[1]
-        == '{"ready": true, "checks": {"database": {"ok": true}, "disk": {"ok": true}}}\n'
-    )
+    assert json.loads(server.get("/readyz")[1]) == {"ready": True, "checks": parts}
+    beat = Path(server.facts["data_dir"], "run", "worker.beat")
+    os.kill(server.pid("worker"), signal.SIGSTOP)
+    beat.write_text('{"at": 0, "pid": 1, "failing": []}')
+    status, body = server.get("/readyz")
+    os.kill(server.pid("worker"), signal.SIGCONT)
+    assert status == 503
+    assert "was last heard of" in json.loads(body)["checks"]["queue"]["problem"]
+    wait_for(lambda: server.get("/readyz")[0] == 200)
+    assert server.get("/healthz") == (200, "ok\n")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_https(folder):
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-keyout", key,
+         "-out", cert, "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    server = Server(folder / "tls", "--no-dimse", "--tls-cert", str(cert), "--tls-key", str(key))
+    trust = ssl.create_default_context(cafile=str(cert))
+    address = f"https://127.0.0.1:{server.facts['port']}/healthz"
+    with urllib.request.urlopen(address, timeout=30, context=trust) as answer:
+        assert answer.read() == b"ok\n"
+    assert server.facts["base_url"].startswith("https://")
+    assert server.stop() == 0
 
 
 def test_a_second_server_on_the_same_data_folder_is_refused(server, folder):
@@ -148,6 +172,24 @@ def test_what_must_not_be_served_is_refused(folder, arguments, reason):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_process_that_its_settings_keep_from_running_ends_the_start_with_its_reason(folder):
+    done = xinglin(
+        "serve",
+        "--data-dir",
+        str(folder / "open"),
+        "--port",
+        "0",
+        "--dimse-port",
+        "0",
+        "--dimse-host",
+        "0.0.0.0",
+    )
+    assert done.returncode == 1
+    assert "no application entity is listed" in done.stderr
+    assert done.stderr.splitlines()[-1] == "xinglin: dimse does not start; its reason stands above"
+    assert running_url(folder / "open") is None
+
+
 def test_a_data_folder_of_another_version_is_refused(folder):
     data = folder / "old"
     with tempfile.TemporaryDirectory():
@@ -185,7 +227,7 @@ def test_when_the_supervisor_is_killed_its_children_end_and_the_next_start_works
 
 
 SLOW = """
-import os, socket, sys
+import sys, time
 from pathlib import Path
 from fhir_server.cli import http_worker
 from fhir_server.cli.stopping import Stop
@@ -194,7 +236,7 @@ from fhir_server.config import Config
 def application(environ, start_response):
     Path(sys.argv[2]).touch()
     while not Path(sys.argv[3]).exists():
-        pass
+        time.sleep(0.005)
     start_response("200 OK", [("content-length", "4")])
     return [b"done"]
 
@@ -202,7 +244,7 @@ http_worker.serve(Config(), application, int(sys.argv[1]), Stop(), lambda: None)
 """
 
 
-def test_a_running_request_is_finished_before_a_worker_ends(tmp_path):
+def test_a_running_request_is_finished_before_a_worker_ends(tmp_path, request):
     begun, go = tmp_path / "begun", tmp_path / "go"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
@@ -210,6 +252,7 @@ def test_a_running_request_is_finished_before_a_worker_ends(tmp_path):
             [sys.executable, "-c", SLOW, str(listener.fileno()), str(begun), str(go)],
             cwd=ROOT, pass_fds=[listener.fileno()], stdout=subprocess.PIPE,
         )  # fmt: skip
+        request.addfinalizer(worker.kill)  # whatever fails below
         got = []
 
         def ask():

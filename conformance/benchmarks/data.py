@@ -1,0 +1,140 @@
+"""The data of a run: what is loaded into both sides, and what can be asked about it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conformance.samples import resources
+from conformance.samples.people import hospital
+from conformance.samples.record import Record
+
+SIDE_BY_SIDE = 60
+"""Patients open at a time: at 50,000 resources some 130 of them have 100 Observations or more."""
+
+_NEW_RECORDS = 5_000_000  # numbers of patients that the loaded stream never reaches
+Resource = dict[str, Any]
+
+
+def stream(seed: int, count: int) -> Iterator[Resource]:
+    """Return the resources that are loaded: the same beginning for every `count`."""
+    return resources(seed, count, side_by_side=SIDE_BY_SIDE)
+
+
+def compact(resource: Resource) -> bytes:
+    """Return a resource as JSON without needless spaces."""
+    return json.dumps(resource, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a loaded stream contains, as far as the questions need it."""
+
+    count: int = 0
+    json_bytes: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    patients: list[str] = field(default_factory=list)
+    observations: list[str] = field(default_factory=list)
+    identifiers: list[tuple[str, str]] = field(default_factory=list)
+    families: Counter[str] = field(default_factory=Counter)
+    by_code: Counter[tuple[str, str]] = field(default_factory=Counter)
+    by_category: Counter[tuple[str, str]] = field(default_factory=Counter)
+    by_patient: Counter[str] = field(default_factory=Counter)
+    effective: list[str] = field(default_factory=list)
+
+    def add(self, resource: Resource, size: int) -> None:
+        """Take note of one resource."""
+        kind = resource["resourceType"]
+        self.count += 1
+        self.json_bytes += size
+        self.kinds[kind] += 1
+        if kind == "Patient":
+            self.patients.append(resource["id"])
+            first = resource["identifier"][0]
+            self.identifiers.append((first["system"], first["value"]))
+            self.families[resource["name"][0]["family"][:2].lower()] += 1
+        elif kind == "Observation":
+            patient = resource["subject"]["reference"].removeprefix("Patient/")
+            self.observations.append(resource["id"])
+            self.by_patient[patient] += 1
+            coding, category = resource["code"]["coding"][0], resource["category"][0]["coding"][0]
+            self.by_code[patient, f"{coding['system']}|{coding['code']}"] += 1
+            self.by_category[patient, f"{category['system']}|{category['code']}"] += 1
+            self.effective.append(resource["effectiveDateTime"])
+
+    def at_least(self, counts: Counter[Any], hits: int, most: int = 200) -> list[Any]:
+        """Return up to `most` keys with `hits` hits or more; the fullest ones when there are few.
+
+        >>> Facts().at_least(Counter(a=3, b=25, c=1), 20)
+        ['b']
+        """
+        found = [key for key, number in counts.items() if number >= hits]
+        return found[:most] or [key for key, _ in counts.most_common(20)]
+
+
+def write_ndjson(seed: int, count: int, path: Path) -> Facts:
+    """Write the stream as NDJSON and return its facts."""
+    facts = Facts()
+    with path.open("wb") as file:
+        for resource in stream(seed, count):
+            line = compact(resource)
+            facts.add(resource, len(line))
+            file.write(line + b"\n")
+    return facts
+
+
+def read_facts(path: Path) -> Facts:
+    """Return the facts of an NDJSON file written before."""
+    facts = Facts()
+    with path.open("rb") as file:
+        for line in file:
+            facts.add(json.loads(line), len(line) - 1)
+    return facts
+
+
+def new_resources(seed: int, kind: str, count: int, facts: Facts) -> list[Resource]:
+    """Return `count` resources without an id, to be created; they refer to what is loaded."""
+    house, found = hospital(seed), list[Resource]()
+    number = _NEW_RECORDS
+    while len(found) < count:
+        number += 1
+        for batch in Record(seed, number, house).encounters():
+            wanted = [one for one in batch if one["resourceType"] == kind]
+            for resource in wanted[: count - len(found)]:
+                fresh = {name: value for name, value in resource.items() if name != "id"}
+                if "subject" in fresh:
+                    patient = facts.patients[len(found) % len(facts.patients)]
+                    fresh["subject"] = {"reference": f"Patient/{patient}"}
+                    fresh.pop("encounter", None)
+                found.append(fresh)
+    return found
+
+
+def transactions(seed: int, count: int, *, low: int = 340, high: int = 440) -> list[Resource]:
+    """Return Bundles of POSTs, each one patient's record of `low` to `high` resources, linked by urn:uuid."""
+    house, found = hospital(seed), list[Resource]()
+    number = 2 * _NEW_RECORDS
+    while len(found) < count:
+        number += 1
+        record = [one for batch in Record(seed, number, house).encounters() for one in batch]
+        if low <= len(record) <= high:
+            found.append(_transaction(record))
+    return found
+
+
+def _transaction(record: list[Resource]) -> Resource:
+    text = json.dumps(record)
+    links: dict[str, str] = defaultdict(str)
+    for resource in record:
+        links[f'"{resource["resourceType"]}/{resource["id"]}"'] = f'"urn:uuid:{resource["id"]}"'
+    for old, new in links.items():
+        text = text.replace(old, new)
+    entries = []
+    for resource in json.loads(text):
+        kind, url = resource["resourceType"], f"urn:uuid:{resource.pop('id')}"
+        entries.append({"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind}})
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}

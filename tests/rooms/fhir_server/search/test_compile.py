@@ -1,0 +1,213 @@
+"""(query string, SQL): what conditions, orders and pages are made of."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+
+from fhir_server.search import keys
+from fhir_server.search.ast import Clause, Criterion, Either, Query
+from fhir_server.search.compile import Statement, compile, compile_count, compile_ids, position_of
+from fhir_server.search.order import Position
+from fhir_server.search.parse import parse
+from fhir_server.search.types.token import TokenValue
+
+
+def parsed(query: str) -> Query:
+    type_name, _, pairs = query.partition("?")
+    return parse(type_name, parse_qsl(pairs))
+
+
+def where(query: str) -> tuple[str, list[Any]]:
+    """Return the condition of a search on Observation or Patient, without what is always there."""
+    statement = compile_count(parsed(query))
+    text = re.sub(r"^select count\(\*\) from resource r where ", "", statement.sql)
+    text = re.sub(r"(r|[th]\d+)\.tenant = 0 and \1\.type = (\d+) and not \1\.deleted", r"\1 is \2", text)
+    return re.sub(r"param = -?\d+", "param = P", text), statement.parameters
+
+
+def k(code: str, text: str, type_name: str = "Observation") -> str:
+    return keys.key(type_name, code, text)
+
+
+@pytest.mark.parametrize(
+    ("query", "sql", "parameters"),
+    [
+        ("Observation?code=a", "r is 96 and r.keys @> %s::uuid[]", [[k("code", "a")]]),
+        ("Observation?code=a,b", "r is 96 and r.keys && %s::uuid[]", [[k("code", "a"), k("code", "b")]]),
+        (
+            "Observation?code=a&status=final,amended&patient=7",
+            "r is 96 and r.keys @> %s::uuid[] and r.keys && %s::uuid[]",
+            [
+                [k("code", "a"), k("patient", "Patient/7")],
+                [k("status", "final"), k("status", "amended")],
+            ],
+        ),
+        ("Observation?code:not=a", "r is 96 and not (r.keys @> %s::uuid[])", [[k("code", "a")]]),
+        ("Observation?code:missing=true", "r is 96 and not (r.keys @> %s::uuid[])", [[k("code", "")]]),
+        ("Observation?code:missing=false", "r is 96 and r.keys @> %s::uuid[]", [[k("code", "")]]),
+        (
+            "Observation?combo-code=a",
+            "r is 96 and r.keys && %s::uuid[]",
+            [[k("code", "a"), k("component-code", "a")]],
+        ),
+        ("Patient?_id=7", "r is 103 and r.rid = %s::uuid", [keys.rid("Patient", "7")]),
+        ("Patient?gender=http://x|male", "r is 103 and false", []),
+        (
+            "Patient?family=Mül",
+            "r is 103 and exists (select from idx_string i1 where i1.tenant = 0 and i1.pk = r.pk "
+            "and i1.param = P and value like %s)",
+            ["mul%"],
+        ),
+        (
+            "Patient?family:contains=50%25",
+            "r is 103 and exists (select from idx_string i1 where i1.tenant = 0 and i1.pk = r.pk "
+            "and i1.param = P and coalesce(long, value) like %s)",
+            ["%50\\%%"],
+        ),
+        (
+            "Observation?value-quantity=gt5||mg,lt1",
+            "r is 96 and exists (select from idx_quantity i1 where i1.tenant = 0 and i1.pk = r.pk "
+            "and i1.param = P and ((unit_code = %s or unit_text = %s) "
+            "and (low > %s or low <> high and high > %s) or low < %s))",
+            None,
+        ),
+        (
+            "Observation?code-value-quantity=a$gt5",
+            "r is 96 and exists (select from idx_composite i1 where i1.tenant = 0 and i1.pk = r.pk "
+            "and i1.param = P and (code = %s) and ((low > %s or low <> high and high > %s)))",
+            None,
+        ),
+        (
+            "Observation?patient.gender=male",
+            "r is 96 and r.keys && array(select ('cff99c62' || substr(t1.rid::text, 9))::uuid "
+            "from resource t1 where t1 is 103 and t1.keys @> %s::uuid[])",
+            [[k("gender", "male", "Patient")]],
+        ),
+        (
+            "Patient?_has:Observation:patient:code=a",
+            "r is 103 and r.rid in (select ('00000000' || substr(k::text, 9))::uuid from resource h1 "
+            "cross join unnest(h1.keys) k where h1 is 96 and h1.keys @> %s::uuid[] "
+            "and k between 'cff99c62000000000000000000000000' and 'cff99c62ffffffffffffffffffffffff')",
+            [[k("code", "a")]],
+        ),
+    ],
+)
+def test_a_search_is_this_condition(query: str, sql: str, parameters: list[Any] | None) -> None:
+    made, values = where(query)
+    assert made == sql
+    assert parameters is None or values == parameters
+
+
+def test_two_bounds_on_one_value_are_one_range() -> None:
+    made, _ = where("Observation?date=ge2020&date=lt2021")
+    assert made.count("exists") == 1
+    made, _ = where("Goal?target-date=ge2020&target-date=lt2021")
+    assert made.count("exists") == 2
+
+
+def test_nothing_of_a_client_stands_in_the_text() -> None:
+    marker = "xmarkerx'; drop table resource; --"
+    queries = (
+        f"Patient?name={marker}&gender:not={marker}&_id={marker}&identifier={marker}|{marker}",
+        f"Observation?subject:Patient.name={marker}&value-quantity=5||{marker}&code-value-string=a${marker}",
+        f"ValueSet?url:below=http://{marker}&url:above=http://{marker}&_profile={marker}",
+    )
+    for query in queries:
+        statement = compile(parsed(query), 5)
+        assert "xmarkerx" not in statement.sql
+        assert statement.sql.count("%s") == len(statement.parameters)
+
+
+def test_a_percent_sign_of_ours_would_be_a_placeholder() -> None:
+    sorts = "name,-date,status,-value-quantity,_id,-_lastUpdated,subject"
+    for sort in sorts.replace("name,", "").split(","):
+        statement = compile(
+            parsed(f"Observation?_sort={sort}&subject:Patient.name=a"), 5, Position(3, ("x",))
+        )
+        assert statement.sql.replace("%s", "").count("%") == 0
+        assert statement.sql.count("%s") == len(statement.parameters)
+
+
+def test_the_default_order_is_by_pk() -> None:
+    statement = compile(parsed("Patient"), 21, Position(40))
+    assert statement.sql.endswith("and (r.pk > %s) order by r.pk limit %s) r")
+    assert statement.parameters == [40, 21]
+    back = compile(parsed("Patient"), 21, Position(40, backward=True))
+    assert back.backward
+    assert back.sql.endswith("and (r.pk < %s) order by r.pk desc limit %s) r")
+
+
+def test_the_first_key_is_walked_and_what_has_none_comes_last() -> None:
+    first = compile(parsed("Observation?_sort=-date"), 21)
+    assert first.sql.count("union all") == 1
+    assert "order by d.low desc, r.pk desc" in first.sql
+    assert "e.ctid" not in first.sql  # an Observation has one effective time
+    assert "e.ctid" in compile(parsed("Patient?_sort=name"), 21).sql
+    within = compile(parsed("Observation?_sort=-date"), 21, Position(4, ("2020-01-01",)))
+    assert "d.low <= %s::timestamptz" in within.sql
+    behind = compile(parsed("Observation?_sort=-date"), 21, Position(4, (None,)))
+    assert "union all" not in behind.sql
+
+
+def test_bounds_on_the_first_sort_key_are_a_range_of_its_index() -> None:
+    statement = compile(parsed("Observation?date=ge2024&date=lt2025&status=final&_sort=-date"), 21)
+    assert "union all" not in statement.sql
+    assert "exists" not in statement.sql
+    assert "d.low desc" in statement.sql
+    assert "with p" not in statement.sql
+
+
+@pytest.mark.parametrize(
+    ("query", "table"),
+    [
+        ("Patient?family=a", "idx_string"),
+        ("Patient?family=a&birthdate=ge2020", "idx_string"),
+        ("Observation?date=ge2020&date=lt2021", "idx_date"),
+        ("Observation?date=ge2020&code-value-quantity=a$gt5&status:not=final", "idx_composite"),
+        ("Patient?family=a&gender=male", None),
+        ("Patient?family:exact=a", None),
+        ("Patient?family:missing=true", None),
+        ("Patient?family=a&_id=7", None),
+        ("Patient?family=a&organization.name=b", None),
+        ("Patient", None),
+    ],
+)
+def test_rows_alone_are_counted_first(query: str, table: str | None) -> None:
+    sql = compile(parsed(query), 21).sql
+    start = f"with p as materialized (select i.pk from {table} i where "
+    assert sql.startswith(start if table else "select r.pk")
+    assert sql.count("from p)") == (3 if table else 0)
+
+
+def test_a_row_gives_the_next_position() -> None:
+    row = (9, 96, "id", 1, "2020-01-01T00:00:00.000Z", "C", None, "{}", "a", None)
+    assert position_of(row) == Position(9, ("a", None))
+    assert position_of(row[:8], backward=True) == Position(9, (), True)
+
+
+def test_who_may_not_see_a_type_meets_it_nowhere() -> None:
+    gender = parsed("Patient?gender=x").clauses[0]
+    assert isinstance(gender, Clause)
+    own = Clause(gender.parameter, None, (TokenValue(None, "own", ("own",)),))
+
+    def visible(type_name: str) -> Criterion | None:
+        return own if type_name == "Patient" else None
+
+    for query in (
+        "Patient",
+        "Observation?patient.name=a",
+        "Practitioner?_has:Patient:general-practitioner:name=a",
+    ):
+        statement = compile_ids(parsed(query), 5, visible)
+        assert [keys.key("Patient", "gender", "own")] in statement.parameters
+
+
+def test_a_compartment_is_one_condition() -> None:
+    members = [parsed(f"Observation?{code}=Patient/7").clauses[0] for code in ("subject", "performer")]
+    statement: Statement = compile_count(parsed("Observation?code=a").also(Either(tuple(members))))
+    assert statement.sql.endswith("r.keys @> %s::uuid[] and r.keys && %s::uuid[]")
+    assert statement.parameters[1] == [k("subject", "Patient/7"), k("performer", "Patient/7")]

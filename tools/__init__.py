@@ -1,0 +1,1 @@
+"""What builds parts of the project: facts from packages, pages from code. Not shipped."""
