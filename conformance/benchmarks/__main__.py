@@ -162,7 +162,7 @@ def _grow(
         large.database.tidy()
         report.disk["large"] = disk_of(large, count, grown.json_bytes)
     _say("growth")
-    searches = [one for one in reading(facts, sizes, seed) if "patient+" in one.name]
+    searches = [one for one in reading(facts, sizes, seed) if "search" in one.name]
     report.growth = plans.growth(searches, small, large, rounds=max(7, sizes.rounds))
 
 
