@@ -25,7 +25,6 @@ PACKAGES = (
 LONGEST = 500
 
 TOO_LONG: dict[str, int] = {
-    "fhir_server/console/viewmodels.py": 519,
     "tests/rooms/cds_hooks/test_stroke_early_aspirin.py": 540,
 }
 """Files that are longer, with the length that they may not exceed; this table only shrinks."""
