@@ -41,10 +41,11 @@ _FOR_THE_RECORD_S = 0.1  # of the budget: what deciding may not use up
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and body of an answer."""
+    """Status and body of an answer; `reasons` are those of its decision, for our own pages alone."""
 
     status: int
     body: bytes
+    reasons: tuple[str, ...] = ()
 
 
 class Calls:
@@ -125,15 +126,15 @@ class Calls:
         body = json_format.encode(cards.response(decision.cards))
         given = tuple(UUID(card.uuid) for card in decision.cards)
         if self._keep(work.call(200, decision, body, given)):
-            return Answer(200, body)
+            return Answer(200, body, decision.reasons)
         if decision.cards:
             log.error("cds call %s: not recorded, so not shown", work.call_id)
-        return Answer(200, _EMPTY)
+        return Answer(200, _EMPTY, decision.reasons)
 
     def _refuse(self, work: _Work, error: FhirError, reason: str) -> Answer:
         body = json_format.encode(error.as_json())
         self._keep(work.call(error.status, Decision((reason,)), body, ()))
-        return Answer(error.status, body)
+        return Answer(error.status, body, (reason,))
 
     def _keep(self, call: _Kept) -> bool:
         """Record a call within the rest of the budget; say whether it is kept."""

@@ -10,7 +10,12 @@ from zoneinfo import ZoneInfo
 from flask import Flask
 
 import cds_hooks.blueprint
+import cds_hooks.pages
 import dicom_node.dicomweb.blueprint
+import dicom_node.pages
+from cds_hooks import registry
+from cds_hooks.calls import Calls
+from cds_hooks.records.store import Store
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.files.store import FileStore
 from fhir_server.authorization.grant import Grant
@@ -26,12 +31,20 @@ from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
 from fhir_server.rest.door import Door
 from fhir_server.rest.front import in_front
-from fhir_server.rest.handlers import HANDLERS, Installation
+from fhir_server.rest.handlers import BUILT, Installation
 from fhir_server.rest.health import Check
 from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
 
+ROOMS = (
+    Room("Patients", "/console/patients"),
+    Room("Studies", "/console/studies"),
+    Room("Decision support", "/console/cds"),
+    Room("Server", "/console/jobs"),
+)
+
 LEAST_FREE_BYTES = 256 * 1024 * 1024
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
 def create_app(config: Config) -> Flask:
@@ -39,14 +52,13 @@ def create_app(config: Config) -> Flask:
     app = Flask("xinglin", static_folder=None)
     started = utc_now()
     entry = create_entry(config, config.database_url, connections=config.threads)
-    capabilities = Capabilities(entry.settings, HANDLERS, started, auth=config.auth)
+    capabilities = Capabilities(entry.settings, BUILT, started, auth=config.auth)
     door = Door(Installation(entry, config, capabilities), _observe)
     app.wsgi_app = in_front(door, app.wsgi_app)  # type: ignore[method-assign, assignment]
-    app.register_blueprint(
-        cds_hooks.blueprint.create(
-            entry, folders=[config.data_dir / "models"], demonstration=config.demonstration
-        )
-    )
+    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration)
+    records = Store(entry.engine)
+    calls = Calls(services, records, entry=entry, base_urls=entry.settings.base_urls)
+    app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
     app.register_blueprint(
         dicom_node.dicomweb.blueprint.create(
             entry.engine, dicom_files(config), dicomweb_address(config), Grant.anonymous
@@ -54,9 +66,13 @@ def create_app(config: Config) -> Flask:
         url_prefix="/dicom-web",
     )
     ready = readiness(entry.engine, config)
-    rooms = [Room("Patients", "/console/patients"), Room("Server", "/console/jobs")]
-    site = Site(entry, config, rooms, started, lambda: _states(ready))
-    app.register_blueprint(console(site))
+    app.register_blueprint(console(Site(entry, config, ROOMS, started, lambda: _states(ready))))
+    app.register_blueprint(
+        dicom_node.pages.create(dicom_node.pages.Site(entry, Grant.anonymous, dicomweb_address(config)))
+    )
+    app.register_blueprint(
+        cds_hooks.pages.create(cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config)))
+    )
     app.register_blueprint(health.blueprint(ready, numbers_folder(config)))
     return app
 
@@ -83,7 +99,8 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
 
 
 def _observe(interaction: str, method: str, status: int, seconds: float) -> None:
-    events.emit(events.RequestServed(method, interaction, "", status, seconds * 1000))
+    known = method if method in _METHODS else "other"  # what a client makes up must not become a label
+    events.emit(events.RequestServed(known, interaction, "", status, seconds * 1000))
 
 
 def _states(checks: dict[str, Check]) -> list[State]:
@@ -145,8 +162,17 @@ def bridge_settings(config: Config) -> BridgeSettings:
 
 def dicomweb_address(config: Config) -> str:
     """Return where DICOMweb is, for links and the Endpoint."""
+    return f"{_root(config)}/dicom-web"
+
+
+def cds_address(config: Config) -> str:
+    """Return where the CDS Hooks services are, for people."""
+    return f"{_root(config)}/cds-services"
+
+
+def _root(config: Config) -> str:
     base = config.base_url[0] if config.base_url else f"http://{config.host}:{config.port}"
-    return f"{base.removesuffix('/fhir')}/dicom-web"
+    return base.removesuffix("/fhir")
 
 
 def dicom_files(config: Config) -> FileStore:

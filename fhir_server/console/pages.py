@@ -12,18 +12,20 @@ from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, render_template, request
+from flask import Blueprint, Response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
 
 from fhir_server import __version__
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config
-from fhir_server.console import json_view, reading, viewmodels
+from fhir_server.console import history_rows, json_view, reading, viewmodels
 from fhir_server.console.reading import Look
 from fhir_server.console.viewmodels import KINDS
+from fhir_server.database.refusals import refusal_of
 from fhir_server.definitions.structures import is_resource_type
 from fhir_server.interactions.entry import Entry
-from fhir_server.outcome import FhirError, Invalid, NotFound
+from fhir_server.outcome import FhirError, Invalid, Issue, NotFound
 
 T = TypeVar("T")
 
@@ -95,7 +97,8 @@ def blueprint(site: Site) -> Blueprint:
     for number, (rule, view) in enumerate(rules.items()):
         made.add_url_rule(rule, f"page{number}", view)
     made.app_context_processor(lambda: frame(site))
-    made.register_error_handler(FhirError, refused)
+    made.app_errorhandler(Exception)(refused)
+    made.after_app_request(secured)
     return made
 
 
@@ -109,9 +112,33 @@ def frame(site: Site) -> dict[str, Any]:
     }
 
 
-def refused(error: FhirError) -> ResponseReturnValue:
-    """Show a refusal as a page."""
-    return render_template("console/refused.html", error=error), error.status
+def refused(error: Exception) -> ResponseReturnValue:
+    """Show a refusal or a crash as a page, for every address that has no handler of its own."""
+    if isinstance(error, HTTPException):
+        if error.code is None or error.code < 400:
+            return error
+        text = f"{request.path}: {_HTTP.get(error.code, error.name)}"
+        issues = (Issue("error", "not-found" if error.code == 404 else "processing", text),)
+        return render_template("console/refused.html", status=error.code, issues=issues), error.code
+    refusal = refusal_of(error)
+    page = render_template("console/refused.html", status=refusal.status, issues=refusal.issues)
+    return page, refusal.status
+
+
+_HTTP = {404: "there is nothing at this address", 405: "this address takes other methods only"}
+
+
+def secured(response: Response) -> Response:
+    """Add the headers that keep a page to itself: what runs, who frames it, where it is kept."""
+    headers = response.headers
+    headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("Referrer-Policy", "same-origin")
+    if request.path.startswith("/console/static/"):
+        headers["Cache-Control"] = "public, max-age=300"
+    elif request.path.startswith("/console"):
+        headers["Cache-Control"] = "no-store"  # records of patients stay out of the disk's cache
+    return response
 
 
 def _today(site: Site) -> date:
@@ -145,14 +172,14 @@ def patients(site: Site) -> ResponseReturnValue:
 def patient(site: Site, id_: str) -> ResponseReturnValue:
     """A patient's record: who, what to beware of, and what happened when."""
     kinds = reading.kinds_named(request.args.getlist("kind"))
-    until = request.args.get("until")
+    before = request.args.get("before")
 
     def work(look: Look) -> tuple[reading.Resource, reading.SideColumn, reading.Timeline]:
         person = look.read("Patient", id_)
         return (
             person,
             reading.side_column(look, id_),
-            reading.timeline(look, id_, kinds, until),
+            reading.timeline(look, id_, kinds, before),
         )
 
     (person, side, stretch), requests = site.look(work)
@@ -165,11 +192,17 @@ def patient(site: Site, id_: str) -> ResponseReturnValue:
         days=viewmodels.days(items, person.get("birthDate")),
         count=len(items),
         kinds=KINDS,
+        images=_images(site),
         chosen={kind.name for kind in kinds},
-        earlier=_with(chosen, until=stretch.earlier) if stretch.earlier else None,
-        newest=_with(chosen) if until else None,
+        earlier=_with(chosen, before=stretch.earlier) if stretch.earlier else None,
+        newest=_with(chosen) if before else None,
         requests=requests,
     )
+
+
+def _images(site: Site) -> str:
+    """Return the address that pages of studies begin with, "" where no images are shown."""
+    return next((room.address for room in site.rooms if room.address == "/console/studies"), "")
 
 
 def resource(site: Site, type_name: str, id_: str) -> ResponseReturnValue:
@@ -187,7 +220,7 @@ def resource(site: Site, type_name: str, id_: str) -> ResponseReturnValue:
         return versions, shown, other
 
     (versions, shown, other), requests = site.look(work)
-    rows = viewmodels.version_rows(versions)
+    rows = history_rows.version_rows(versions)
     return render_template(
         "console/resource.html",
         type_name=type_name,
@@ -205,7 +238,7 @@ def resource(site: Site, type_name: str, id_: str) -> ResponseReturnValue:
 
 def _newest(versions: reading.Resource) -> str | None:
     """Return the newest version that is not a deletion, or None."""
-    return next((row.version for row in viewmodels.version_rows(versions) if not row.deleted), None)
+    return next((row.version for row in history_rows.version_rows(versions) if not row.deleted), None)
 
 
 def server(site: Site) -> ResponseReturnValue:
@@ -214,9 +247,9 @@ def server(site: Site) -> ResponseReturnValue:
     return render_template(
         "console/server.html",
         states=site.checks(),
-        changes=viewmodels.changes(bundle),
+        changes=history_rows.changes(bundle),
         started=site.started,
-        up=viewmodels.duration_text((datetime.now(UTC) - site.started).total_seconds()),
+        up=history_rows.duration_text((datetime.now(UTC) - site.started).total_seconds()),
         requests=requests,
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -71,7 +71,7 @@ class Look:
         return _bundle(history_.history(self.context, type_name, id_, list(pairs)))
 
     def _note(self, path: str, pairs: Pairs) -> None:
-        query = urlencode([pair for pair in pairs if pair[0] != "_cursor"], safe="|:,/")
+        query = urlencode(pairs, safe="|:,/")
         self.requests.append(f"{path}?{query}" if query else path)
 
 
@@ -95,7 +95,7 @@ def _cursor(bundle: Mapping[str, Any]) -> str | None:
 def patients(look: Look, criteria: Pairs, cursor: str | None) -> Found:
     """Return a page of patients by family name; `criteria` are FHIR search parameters."""
     pairs = [*criteria, ("_sort", "family"), ("_count", str(PATIENTS_A_PAGE))]
-    return look.search("Patient", [*pairs, ("_cursor", cursor)] if cursor else pairs)
+    return look.search("Patient", [("_cursor", cursor)] if cursor else pairs)  # it holds the whole search
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +106,20 @@ class Timeline:
     earlier: str | None
 
 
-def timeline(look: Look, patient_id: str, kinds: Sequence[Kind], until: str | None) -> Timeline:
-    """Return the entries of a patient at or before `until` (None: from the newest).
+def timeline(look: Look, patient_id: str, kinds: Sequence[Kind], before: str | None) -> Timeline:
+    """Return the entries of a patient that begin before an instant (None: from the newest).
 
     Every kind gives at most ITEMS_A_KIND. Where one gives all of these, there may be more of it
-    behind the oldest; nothing older than that moment is shown, of any kind, so a stretch never
-    has holes. The next one begins at that moment.
+    behind the oldest; nothing that old is shown, of any kind, so a stretch never has holes. The
+    next one begins with that moment.
     """
     found: list[tuple[datetime, Resource]] = []
     undated: list[Resource] = []
     horizon: datetime | None = None
     for kind in kinds:
         pairs = [("patient", patient_id), ("_sort", f"-{kind.date_parameter}"), ("_count", str(ITEMS_A_KIND))]
-        if until is not None:
-            pairs.insert(1, (kind.date_parameter, f"le{until}"))
+        if before is not None:
+            pairs.insert(1, (kind.date_parameter, f"lt{before}"))
         page = look.search(kind.type_name, pairs)
         dated = [(moment, each) for each in page.resources if (moment := _moment(each)) is not None]
         undated += [each for each in page.resources if _moment(each) is None]
@@ -128,16 +128,24 @@ def timeline(look: Look, patient_id: str, kinds: Sequence[Kind], until: str | No
             horizon = oldest if horizon is None else max(horizon, oldest)
         found += dated
     if horizon is None:
+        if before is not None:
+            undated += _undated(look, patient_id, kinds)
         return Timeline([each for _, each in found] + undated, None)
-    shown = [each for moment, each in found if moment > horizon]
-    if shown:
-        return Timeline(shown, temporal.instant(horizon))
-    # All of the stretch stands at one moment: show it, and go on strictly before it.
-    before = horizon.timestamp() - 0.001
-    return Timeline(
-        [each for moment, each in found if moment >= horizon],
-        temporal.instant(datetime.fromtimestamp(before, UTC)),
-    )
+    if shown := [each for moment, each in found if moment > horizon]:
+        return Timeline(shown, temporal.instant(horizon + timedelta(milliseconds=1)))
+    # All of the stretch stands at one moment: show it, and go on before it.
+    return Timeline([each for moment, each in found if moment >= horizon], temporal.instant(horizon))
+
+
+def _undated(look: Look, patient_id: str, kinds: Sequence[Kind]) -> list[Resource]:
+    """Return the entries without a date: no comparison finds them, so the last stretch asks for them."""
+    found: list[Resource] = []
+    for kind in kinds:
+        missing = (f"{kind.date_parameter}:missing", "true")
+        found += look.search(
+            kind.type_name, [("patient", patient_id), missing, ("_count", str(ITEMS_A_KIND))]
+        ).resources
+    return found
 
 
 def _moment(resource: Resource) -> datetime | None:

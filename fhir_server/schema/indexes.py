@@ -1,7 +1,6 @@
 """The ordered index tables: what a key cannot answer because it is more than equality.
 
-One row a value; `param` is search.keys.column_hash, which already says the resource type. ROWS lists
-the columns between `tenant` and `pk` in the order in which search.index gives them.
+One row a value; `param` is search.keys.column_hash, which already says the resource type.
 
     CREATE TABLE idx_string (
         pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
@@ -119,29 +118,6 @@ idx_composite = Table(
     Column("unit_code", Text),
     Column("unit_text", Text),
 )
-
-ROWS: dict[str, tuple[str, ...]] = {
-    "idx_string": ("param", "value", "long"),
-    "idx_date": ("param", "low", "high"),
-    "idx_number": ("param", "low", "high"),
-    "idx_quantity": ("param", "low", "high", "unit", "unit_code", "unit_text"),
-    "idx_composite": (
-        "param",
-        "code",
-        "system",
-        "value",
-        "long",
-        "date_low",
-        "date_high",
-        "low",
-        "high",
-        "low2",
-        "high2",
-        "unit",
-        "unit_code",
-        "unit_text",
-    ),
-}
 
 
 def _index(

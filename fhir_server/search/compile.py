@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fhir_server.schema.names import RESOURCE
 from fhir_server.search.ast import Query
-from fhir_server.search.conditions import RESOURCE, Conditions, Visible
+from fhir_server.search.conditions import Conditions, Visible
 from fhir_server.search.order import Position
 from fhir_server.search.plans import Page, plan
 

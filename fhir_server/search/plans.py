@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fhir_server.definitions.structures import type_code
+from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart, elements
 from fhir_server.search.ast import Chain, Clause, Criterion, Either, Query
 from fhir_server.search.conditions import (
-    RESOURCE,
     TENANT,
     Conditions,
     Sql,
