@@ -32,6 +32,7 @@ from fhir_server.outcome import (
 log = logging.getLogger(__name__)
 PATH = "/cds-services"
 MAX_BODY_BYTES = 8 * 1024 * 1024
+_PIECE_BYTES = 256 * 1024
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _JSON = ("application/json", "application/fhir+json")
 
@@ -134,10 +135,14 @@ def _body() -> bytes:
     length = request.content_length
     if length is not None and length > MAX_BODY_BYTES:
         raise TooLarge(f"the body has {length} bytes; at most {MAX_BODY_BYTES} are taken")
-    body = request.get_data(cache=False)
-    if len(body) > MAX_BODY_BYTES:
-        raise TooLarge(f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken")
-    return body
+    # A chunked body tells no length, so no more of it is read than shows that it is too long.
+    stream, pieces, have = request.stream, [], 0
+    while have <= MAX_BODY_BYTES and (piece := stream.read(min(_PIECE_BYTES, MAX_BODY_BYTES + 1 - have))):
+        pieces.append(piece)
+        have += len(piece)
+    if have > MAX_BODY_BYTES:
+        raise TooLarge(f"the body has more than {MAX_BODY_BYTES} bytes, which is the most that is taken")
+    return b"".join(pieces)
 
 
 def _answer(status: int, body: Mapping[str, Any]) -> Response:

@@ -44,6 +44,7 @@ ROOMS = (
 )
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
 def create_app(config: Config) -> Flask:
@@ -98,7 +99,8 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
 
 
 def _observe(interaction: str, method: str, status: int, seconds: float) -> None:
-    events.emit(events.RequestServed(method, interaction, "", status, seconds * 1000))
+    known = method if method in _METHODS else "other"  # what a client makes up must not become a label
+    events.emit(events.RequestServed(known, interaction, "", status, seconds * 1000))
 
 
 def _states(checks: dict[str, Check]) -> list[State]:

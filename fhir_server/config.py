@@ -68,8 +68,14 @@ class Config:
     )
     worker: bool = _setting(True, "whether the background worker is started")
     stop_grace_s: float = _setting(30.0, "how long running requests may take to finish when the server stops")
+    log_requests: bool = _setting(
+        True, "whether the log has a line for each request, received instance and other routine event"
+    )
     time_zone: str = _setting("UTC", "zone of dates and times that come without one")
     max_body_bytes: int = _setting(64 * 1024 * 1024, "largest request body; a longer one answers 413")
+    body_wait_s: float = _setting(
+        30.0, "longest wait for the next 256 KiB of a request body; then the request answers 408"
+    )
     max_bundle_entries: int = _setting(20_000, "most entries of one batch or transaction")
     max_json_depth: int = _setting(64, "deepest nesting of a JSON body")
     statement_timeout_ms: int = _setting(30_000, "longest database statement of a request")

@@ -94,7 +94,11 @@ def running() -> Iterator[Server]:
     """A whole `xinglin serve` with two workers and small limits; whoever kills a part waits for it."""
     with tempfile.TemporaryDirectory(prefix="xinglin-running-") as name:
         Path(name).chmod(0o755)
-        limits = {"XINGLIN_MAX_BODY_BYTES": "400000", "XINGLIN_STATEMENT_TIMEOUT_MS": "4000"}
+        limits = {
+            "XINGLIN_MAX_BODY_BYTES": "400000",
+            "XINGLIN_STATEMENT_TIMEOUT_MS": "4000",
+            "XINGLIN_BODY_WAIT_S": "2",
+        }
         server = Server(Path(name) / "data", "--workers", "2", **limits)
         yield server
         server.stop()

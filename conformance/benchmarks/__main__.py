@@ -15,6 +15,7 @@ from pathlib import Path
 from conformance.benchmarks import load, plans, targets
 from conformance.benchmarks.data import Facts, read_facts, stream, write_ndjson
 from conformance.benchmarks.journeys import Journey, Sent, Sizes, hospitals, reading, writing
+from conformance.benchmarks.processes import Tree, postmaster_under
 from conformance.benchmarks.report import Report, disk_of
 from conformance.benchmarks.rounds import Differ, Outcome, measure
 from conformance.benchmarks.targets import Target
@@ -75,7 +76,9 @@ def _measure(
     if arguments.peer is None:
         other = up(targets.start_floor(other_folder, ours, **size))
     else:
-        other = up(Target("peer", arguments.peer))
+        pid = arguments.peer_pid
+        tree = Tree(pid, arguments.peer_database_pid or (postmaster_under(pid) if pid else None))
+        other = up(Target("peer", arguments.peer, tree=tree))
     if ours.database is not None:
         report.machine["postgres"] = ours.database.value("SHOW server_version")
     _load_both(seed, path, facts, folder, (ours, other), report)
@@ -159,7 +162,7 @@ def _grow(
         large.database.tidy()
         report.disk["large"] = disk_of(large, count, grown.json_bytes)
     _say("growth")
-    searches = [one for one in reading(facts, sizes, seed) if "patient+" in one.name]
+    searches = [one for one in reading(facts, sizes, seed) if "search" in one.name]
     report.growth = plans.growth(searches, small, large, rounds=max(7, sizes.rounds))
 
 
@@ -209,6 +212,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the data here and use it again")
     parser.add_argument("--server", metavar="URL", help="a running server in the place of ours")
     parser.add_argument("--peer", metavar="URL", help="another FHIR base in the place of the floor")
+    parser.add_argument("--peer-pid", type=int, metavar="PID", help="its first process, to count its CPU")
+    parser.add_argument("--peer-database-pid", type=int, metavar="PID", help="that of its database server")
     return parser.parse_args()
 
 

@@ -77,6 +77,8 @@ class Report:
             if value and not isnan(value):
                 found.append(Verdict(outcome.journey.name, value, goal.limit, unit))
         for grown in self.growth:
+            if "patient+" not in grown.journey:
+                continue  # shown, but no goal: a prefix has more hits where there is more data
             for name, ratio in grown.ratios().items():
                 found.append(Verdict(f"growth, {grown.journey}: {name}", ratio, GROWTH_LIMIT, "times"))
         return found
@@ -185,7 +187,8 @@ class Report:
             lines.append(
                 f"  {one.journey}: rows {one.small.rows:.0f} → {one.large.rows:.0f}, buffers "
                 f"{one.small.buffers:.0f} → {one.large.buffers:.0f}, p50 {one.small_ms:.2f} → "
-                f"{one.large_ms:.2f} ms, CPU {one.small_cpu_ms:.2f} → {one.large_cpu_ms:.2f} ms"
+                f"{one.large_ms:.2f} ms, CPU {one.small_cpu_ms:.2f} → {one.large_cpu_ms:.2f} ms, "
+                f"statements {one.small.statements:.1f}"
             )
         return lines
 

@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         patient_id_system=config.patient_id_system or PATIENT_ID_SYSTEM,
         demonstration=True,
         study_quiet_s=0.0,
+        log_requests=False,
     )
     codes: list[int] = []
 

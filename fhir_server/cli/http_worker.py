@@ -4,13 +4,18 @@ The supervisor opens the socket once and every worker accepts from it. So a work
 takes along only the requests that it was answering: connections that wait are taken by the
 others, and nobody is refused while it starts again. (granian's own supervisor ends the whole
 server when a worker dies twice within 5.5 s.)
+
+A request that waits for its body gives its turn to another, and is ended with 408 when the next
+piece does not come: else a handful of stalled clients would be the end of the server.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
+from queue import SimpleQueue
 from typing import Any
 
 from granian._futures import _new_cbscheduler
@@ -21,7 +26,9 @@ from granian.wsgi import Response, ResponseIterWrap
 
 from fhir_server.cli.stopping import Stop
 from fhir_server.config import Config
+from fhir_server.model import json_format
 from fhir_server.observability import events
+from fhir_server.outcome import Issue, operation_outcome
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -29,6 +36,8 @@ _BACKLOG = 1024
 _IDLE_THREAD_S = 30
 _RUNTIME_THREADS, _RUNTIME_BLOCKING_THREADS = 1, 512
 _MOST_IN_FLIGHT = 512
+_MOST_WAITING = 124  # threads that may wait for bodies, besides those that work
+_CLOSING = [("connection", "close"), ("content-type", "application/fhir+json; charset=utf-8")]
 
 # granian's own wrapper copies the whole os.environ, our settings with it, into every request.
 _ENVIRON: dict[str, Any] = {
@@ -59,7 +68,7 @@ def serve(
         None,
         _RUNTIME_THREADS,
         _RUNTIME_BLOCKING_THREADS,
-        config.threads,
+        config.threads + _MOST_WAITING,
         _IDLE_THREAD_S,
         _MOST_IN_FLIGHT,
         "auto" if tls else "1",
@@ -79,20 +88,89 @@ def serve(
     loop = loops.get("asyncio")
     ending, ended = WorkerSignal(), threading.Event()
     ending.add_cb(ended.set)
-    worker.serve_str(_new_cbscheduler(loop, _callback(application), impl_asyncio=True), loop, ending)
+    turns = Turns(config.threads, config.body_wait_s)
+    threading.Thread(target=turns.watch, name="bodies", daemon=True).start()
+    worker.serve_str(_new_cbscheduler(loop, _callback(application, turns), impl_asyncio=True), loop, ending)
     ready()
     stop.wait()
     ending.set()  # once: granian waits for itself when it is told twice
     ended.wait()
 
 
-def _callback(application: Application) -> Callable[[Any, dict[str, Any]], int]:
+class Turns:
+    """As many turns as requests may be worked on at once, and the requests that wait for their bodies."""
+
+    def __init__(self, count: int, body_wait_s: float) -> None:
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(count):
+            self._free.put(None)
+        self._body_wait_s = body_wait_s
+        self._waiting: dict[int, tuple[float, Any]] = {}
+        self.take = self._free.get
+        """Wait for a turn."""
+
+    def give_back(self) -> None:
+        """Let another request have the turn."""
+        self._free.put(None)
+
+    def read(self, proto: Any, read: Callable[..., bytes], *size: int) -> bytes:
+        """Return the next bytes of a body; the turn is somebody else's meanwhile."""
+        self._waiting[id(proto)] = time.monotonic() + self._body_wait_s, proto
+        self.give_back()
+        try:
+            return read(*size)
+        finally:
+            self._waiting.pop(id(proto), None)
+            self.take()
+
+    def watch(self) -> None:
+        """Answer 408 to every request whose body does not go on.
+
+        Its thread is free when the client ends the connection; that we cannot do from here.
+        """
+        said = f"the body did not go on for {self._body_wait_s:g} s (setting body_wait_s); send it again"
+        answer = json_format.encode(operation_outcome([Issue("error", "timeout", said)]))
+        while True:
+            time.sleep(min(1.0, self._body_wait_s / 2))
+            now = time.monotonic()
+            for key, (until, proto) in list(self._waiting.items()):
+                if until < now and self._waiting.pop(key, None) is not None:
+                    proto.response_bytes(408, _CLOSING, answer)
+
+
+class _Body:
+    """wsgi.input of a request with a body."""
+
+    __slots__ = ("_proto", "_stream", "_turns")
+
+    def __init__(self, stream: Any, proto: Any, turns: Turns) -> None:
+        self._stream, self._proto, self._turns = stream, proto, turns
+
+    def read(self, *size: int) -> bytes:
+        """Return up to `size` bytes, fewer only at the end; without a size all of them."""
+        return self._turns.read(self._proto, self._stream.read, *size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _callback(application: Application, turns: Turns) -> Callable[[Any, dict[str, Any]], int]:
     """Return what granian calls for each request."""
 
     def run(proto: Any, scope: dict[str, Any]) -> int:
-        response = Response()
+        turns.take()
         try:
-            body = application({**_ENVIRON, **scope}, response)
+            return answer(proto, scope)
+        finally:
+            turns.give_back()
+
+    def answer(proto: Any, scope: dict[str, Any]) -> int:
+        response = Response()
+        environ = {**_ENVIRON, **scope}
+        if "CONTENT_LENGTH" in scope or "HTTP_TRANSFER_ENCODING" in scope:
+            environ["wsgi.input"] = _Body(scope["wsgi.input"], proto, turns)
+        try:
+            body = application(environ, response)
             if isinstance(body, list):
                 proto.response_bytes(response.status, response.headers, b"".join(body))
             else:

@@ -25,7 +25,7 @@ SOCKET_FD, REPORT_FD = "XINGLIN_SOCKET_FD", "XINGLIN_REPORT_FD"
 def main(kind: str, name: str) -> int:
     """Run one process of the installation until it is told to stop; return its exit code."""
     config = Config.read()
-    lines = JsonLines(name)
+    lines = JsonLines(name, routine=config.log_requests)
     take_over(lines)
     from fhir_server.app import numbers_folder
 

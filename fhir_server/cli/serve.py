@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "host", "port", "base_url", "dimse", "dimse_host", "dimse_port", "ae_title", "worker",
         "workers", "threads", "database_url", "data_dir", "postgres_user", "auth", "tls_cert", "tls_key",
         "stop_grace_s",
+        "log_requests",
     )  # fmt: skip
 
 
@@ -77,7 +78,8 @@ def serve(config: Config, started: Started) -> None:
         listener = _listen(config, patience_s)
         config = _with_ports(config, listener, patience_s)
         numbers = _fresh_numbers(config)
-        with events.listening(JsonLines("supervisor"), Meter(numbers)):
+        lines = JsonLines("supervisor", routine=config.log_requests)
+        with events.listening(lines, Meter(numbers)):
             try:
                 _start(config, supervisor, listener, started)
             finally:

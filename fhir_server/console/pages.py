@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from fhir_server import __version__
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config
-from fhir_server.console import json_view, reading, viewmodels
+from fhir_server.console import history_rows, json_view, reading, viewmodels
 from fhir_server.console.reading import Look
 from fhir_server.console.viewmodels import KINDS
 from fhir_server.database.refusals import refusal_of
@@ -220,7 +220,7 @@ def resource(site: Site, type_name: str, id_: str) -> ResponseReturnValue:
         return versions, shown, other
 
     (versions, shown, other), requests = site.look(work)
-    rows = viewmodels.version_rows(versions)
+    rows = history_rows.version_rows(versions)
     return render_template(
         "console/resource.html",
         type_name=type_name,
@@ -238,7 +238,7 @@ def resource(site: Site, type_name: str, id_: str) -> ResponseReturnValue:
 
 def _newest(versions: reading.Resource) -> str | None:
     """Return the newest version that is not a deletion, or None."""
-    return next((row.version for row in viewmodels.version_rows(versions) if not row.deleted), None)
+    return next((row.version for row in history_rows.version_rows(versions) if not row.deleted), None)
 
 
 def server(site: Site) -> ResponseReturnValue:
@@ -247,9 +247,9 @@ def server(site: Site) -> ResponseReturnValue:
     return render_template(
         "console/server.html",
         states=site.checks(),
-        changes=viewmodels.changes(bundle),
+        changes=history_rows.changes(bundle),
         started=site.started,
-        up=viewmodels.duration_text((datetime.now(UTC) - site.started).total_seconds()),
+        up=history_rows.duration_text((datetime.now(UTC) - site.started).total_seconds()),
         requests=requests,
     )
 

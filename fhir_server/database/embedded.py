@@ -162,6 +162,7 @@ class Embedded:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT if quick else signal.SIGINT)
             self.process.wait()
+            self._drop_private_folder()
         self.process = None
         if self._lock is not None:
             self._lock.close()
@@ -255,10 +256,7 @@ class Embedded:
 
     def _socket_dir(self) -> Path:
         """Return the folder for the socket: the cluster's, or a private one if that name will not do."""
-        note = self.data_dir / "postgres.socket"
-        if note.exists():
-            shutil.rmtree(note.read_text(), ignore_errors=True)
-            note.unlink()
+        self._drop_private_folder()
         name = str(self.cluster)
         # A comma separates folders in the setting and hosts in a URL.
         if len(os.fsencode(name)) <= _LONGEST_SOCKET and "," not in name and '"' not in name:
@@ -266,8 +264,17 @@ class Embedded:
         private = Path(tempfile.mkdtemp(prefix="xinglin-", dir="/tmp"))
         if self._account.drop:
             os.chown(private, self._account.uid, self._account.gid)
-        note.write_text(str(private))
+        self._private_note().write_text(str(private))
         return private
+
+    def _drop_private_folder(self) -> None:
+        note = self._private_note()
+        if note.exists():
+            shutil.rmtree(note.read_text(), ignore_errors=True)
+            note.unlink()
+
+    def _private_note(self) -> Path:
+        return self.data_dir / "postgres.socket"
 
     def _launch(self, socket_dir: Path) -> None:
         recovery = {"recovery_init_sync_method": "syncfs"} if _has_syncfs() else {}

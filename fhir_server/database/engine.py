@@ -69,6 +69,8 @@ class Engine:
                 statement_timeout=statement_timeout_ms,
                 idle_in_transaction_session_timeout=max(60_000, 2 * statement_timeout_ms),
                 jit="off",
+                # a plan that merely might gather costs a page of twenty rows milliseconds
+                max_parallel_workers_per_gather=0,
             ),
         }
         self.keys = KeyBlocks()

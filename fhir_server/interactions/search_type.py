@@ -8,10 +8,9 @@ resources goes out as it is stored, unless `_summary` or `_elements` asks for a 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
 from fhir_server.interactions import bundle
@@ -190,17 +189,7 @@ def _links(
 
 def _address(context: Context, query: Query) -> str:
     base = f"{context.settings.base_url}/{query.type_name}"
-    if not query.applied:
-        return base
-    return f"{base}?" + "&".join(f"{_escaped(name)}={_escaped(value)}" for name, value in query.applied)
-
-
-def _escaped(text: str) -> str:
-    """Return a text as a query string has it; most names, ids and numbers need no look at each sign."""
-    return text if _PLAIN(text) else quote_plus(text)
-
-
-_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII).fullmatch
+    return f"{base}?{urlencode(query.applied)}" if query.applied else base
 
 
 def _cursor_address(context: Context, query: Query, position: Position) -> str:

@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 class Event:
-    """The base of all events; a field is a number, a flag, a code or an id."""
+    """The base of all events; a field is a number, a flag, a code or an id.
+
+    `routine` events say that all is well; an installation may keep them out of its log.
+    """
 
     __slots__ = ()
+    routine: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class ProcessStarted(Event):
 class ProcessEnded(Event):
     """A process ended by itself; it is started again in `again_in_s`."""
 
+    routine: ClassVar[bool] = False
     name: str
     pid: int
     exit_code: int
@@ -94,6 +100,7 @@ class Crashed(Event):
     `incident` is the number that the client was given.
     """
 
+    routine: ClassVar[bool] = False
     error: str
     where: str
     incident: str = ""

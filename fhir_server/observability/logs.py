@@ -23,14 +23,20 @@ _PLAIN_SPEAKERS = ("_granian", "fhir_server.cli")  # their messages hold no requ
 
 
 class JsonLines:
-    """A listener that writes each event as one line, with the time and the process's name."""
+    """A listener that writes each event as one line, with the time and the process's name.
 
-    def __init__(self, process: str, stream: TextIO | None = None) -> None:
+    Without `routine` only of what went wrong.
+    """
+
+    def __init__(self, process: str, stream: TextIO | None = None, *, routine: bool = True) -> None:
         self._process = process
         self._stream = stream
+        self._routine = routine
         self._encode = json.JSONEncoder().encode
 
     def __call__(self, event: Event) -> None:
+        if event.routine and not self._routine:
+            return
         what, names = _shape(type(event))  # type: ignore[arg-type]
         self.write(what, {name: getattr(event, name) for name in names})
 

@@ -1,7 +1,6 @@
 """The ordered index tables: what a key cannot answer because it is more than equality.
 
-One row a value; `param` is search.keys.column_hash, which already says the resource type. ROWS lists
-the columns between `tenant` and `pk` in the order in which search.index gives them.
+One row a value; `param` is search.keys.column_hash, which already says the resource type.
 
     CREATE TABLE idx_string (
         pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
@@ -13,8 +12,8 @@ the columns between `tenant` and `pk` in the order in which search.index gives t
     CREATE TABLE idx_date (  -- [low, high)
         pk bigint NOT NULL, low timestamptz NOT NULL, high timestamptz NOT NULL,
         param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0);
-    CREATE INDEX idx_date_low ON idx_date (tenant, param, low, high, pk);
-    CREATE INDEX idx_date_high ON idx_date (tenant, param, high, low, pk);
+    CREATE INDEX idx_date_low ON idx_date (tenant, param, low, pk) INCLUDE (high);
+    CREATE INDEX idx_date_high ON idx_date (tenant, param, high, pk) INCLUDE (low);
     CREATE INDEX idx_date_pk ON idx_date (tenant, pk, param);
 
     CREATE TABLE idx_number (  -- [low, high]
@@ -54,6 +53,8 @@ Most numbers are points (low = high): those that are not have a small index by t
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Numeric, SmallInteger, Table, Text, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
@@ -118,41 +119,21 @@ idx_composite = Table(
     Column("unit_text", Text),
 )
 
-ROWS: dict[str, tuple[str, ...]] = {
-    "idx_string": ("param", "value", "long"),
-    "idx_date": ("param", "low", "high"),
-    "idx_number": ("param", "low", "high"),
-    "idx_quantity": ("param", "low", "high", "unit", "unit_code", "unit_text"),
-    "idx_composite": (
-        "param",
-        "code",
-        "system",
-        "value",
-        "long",
-        "date_low",
-        "date_high",
-        "low",
-        "high",
-        "low2",
-        "high2",
-        "unit",
-        "unit_code",
-        "unit_text",
-    ),
-}
 
-
-def _index(table: Table, name: str, *columns: str, where: str | None = None) -> None:
+def _index(
+    table: Table, name: str, *columns: str, where: str | None = None, also: Sequence[str] = ()
+) -> None:
     Index(
         f"{table.name}_{name}",
         *(table.c[column] for column in columns),
         postgresql_where=None if where is None else text(where),
+        postgresql_include=list(also),
     )
 
 
 _index(idx_string, "value", "tenant", "param", "value", "pk")
-_index(idx_date, "low", "tenant", "param", "low", "high", "pk")
-_index(idx_date, "high", "tenant", "param", "high", "low", "pk")
+_index(idx_date, "low", "tenant", "param", "low", "pk", also=["high"])
+_index(idx_date, "high", "tenant", "param", "high", "pk", also=["low"])
 _index(idx_number, "value", "tenant", "param", "low", "high", "pk")
 _index(idx_number, "span", "tenant", "param", "high", "pk", where="low <> high")
 _index(idx_quantity, "value", "tenant", "param", "unit", "low", "high", "pk")

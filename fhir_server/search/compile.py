@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart
 from fhir_server.search.ast import Clause, Criterion, Query
 from fhir_server.search.conditions import (
-    RESOURCE,
     Conditions,
     Sql,
     Visible,

@@ -18,14 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.definitions.structures import type_code
-from fhir_server.schema.indexes import ROWS
-from fhir_server.schema.resources import resource
+from fhir_server.schema.names import RESOURCE, ROWS
 from fhir_server.search import elements, keys
 from fhir_server.search.ast import Chain, Clause, Criterion, Either, Has, Parameter
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.table import TYPES
 
-RESOURCE = resource.name
 TENANT = 0  # one tenant for now; the column is in every key
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.definitions.structures import type_code
+from fhir_server.schema.names import RESOURCE
 from fhir_server.search import elements, keys
 from fhir_server.search.ast import Include, Parameter
 from fhir_server.search.compile import COLUMNS, Statement
-from fhir_server.search.conditions import RESOURCE, TENANT, Conditions, Sql, Visible, only_canonical
+from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible, only_canonical
 from fhir_server.search.registry import Registry, standard
 
 

@@ -16,7 +16,7 @@ from fhir_server.search import elements
 from fhir_server.search.ast import Parameter
 from fhir_server.search.elements import Step
 
-# What of a type is ordered; primitives by themselves.
+# What of a type is ordered; of primitives each, a list of them being opened by [*].
 LEAVES = {
     "CodeableConcept": ".coding.code",
     "Coding": ".code",
@@ -69,7 +69,7 @@ def _paths(steps: list[Step], type_name: str) -> list[JsonPath]:
                 following.append((f"{path}.{json.dumps(name)}{condition}", field.type))
         here = following
     return [
-        JsonPath(column, path + LEAVES.get(kind, ""))
+        JsonPath(column, path + LEAVES.get(kind, "[*]"))
         for path, kind in here
         if kind in LEAVES or structures.is_primitive(kind)
     ]

@@ -19,7 +19,7 @@ from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code
 from fhir_server.model import json_format
 from fhir_server.outcome import PreconditionFailed
-from fhir_server.schema.indexes import ROWS
+from fhir_server.schema.names import ROWS
 from fhir_server.search.index import ATTRIBUTES, IndexRows
 from fhir_server.search.keys import rid
 from fhir_server.storage.version import COLUMNS, METHODS, Version, from_row

@@ -62,6 +62,7 @@ COMMENT ON TABLE resource IS 'The current version of every resource; a deleted o
 COMMENT ON COLUMN resource.rid IS 'BLAKE2b of Type/id: twelve bytes behind four zero bytes';
 COMMENT ON COLUMN resource.keys IS 'Hashed search keys: four bytes of the parameter, twelve of the value';
 COMMENT ON COLUMN resource.method IS 'C create (POST), U update (PUT), P patch, D delete';
+ALTER TABLE resource ALTER COLUMN keys SET STATISTICS 400;
 CREATE INDEX resource_keys ON resource USING gin (keys) WITH (fastupdate = off);
 CREATE INDEX resource_updated ON resource (tenant, type, last_updated, pk);
 COMMENT ON COLUMN resource.chart IS 'The rid of the patient, and chart_date the clinical date: newest of one patient first';
@@ -106,8 +107,8 @@ CREATE TABLE idx_date (
     tenant smallint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE idx_date IS 'Half-open intervals [low, high)';
-CREATE INDEX idx_date_low ON idx_date (tenant, param, low, high, pk);
-CREATE INDEX idx_date_high ON idx_date (tenant, param, high, low, pk);
+CREATE INDEX idx_date_low ON idx_date (tenant, param, low, pk) INCLUDE (high);
+CREATE INDEX idx_date_high ON idx_date (tenant, param, high, pk) INCLUDE (low);
 CREATE INDEX idx_date_pk ON idx_date (tenant, pk, param);
 
 CREATE TABLE idx_number (

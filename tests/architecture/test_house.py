@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.configuration_page import PAGE, page
+from tools import code_map, configuration_page
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -25,7 +25,6 @@ PACKAGES = (
 LONGEST = 500
 
 TOO_LONG: dict[str, int] = {
-    "fhir_server/console/viewmodels.py": 519,
     "tests/rooms/cds_hooks/test_stroke_early_aspirin.py": 540,
 }
 """Files that are longer, with the length that they may not exceed; this table only shrinks."""
@@ -79,8 +78,9 @@ def test_there_is_no_attic():
     assert [str(path.relative_to(ROOT)) for path in _sources() if attic.search(path.stem)] == []
 
 
-def test_the_page_of_settings_is_up_to_date():
-    assert PAGE.read_text() == page(), "run `make docs`"
+@pytest.mark.parametrize("made", [configuration_page, code_map])
+def test_generated_pages_are_up_to_date(made):
+    assert made.PAGE.read_text() == made.page(), "run `make docs`"
 
 
 def test_make_help_explains_every_target():

@@ -9,7 +9,7 @@ from psycopg2.extras import execute_values
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.model import json_format
-from fhir_server.schema.indexes import ROWS
+from fhir_server.schema.names import ROWS
 from fhir_server.search import keys
 from fhir_server.search.index import Indexer
 

@@ -87,7 +87,9 @@ def seen_before(connection: Any) -> Seen:
     return seen
 
 
-def ask(cluster: Cluster, connection: Any, layouts: tuple[str, ...], done: int, seen: Seen, result: dict[str, Any]) -> None:
+def ask(
+    cluster: Cluster, connection: Any, layouts: tuple[str, ...], done: int, seen: Seen, result: dict[str, Any]
+) -> None:
     began = time.perf_counter()
     sizes: dict[str, dict[str, float]] = {}
     with connection.cursor() as cursor:

@@ -27,7 +27,8 @@ from conformance.samples import resources
 
 OBSERVATION = TYPE_CODE["Observation"]
 FINAL, AMENDED = (
-    [key("Observation", "status", f"{system}{code}") for system in ("urn:fixed|", "")] for code in ("final", "amended")
+    [key("Observation", "status", f"{system}{code}") for system in ("urn:fixed|", "")]
+    for code in ("final", "amended")
 )
 
 
@@ -66,7 +67,11 @@ def statements(layout: str, kind: str, pk: int) -> list[str]:
     content = BODY_OF[kind]  # the client sends the new body, as it would
     old, new = (FINAL, AMENDED) if kind == "status" else ([], [])
     uuids = "array[" + ",".join(f"'{k}'" for k in new) + "]::uuid[]"
-    swap = f", keys = (select array_agg(k) from unnest(keys) k where k <> all('{{{','.join(old)}}}'::uuid[])) || {uuids}" if old else ""
+    swap = (
+        f", keys = (select array_agg(k) from unnest(keys) k where k <> all('{{{','.join(old)}}}'::uuid[])) || {uuids}"
+        if old
+        else ""
+    )
     next_version = "version = version + 1, last_updated = now()"
     if layout == "split":
         if kind == "delete":
@@ -81,13 +86,17 @@ def statements(layout: str, kind: str, pk: int) -> list[str]:
     history = [f"insert into {layout}_version select {COLUMNS} from {layout} where {where}"]
     if kind == "delete":
         clear = ", keys = '{}'" if layout != "b" else ""
-        history.append(f"update {layout} set {next_version}, deleted = true, content = null, meta = null{clear} where {where}")
+        history.append(
+            f"update {layout} set {next_version}, deleted = true, content = null, meta = null{clear} where {where}"
+        )
         return history + ([f"delete from b_key where tenant = 0 and pk = {pk} and key = any("
                            f"(select keys from a128 where {where})::uuid[])"] if layout == "b" else [])  # fmt: skip
     if layout == "b":
         history.append(f"update b set {next_version}, content = {content} where {where}")
         if old:
-            history.append(f"delete from b_key where tenant = 0 and pk = {pk} and key in ({','.join(repr(k) for k in old)})")
+            history.append(
+                f"delete from b_key where tenant = 0 and pk = {pk} and key in ({','.join(repr(k) for k in old)})"
+            )
             history.append("insert into b_key values " + ",".join(f"(0, '{k}', {pk}, {OBSERVATION})" for k in new)
                            + " on conflict do nothing")  # fmt: skip
         return history
@@ -101,8 +110,12 @@ def updates(meter: Meter, last_pk: int, each: int = 600) -> list[dict[str, Any]]
     found: dict[tuple[str, str], list[dict[str, float]]] = {}
     with meter.connection.cursor() as cursor:
         for layout in ("a128", "b"):
-            cursor.execute(f"create table if not exists {layout}_version ({ROW}, primary key (tenant, type, pk, version))")
-        cursor.execute(f"select pk from a128 where tenant = 0 and type = {OBSERVATION} and pk > {last_pk // 2} and not deleted")
+            cursor.execute(
+                f"create table if not exists {layout}_version ({ROW}, primary key (tenant, type, pk, version))"
+            )
+        cursor.execute(
+            f"select pk from a128 where tenant = 0 and type = {OBSERVATION} and pk > {last_pk // 2} and not deleted"
+        )
         pks = [row[0] for row in cursor.fetchall()]
         Random(11).shuffle(pks)
         for number in range(5):
@@ -121,7 +134,10 @@ def updates(meter: Meter, last_pk: int, each: int = 600) -> list[dict[str, Any]]
                 if kind == "delete":  # b looks up its keys in a128, so a128 goes last
                     for_all = [statements("a128", kind, pk) for pk in mine]
                     found.setdefault(("a128", kind), []).append(meter.measure(each, work_of(cursor, for_all)))
-    return [{"layout": layout, "kind": kind, **_medians(values)} for (layout, kind), values in sorted(found.items())]
+    return [
+        {"layout": layout, "kind": kind, **_medians(values)}
+        for (layout, kind), values in sorted(found.items())
+    ]
 
 
 def work_of(cursor: Any, lists: list[list[str]]) -> Callable[[], None]:
@@ -136,7 +152,9 @@ def _medians(values: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(median(v[name] for v in values), 1) for name in values[0]}
 
 
-def chart_upkeep(cluster: Cluster, connection: Any, start: int, each: int = 5000, rounds: int = 4) -> dict[str, float]:
+def chart_upkeep(
+    cluster: Cluster, connection: Any, start: int, each: int = 5000, rounds: int = 4
+) -> dict[str, float]:
     stream = resources(seed=2, count=each * rounds * 2)
     costs: dict[str, list[float]] = {"without": [], "with": []}
     first = start
@@ -145,7 +163,9 @@ def chart_upkeep(cluster: Cluster, connection: Any, start: int, each: int = 5000
             with connection.cursor() as cursor:
                 cursor.execute("drop index if exists split_chart")
                 if which == "with":
-                    cursor.execute("create index split_chart on split (tenant, type, patient, clinical desc nulls last, pk desc)")
+                    cursor.execute(
+                        "create index split_chart on split (tenant, type, patient, clinical desc nulls last, pk desc)"
+                    )
             connection.commit()
             rows = [stored(r, pk, Seen()) for pk, r in enumerate(islice(stream, each), first)]
             first += each
@@ -175,7 +195,10 @@ def key_price(cluster: Cluster, connection: Any, count: int = 40_000) -> list[di
                 lines.append((len(keys), f"{pk}\t{{{','.join(keys)}}}"))
             cpu = cluster.cpu_s()
             for start in range(0, count, 500):
-                cursor.copy_expert("copy price from stdin", io.StringIO("\n".join(t for _, t in lines[start : start + 500]) + "\n"))
+                cursor.copy_expert(
+                    "copy price from stdin",
+                    io.StringIO("\n".join(t for _, t in lines[start : start + 500]) + "\n"),
+                )
                 connection.commit()
             spent = 1e6 * (cluster.cpu_s() - cpu) / count
             cursor.execute("vacuum price") if connection.autocommit else None
@@ -223,18 +246,25 @@ def bodies(cluster: Cluster, connection: Any, count: int = 60_000) -> list[dict[
     """The body as jsonb, as text, and as both; load, read of 20 by key, bytes. And what a dictionary would save."""
     rows = [stored(r, pk, Seen()) for pk, r in enumerate(resources(seed=4, count=count), 1)]
     forms = {"jsonb": "j jsonb", "text": "t text", "both": "j jsonb, t text"}
-    made: dict[str, dict[str, list[float]]] = {name: {"load_us": [], "read_ms": [], "read_us": []} for name in forms}
+    made: dict[str, dict[str, list[float]]] = {
+        name: {"load_us": [], "read_ms": [], "read_us": []} for name in forms
+    }
     sizes: dict[str, float] = {}
     rng = Random(1)
     with connection.cursor() as cursor:
         for number in range(3):
             for name in sorted(forms, key=lambda n, k=number: hash((k, n))):
-                cursor.execute(f"drop table if exists body; create table body (pk bigint primary key, {forms[name]})")
+                cursor.execute(
+                    f"drop table if exists body; create table body (pk bigint primary key, {forms[name]})"
+                )
                 connection.commit()
                 cpu = cluster.cpu_s()
                 for start in range(0, count, 500):
                     copied = (s.content.replace("\\", "\\\\") for s in rows[start : start + 500])
-                    text = "\n".join(f"{start + i}\t{c}\t{c}" if name == "both" else f"{start + i}\t{c}" for i, c in enumerate(copied))
+                    text = "\n".join(
+                        f"{start + i}\t{c}\t{c}" if name == "both" else f"{start + i}\t{c}"
+                        for i, c in enumerate(copied)
+                    )
                     cursor.copy_expert("copy body from stdin", io.StringIO(text + "\n"))
                     connection.commit()
                 made[name]["load_us"].append(1e6 * (cluster.cpu_s() - cpu) / count)
@@ -272,7 +302,9 @@ def text_versions(connection: Any) -> dict[str, int]:
     """The version table of `split` as text, keyed by (tenant, pk, version): bytes a row of heap and of index."""
     columns = BODY.replace("jsonb", "text")
     with connection.cursor() as cursor:
-        cursor.execute(f"drop table if exists as_text; create table as_text ({columns}, primary key (tenant, pk, version))")
+        cursor.execute(
+            f"drop table if exists as_text; create table as_text ({columns}, primary key (tenant, pk, version))"
+        )
         cursor.execute("insert into as_text select * from (select tenant, type, pk, version, last_updated, stamp, method, deleted, "
                        "meta::text, content::text from split_body where pk <= 200000) b order by pk")  # fmt: skip
         cursor.execute("select count(*), pg_table_size('as_text'), pg_indexes_size('as_text') from as_text")
@@ -288,7 +320,9 @@ def _packed(text: bytes, dictionary: bytes) -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m conformance.benchmarks.bakeoff.changes", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m conformance.benchmarks.bakeoff.changes", description=__doc__
+    )
     parser.add_argument("--resources", type=int, default=1_000_000)
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("bakeoff-changes.json"))

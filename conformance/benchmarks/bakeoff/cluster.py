@@ -39,7 +39,18 @@ class Cluster:
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
             as_user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         if not self.data.exists():
-            command = [BINARIES / "initdb", "-D", self.data, "-U", "bench", "--locale=C.UTF-8", "-E", "UTF8", "-A", "trust"]
+            command = [
+                BINARIES / "initdb",
+                "-D",
+                self.data,
+                "-U",
+                "bench",
+                "--locale=C.UTF-8",
+                "-E",
+                "UTF8",
+                "-A",
+                "trust",
+            ]
             subprocess.run(command, check=True, capture_output=True, cwd="/", **as_user)  # type: ignore[call-overload]
         options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
         options += ["-c", "listen_addresses="]

@@ -137,7 +137,9 @@ def _interval(value: Any) -> tuple[str, str]:
         start, end = value.get("start"), value.get("end")
         return (_interval(start)[0] if start else "-infinity", _interval(end)[1] if end else "infinity")
     if len(value) == 10:
-        return f"{value}T00:00:00+00:00", (datetime.fromisoformat(value) + timedelta(days=1)).isoformat() + "+00:00"
+        return f"{value}T00:00:00+00:00", (
+            datetime.fromisoformat(value) + timedelta(days=1)
+        ).isoformat() + "+00:00"
     return value, (datetime.fromisoformat(value) + timedelta(seconds=1)).isoformat()
 
 
@@ -177,7 +179,12 @@ def _quantity(code: str, value: dict[str, Any]) -> tuple[int, str, str, str]:
     number = str(value["value"])
     half = 0.5 * 10.0 ** -len(number.partition(".")[2])
     unit = _uuid("00000000" + _hash(f"{value['system']}|{value['code']}", 12))
-    return param_int("Observation", code), unit, f"{value['value'] - half:.6g}", f"{value['value'] + half:.6g}"
+    return (
+        param_int("Observation", code),
+        unit,
+        f"{value['value'] - half:.6g}",
+        f"{value['value'] + half:.6g}",
+    )
 
 
 def _strings(name: str, resource: dict[str, Any]) -> Iterator[tuple[int, str]]:

@@ -18,7 +18,7 @@ from conformance.benchmarks.bakeoff.extraction import Rows, key64
 
 ROW = (
     "tenant smallint not null, type smallint not null, pk bigint not null, rid uuid not null, id text not null, "
-    "version int not null, last_updated timestamptz(3) not null, stamp bigint not null, method \"char\", "
+    'version int not null, last_updated timestamptz(3) not null, stamp bigint not null, method "char", '
     "deleted boolean not null, meta jsonb, content jsonb, patient uuid, clinical timestamptz"
 )
 HEAD = (
@@ -28,7 +28,7 @@ HEAD = (
 )
 BODY = (
     "tenant smallint not null, type smallint not null, pk bigint not null, version int not null, "
-    "last_updated timestamptz(3) not null, stamp bigint not null, method \"char\", deleted boolean not null, "
+    'last_updated timestamptz(3) not null, stamp bigint not null, method "char", deleted boolean not null, '
     "meta jsonb, content jsonb"
 )
 
@@ -134,7 +134,11 @@ def copies(layout: str, batch: Iterable[Stored]) -> list[Lines]:
             row.extend(f"0\t{p}\t{value}\t{s.pk}" for p, value in s.rows.strings)
             side.extend(f"0\t{p}\t{u}\t{low}\t{high}\t{s.pk}" for p, u, low, high in s.rows.quantities)
     tables = ("idx_string", "idx_quantity") if layout == "narrow" else TABLES[layout]
-    made = [Lines(table, "\n".join(lines) + "\n") for table, lines in zip(tables, (row, side), strict=False) if lines]
+    made = [
+        Lines(table, "\n".join(lines) + "\n")
+        for table, lines in zip(tables, (row, side), strict=False)
+        if lines
+    ]
     if dates:
         made.append(Lines("idx_date", "\n".join(dates) + "\n"))
     return made

@@ -62,7 +62,9 @@ def stored(resource: dict[str, Any], pk: int, seen: Seen) -> Stored:
 
 
 def chunk(stream: Iterator[dict[str, Any]], size: int, first: int, seen: Seen) -> list[Stored]:
-    return [stored(resource, pk, seen) for pk, resource in zip(range(first, first + size), stream, strict=False)]
+    return [
+        stored(resource, pk, seen) for pk, resource in zip(range(first, first + size), stream, strict=False)
+    ]
 
 
 def load(cluster: Cluster, layout: str, rows: list[Stored]) -> Cost:

@@ -58,7 +58,9 @@ def answer(connection: Any, size: int, question: Question, rounds: int = ROUNDS)
                 rows[form].append(len(found) if len(found) != 1 else 1)
         made = []
         for form, make in question.forms.items():
-            buffers, planning, plan = _explain(cursor, make) if form not in broken else ([0.0], [0.0], "cancelled")
+            buffers, planning, plan = (
+                _explain(cursor, make) if form not in broken else ([0.0], [0.0], "cancelled")
+            )
             ordered = sorted(times[form])
             made.append(Answer(
                 size, question.name, form, len(ordered), 1000 * median(ordered),

@@ -53,7 +53,9 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
     def ask(name: str, **forms: Callable[[Random], str]) -> None:
         asked.append(Question(name, {form.replace("__", "/"): f for form, f in forms.items()}))
 
-    def arrays(make: Callable[[str, Random], str], form: str, only: tuple[str, ...] = ARRAYS) -> dict[str, Callable[[Random], str]]:
+    def arrays(
+        make: Callable[[str, Random], str], form: str, only: tuple[str, ...] = ARRAYS
+    ) -> dict[str, Callable[[Random], str]]:
         return {f"{layout}__{form}": (lambda rng, layout=layout: make(layout, rng)) for layout in only}
 
     # -- one resource ------------------------------------------------------------------------------------------
@@ -65,7 +67,12 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
             return contains("Patient", "r.pk + 0", {"identifier": [{"system": system, "value": value}]})
         return page(layout, gin(layout, key("Patient", "identifier", f"{system}|{value}")), "r.pk + 0")
 
-    ask("identifier", **arrays(identifier, "gin"), b__join=lambda g: identifier("b", g), c__gin=lambda g: identifier("c", g))
+    ask(
+        "identifier",
+        **arrays(identifier, "gin"),
+        b__join=lambda g: identifier("b", g),
+        c__gin=lambda g: identifier("c", g),
+    )
 
     def read(layout: str, rng: Random) -> str:
         return page(layout, f"r.rid = '{rid('/'.join(rng.choice(seen.ids)))}'", "r.pk")
@@ -83,7 +90,10 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
             if layout == "b":
                 return by_keys("Observation", NEWEST, *keys)
             if layout == "c":
-                parts = {"subject": {"reference": who}}, {"code": {"coding": [{"system": LOINC, "code": code}]}}
+                parts = (
+                    {"subject": {"reference": who}},
+                    {"code": {"coding": [{"system": LOINC, "code": code}]}},
+                )
                 return contains("Observation", NEWEST, *parts)
             if form == "chart":
                 where = f"r.patient = '{rid(who)}' and {walk(layout, keys[1])}"
@@ -118,7 +128,10 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
         if layout == "b":
             return by_keys("Observation", NEWEST, *keys, where=f" and {within}")
         if layout == "c":
-            parts = {"subject": {"reference": who}}, {"category": [{"coding": [{"system": CATEGORY, "code": "laboratory"}]}]}
+            parts = (
+                {"subject": {"reference": who}},
+                {"category": [{"coding": [{"system": CATEGORY, "code": "laboratory"}]}]},
+            )
             return contains("Observation", NEWEST, *parts, where=f" and {within}")
         if form == "chart":
             where = f"r.patient = '{rid(who)}' and {walk(layout, keys[1])} and {within}"
@@ -140,13 +153,21 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
         made: dict[str, Callable[[Random], str]] = {}
         for layout in ARRAYS:
             for form in forms.split():
+
                 def statement(rng: Random, layout: str = layout, form: str = form) -> str:
                     keys = make_keys(rng)
                     if form == "adaptive":
                         return adaptive(layout, keys, type_name)
-                    if form == "gin":  # the keys imply the type: a condition on it would only invite a BitmapAnd
+                    if (
+                        form == "gin"
+                    ):  # the keys imply the type: a condition on it would only invite a BitmapAnd
                         return page(layout, gin(layout, *keys), "r.pk + 0")
-                    return page(layout, walk(layout, *keys) if form == "walk" else gin(layout, *keys), "r.pk", type_name=type_name)
+                    return page(
+                        layout,
+                        walk(layout, *keys) if form == "walk" else gin(layout, *keys),
+                        "r.pk",
+                        type_name=type_name,
+                    )
 
                 made[f"{layout}__{form}"] = statement
         made["b__join"] = lambda rng: by_keys(type_name, "k0.pk", *make_keys(rng))
@@ -157,14 +178,36 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
     def coding(code: str) -> dict[str, object]:
         return {"code": {"coding": [{"system": LOINC, "code": code}]}}
 
-    token(lambda g: (loinc(g.choice(COMMON)),), "Observation", lambda g: coding(g.choice(COMMON)), "dense code first 20")
-    token(lambda g: (observation("category", f"{CATEGORY}|vital-signs"),), "Observation",
-          lambda g: {"category": [{"coding": [{"system": CATEGORY, "code": "vital-signs"}]}]}, "half of all first 20")
-    token(lambda g: (loinc(g.choice(("2276-4", "1989-3", "1988-5"))),), "Observation",
-          lambda g: coding(g.choice(("2276-4", "1989-3", "1988-5"))), "sparse code first 20")
-    token(lambda g: (key("Condition", "code", f"{SNOMED}|706870000"),), "Condition", None, "sparse condition first 20")
-    token(lambda g: (observation("category", f"{CATEGORY}|vital-signs"), loinc("2345-7")), "Observation", None,
-          "two dense, disjoint")
+    token(
+        lambda g: (loinc(g.choice(COMMON)),),
+        "Observation",
+        lambda g: coding(g.choice(COMMON)),
+        "dense code first 20",
+    )
+    token(
+        lambda g: (observation("category", f"{CATEGORY}|vital-signs"),),
+        "Observation",
+        lambda g: {"category": [{"coding": [{"system": CATEGORY, "code": "vital-signs"}]}]},
+        "half of all first 20",
+    )
+    token(
+        lambda g: (loinc(g.choice(("2276-4", "1989-3", "1988-5"))),),
+        "Observation",
+        lambda g: coding(g.choice(("2276-4", "1989-3", "1988-5"))),
+        "sparse code first 20",
+    )
+    token(
+        lambda g: (key("Condition", "code", f"{SNOMED}|706870000"),),
+        "Condition",
+        None,
+        "sparse condition first 20",
+    )
+    token(
+        lambda g: (observation("category", f"{CATEGORY}|vital-signs"), loinc("2345-7")),
+        "Observation",
+        None,
+        "two dense, disjoint",
+    )
     token(lambda g: (observation("category", f"{CATEGORY}|laboratory"), loinc(g.choice(LABS[:4]))), "Observation", None,
           "two dense, together")  # fmt: skip
 
@@ -180,7 +223,9 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
             where = f"{date_param('Observation', 'date')} and d.pk = r.pk and "
             where += (f"exists (select from b_key k where k.tenant = 0 and k.key = '{loinc(code)}' and k.pk = d.pk)"
                       if layout == "b" else walk(layout, loinc(code)))  # fmt: skip
-            return page(layout, where, "d.low desc, d.pk desc", tables="idx_date d, ", type_name="Observation")
+            return page(
+                layout, where, "d.low desc, d.pk desc", tables="idx_date d, ", type_name="Observation"
+            )
         return page(layout, gin(layout, loinc(code)), NEWEST)
 
     ask("dense code, newest 20", **arrays(dated, "gin"),
@@ -214,12 +259,20 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
         c__gin=lambda g: "select count(*) from c r where r.tenant = 0 and r.content @> "
                          f"'{{\"code\": {{\"coding\": [{{\"system\": \"{LOINC}\", \"code\": \"2345-7\"}}]}}}}'")  # fmt: skip
     half = (observation("category", f"{CATEGORY}|vital-signs"),)
-    ask("half of all, count", **arrays(lambda la, g: counted(la, g, half), "gin"), b__join=lambda g: counted("b", g, half))
+    ask(
+        "half of all, count",
+        **arrays(lambda la, g: counted(la, g, half), "gin"),
+        b__join=lambda g: counted("b", g, half),
+    )
 
     # -- dates, strings ----------------------------------------------------------------------------------------
     def day(layout: str, rng: Random, days: int = 1, cursor: bool = False) -> str:
         year, month = rng.randint(2019, 2024), rng.randint(1, 12)
-        low = f"timestamptz '{year}-{month:02}-10 00:00Z'" if days == 1 else f"timestamptz '{year - 3}-01-01 00:00Z'"
+        low = (
+            f"timestamptz '{year}-{month:02}-10 00:00Z'"
+            if days == 1
+            else f"timestamptz '{year - 3}-01-01 00:00Z'"
+        )
         bounds = f"d.low >= {low} and d.low < {low} + interval '{days} days' and d.high <= {low} + interval '{days} days'"
         if cursor:
             bounds += f" and (d.low, d.pk) < ({low} + interval '{days // 2} days', {last_pk})"
@@ -228,7 +281,10 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
 
     ask("one day, newest 20", **arrays(day, "low", ("a128", "split")))
     ask("three years, newest 20", **arrays(lambda la, g: day(la, g, 1095), "low", ("a128", "split")))
-    ask("three years, a page far in", **arrays(lambda la, g: day(la, g, 1095, True), "keyset", ("a128", "split")))
+    ask(
+        "three years, a page far in",
+        **arrays(lambda la, g: day(la, g, 1095, True), "keyset", ("a128", "split")),
+    )
 
     def overlap(layout: str, rng: Random, form: str) -> str:
         low = f"timestamptz '{rng.randint(2019, 2024)}-{rng.randint(1, 12):02}-10 00:00Z'"
@@ -239,7 +295,9 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
         else:
             short = f"{base} and d.low > {low} - interval '1 day 1 hour' and not d.high - d.low > interval '1 day 1 hour'"
             hits = f"{short} union all {base} and d.high - d.low > interval '1 day 1 hour'"
-        return page(layout, "r.pk = d.pk", "d.low desc, d.pk desc", tables=f"({hits}) d, ", type_name="Encounter")
+        return page(
+            layout, "r.pk = d.pk", "d.low desc, d.pk desc", tables=f"({hits}) d, ", type_name="Encounter"
+        )
 
     ask("encounters that touch a day", split__naive=lambda g: overlap("split", g, "naive"),
         split__long=lambda g: overlap("split", g, "long"))  # fmt: skip
@@ -322,7 +380,12 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
         links = f"select ('00000000' || substr(k::text, 9))::uuid from {layout} s, unnest(s.keys) k where s.tenant = 0 and s.rid in ({ids}) "
         prefixes = ",".join(f"'{key(t, c, '')[:8]}'" for t in ("Observation", "DiagnosticReport", "Procedure")
                             for c in ("encounter", "patient"))  # fmt: skip
-        return page(layout, f"r.rid = any(array({links} and substr(k::text, 1, 8) in ({prefixes})))", "r.pk", limit=1000)
+        return page(
+            layout,
+            f"r.rid = any(array({links} and substr(k::text, 1, 8) in ({prefixes})))",
+            "r.pk",
+            limit=1000,
+        )
 
     ask("_include of 20 rows", **arrays(include, "keys", ("a128", "split")))
 
@@ -360,15 +423,23 @@ def questions(seen: Seen, last_pk: int) -> list[Question]:
 
     ask("_lastUpdated walk", **arrays(updated, "btree"))
 
-    def missing(layout: str, rng: Random, code: str, wanted: bool, form: str, type_name: str = "Observation") -> str:
+    def missing(
+        layout: str, rng: Random, code: str, wanted: bool, form: str, type_name: str = "Observation"
+    ) -> str:
         marker = key(type_name, code, "")
         if form == "gin":
             return page(layout, gin(layout, marker), "r.pk + 0", type_name=type_name)
         test = walk(layout, marker)
         return page(layout, test if not wanted else f"not ({test})", "r.pk", type_name=type_name)
 
-    ask("value-quantity:missing=true", **arrays(lambda la, g: missing(la, g, "value-quantity", True, "walk"), "walk"))
-    ask("patient:missing=true (no hit)", **arrays(lambda la, g: missing(la, g, "patient", True, "walk"), "walk"))
+    ask(
+        "value-quantity:missing=true",
+        **arrays(lambda la, g: missing(la, g, "value-quantity", True, "walk"), "walk"),
+    )
+    ask(
+        "patient:missing=true (no hit)",
+        **arrays(lambda la, g: missing(la, g, "patient", True, "walk"), "walk"),
+    )
     ask("value-concept:missing=false", **arrays(lambda la, g: missing(la, g, "value-concept", False, "gin"), "gin"),
         **arrays(lambda la, g: missing(la, g, "value-concept", False, "walk"), "walk"))  # fmt: skip
     return asked

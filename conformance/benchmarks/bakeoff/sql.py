@@ -50,10 +50,16 @@ def body(layout: str) -> str:
     )
 
 
-def page(layout: str, where: str, order: str, *, limit: int = 20, tables: str = "", type_name: str = "") -> str:
+def page(
+    layout: str, where: str, order: str, *, limit: int = 20, tables: str = "", type_name: str = ""
+) -> str:
     """A page of bodies: `order` names columns of r (or of `tables`), cut first, turned to text afterwards."""
     typed = f" and r.type = {TYPE_CODE[type_name]}" if type_name else ""
-    columns = "r.type, r.pk, r.version" if layout == "split" else "r.pk, r.version, r.last_updated, r.meta, r.content"
+    columns = (
+        "r.type, r.pk, r.version"
+        if layout == "split"
+        else "r.pk, r.version, r.last_updated, r.meta, r.content"
+    )
     text = body(layout) if layout == "split" else "s.last_updated, s.meta::text || E'\\n' || s.content::text"
     return (
         f"select s.pk, s.version, {text} from (select {columns} from {tables}{layout} r "
@@ -61,7 +67,15 @@ def page(layout: str, where: str, order: str, *, limit: int = 20, tables: str = 
     )
 
 
-def adaptive(layout: str, keys: tuple[str, ...], type_name: str, *, limit: int = 20, width: int = 2000, newest: bool = False) -> str:
+def adaptive(
+    layout: str,
+    keys: tuple[str, ...],
+    type_name: str,
+    *,
+    limit: int = 20,
+    width: int = 2000,
+    newest: bool = False,
+) -> str:
     """Walk a bounded stretch first; when it does not fill the page, let GIN answer instead. One statement.
 
     `keys` are dense, each by itself; whether they meet often is found out, not guessed.
@@ -88,7 +102,9 @@ def adaptive(layout: str, keys: tuple[str, ...], type_name: str, *, limit: int =
 def by_keys(type_name: str, order: str, *keys: str, limit: int = 20, where: str = "") -> str:
     """Layout b: the key rows joined on pk, then the resource row."""
     joins = "".join(
-        f" join b_key k{i} on k{i}.tenant = 0 and k{i}.key = '{k}' and k{i}.pk = k0.pk" for i, k in enumerate(keys) if i
+        f" join b_key k{i} on k{i}.tenant = 0 and k{i}.key = '{k}' and k{i}.pk = k0.pk"
+        for i, k in enumerate(keys)
+        if i
     )
     return (
         "select s.pk, s.version, s.last_updated, s.meta::text, s.content::text from "

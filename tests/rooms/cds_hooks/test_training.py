@@ -92,6 +92,15 @@ def test_average_effect_and_harms(cohort: Any) -> None:
 
 
 @pytest.mark.slow
+def rounded(value: Any) -> Any:
+    """Return `value` with ten digits of each float: sums may run in another order on another machine."""
+    if isinstance(value, dict):
+        return {key: rounded(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [rounded(member) for member in value]
+    return float(f"{value:.10g}") if isinstance(value, float) else value
+
+
 def test_training_reaches_the_reference_and_repeats_itself(trial: Path, tmp_path: Path) -> None:
     release = pipeline.train(trial, [tmp_path, catalogue.SHIPPED])
     figures = release.card["evaluation"]["lightgbm"]
@@ -118,9 +127,8 @@ def test_training_reaches_the_reference_and_repeats_itself(trial: Path, tmp_path
     assert release.version == "2"
     assert registry.services([tmp_path])["stroke-early-aspirin"].model.version == "1", "a draft hides nothing"
     assert release.state == "draft"
-    assert {key: release.card[key] for key in ("evaluation", "effect", "harms", "schema")} == {
-        key: shipped.card[key] for key in ("evaluation", "effect", "harms", "schema")
-    }
+    for key in ("evaluation", "effect", "harms", "schema"):
+        assert rounded(release.card[key]) == rounded(shipped.card[key])
     report = pipeline.report(release)
     assert json.loads(json.dumps(report))["published"][0] == {
         "name": "patients randomised",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import time
+from contextlib import ExitStack
+from http.client import HTTPResponse
 
 import pytest
 
@@ -195,3 +198,39 @@ def test_host(running: Server, host: str) -> None:
 def test_no_http(running: Server, sent: bytes, status: int) -> None:
     assert exchange(running.facts["port"], sent).status == status
     assert ask(running, "GET", "/healthz").status == 200
+
+
+@clause("RFC9110#15.5.9", "clients whose body does not come keep nobody waiting, and are told so with 408")
+def test_stalled_bodies(running: Server) -> None:
+    port, held = running.facts["port"], []
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        for number in range(60):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            path = ("/fhir/Patient", "/fhir", "/fhir/Patient/_search", "/cds-services/stroke-early-aspirin")[
+                number % 4
+            ]
+            kind = FORM if path.endswith("_search") else JSON
+            connection.sendall(request("POST", path, {**kind, "Content-Length": "100"}, b"{"))
+            held.append(connection)
+        for _ in range(20):
+            started = time.monotonic()
+            assert ask(running, "POST", "/fhir/Patient", JSON, PATIENT).status == 201
+            assert time.monotonic() - started < 1.5
+        for connection in held:
+            response = HTTPResponse(connection)
+            response.begin()
+            reply = Reply(response.status, response.headers, response.read())
+            check(reply, 408, "body_wait_s")
+    assert time.monotonic() - begun < 15
+
+
+@clause(
+    "CDS-Hooks-2.0/#calling-a-cds-service", "a chunked call over the limit: 413 without reading it to its end"
+)
+def test_an_endless_cds_call(running: Server) -> None:
+    sent = request("POST", "/cds-services/stroke-early-aspirin", {**JSON, "Transfer-Encoding": "chunked"})
+    started = time.monotonic()
+    reply = exchange(running.facts["port"], sent + chunked(*[b" " * 1_000_000] * 9, end=False))
+    assert (reply.status, reply.issue["code"]) == (413, "too-long")
+    assert time.monotonic() - started < 1.5  # a server that read on would be ended after 2 s with 408

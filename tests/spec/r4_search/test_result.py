@@ -76,6 +76,16 @@ def test_sort_by_an_address(search: Search) -> None:
     assert search("Location?_sort=-address") == ["0", "2", "1", "none"]
 
 
+@clause("R4/search.html#sort", "a repeating primitive counts by its least and its greatest")
+def test_sort_by_a_list(search: Search) -> None:
+    profiles = (["http://b"], ["http://a", "http://c"], [])
+    made = [
+        {"resourceType": "Basic", "id": str(n), "meta": {"profile": each}} for n, each in enumerate(profiles)
+    ]
+    assert search("Basic?_sort=_profile", *made) == ["1", "0", "2"]
+    assert search("Basic?_sort=-_profile") == ["1", "0", "2"]
+
+
 SORTS = ["", "family", "-family", "birthdate,family", "-gender,-birthdate", "-_lastUpdated", "gender,_id"]
 
 

@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def resources(patients: int | None) -> list[Resource]:
     `patients` bounds the Synthea patients (None: all 60). Later ones win over earlier of the same id.
     """
     found: dict[tuple[str, str], Resource] = {}
-    for each in (*_synthea(patients), *_examples(), *_us_core()):
+    for each in (*_synthea(patients), *_examples(), *_us_core(), *_edges()):
         found[each["resourceType"], each["id"]] = each
     for count, each in enumerate(found.values()):
         moment = FIRST_MOMENT + timedelta(seconds=37 * count, milliseconds=count % 1000)
@@ -94,6 +95,39 @@ def _examples() -> Iterator[Resource]:
                 continue
             taken[kind] = taken.get(kind, 0) + 1
             yield resource
+
+
+def _edges() -> Iterator[Resource]:
+    """Yield what real data seldom have: values on the bounds of intervals, odd letters, old references."""
+    for text in ("90", "95", "99.5", "99.95", "100", "100.05", "100.5", "105", "110", "0.5", "-0.5"):
+        number = Decimal(text)
+        prediction = [{"probabilityDecimal": number}]
+        yield {"resourceType": "RiskAssessment", "id": f"edge{text}", "prediction": prediction}
+        quantity = {"value": number, "system": "http://unitsofmeasure.org", "code": "mg", "unit": "milligram"}
+        yield {"resourceType": "Observation", "id": f"edge{text}", "valueQuantity": quantity}
+    names = (
+        "Sørensen",
+        "Łukasz",
+        "Weiß",
+        "Müller",
+        "Đặng",
+        "Ægir",
+        "O\u2019Neill",
+        "Ｗｉｄｅ",
+        "50%_x",
+        "a\\b",
+    )
+    for number, name in enumerate(names):
+        human = {"family": name, "given": [name.upper(), f" {name}  Ann "]}
+        yield {"resourceType": "Patient", "id": f"edge{number}", "name": [human], "address": [{"city": name}]}
+        yield {
+            "resourceType": "Observation",
+            "id": f"old{number}",
+            "subject": {"reference": f"Patient/edge{number}/_history/{number}"},
+            "effectivePeriod": {"start": "2020-01-01", "end": f"2020-01-{number + 10}"},
+            "valueCodeableConcept": {"coding": [{"system": "s|t", "code": "a$b"}, {"code": "c,d"}]},
+            "code": {"coding": [{"system": "s", "code": "x|y"}, {"code": "x"}, {"system": "s"}]},
+        }
 
 
 def _us_core() -> Iterator[Resource]:

@@ -34,14 +34,30 @@ class Generator:
         random = self.random
         type_name = random.choice(self.types)
         if random.random() < 0.35:
-            type_name = random.choice(["Observation", "Patient", "Encounter", "Condition"])
-        pivot = random.choice(sorted(self.oracle.by_type[type_name]))
+            type_name = random.choice(["Observation", "Patient", "Encounter", "Condition", "RiskAssessment"])
+        ids = sorted(self.oracle.by_type[type_name])
+        edges = [id_ for id_ in ids if id_.startswith(("edge", "old"))]
+        pivot = random.choice(edges if edges and random.random() < 0.2 else ids)
         pairs = []
         for _ in range(random.choice((1, 1, 1, 2, 2, 3))):
             pairs.append(self.clause(type_name, pivot, depth=0))
-        if random.random() < 0.3:
+        chart = self.chart(type_name, pivot) if random.random() < 0.08 else None
+        if chart:
+            pairs = [*chart, *pairs[1:]]
+        elif random.random() < 0.3:
             pairs.append(("_sort", self.sort(type_name)))
         return type_name, urlencode([pair for pair in pairs if pair is not None])
+
+    def chart(self, type_name: str, pivot: str) -> list[tuple[str, str]] | None:
+        """Return what hospitals ask most: one patient's records by their date."""
+        known = entries()[type_name]
+        dates = [each.code for each in known.values() if each.kind == "date" and each.code != "_lastUpdated"]
+        if "patient" not in known or not dates:
+            return None
+        sort = self.random.choice(("-", "-", "-", "")) + self.random.choice(dates)
+        more = "," + self.sort(type_name) if self.random.random() < 0.2 else ""
+        code = self.random.choice(("patient", "subject" if "subject" in known else "patient"))
+        return [self.pair(known[code], pivot), ("_sort", sort + more)]
 
     def clause(self, type_name: str, pivot: str, depth: int) -> tuple[str, str] | None:
         """Return one pair that the pivot matches, or nearly."""
@@ -167,7 +183,8 @@ class Generator:
             return escaped(text) if not modifier and not text.startswith("#") else "none"
         if modifier:
             return found[2]
-        return random.choice((text, text, found[2], f"{self.oracle.base}/{text}"))
+        whole = f"{found[1]}/{found[2]}"
+        return random.choice((text, whole, found[2], f"{self.oracle.base}/{text}"))
 
     def reference_identifier(self, shape: str, value: Any) -> str:
         """Write the identifier that a reference carries."""
@@ -201,7 +218,7 @@ class Generator:
         span = number_of(shape, value) if value is not None else None
         ends = [end for end in (span.low, span.high) if abs(end) != INFINITE] if span else []
         number = float(random.choice(ends)) if ends else 42.0
-        number *= random.choice((1, 1, 1, 1, 0.95, 1.05, 2))
+        number *= random.choice((1, 1, 1, 1, 1, 0.95, 1.05, 1 / 1.1, 1 / 0.9, 2))
         digits = random.choice((0, 1, 2, 3, 6))
         text = f"{number:.{digits}f}"
         if random.random() < 0.08:

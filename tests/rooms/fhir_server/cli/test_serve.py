@@ -227,7 +227,7 @@ def test_when_the_supervisor_is_killed_its_children_end_and_the_next_start_works
 
 
 SLOW = """
-import os, socket, sys
+import sys, time
 from pathlib import Path
 from fhir_server.cli import http_worker
 from fhir_server.cli.stopping import Stop
@@ -236,7 +236,7 @@ from fhir_server.config import Config
 def application(environ, start_response):
     Path(sys.argv[2]).touch()
     while not Path(sys.argv[3]).exists():
-        pass
+        time.sleep(0.005)
     start_response("200 OK", [("content-length", "4")])
     return [b"done"]
 
@@ -244,7 +244,7 @@ http_worker.serve(Config(), application, int(sys.argv[1]), Stop(), lambda: None)
 """
 
 
-def test_a_running_request_is_finished_before_a_worker_ends(tmp_path):
+def test_a_running_request_is_finished_before_a_worker_ends(tmp_path, request):
     begun, go = tmp_path / "begun", tmp_path / "go"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
@@ -252,6 +252,7 @@ def test_a_running_request_is_finished_before_a_worker_ends(tmp_path):
             [sys.executable, "-c", SLOW, str(listener.fileno()), str(begun), str(go)],
             cwd=ROOT, pass_fds=[listener.fileno()], stdout=subprocess.PIPE,
         )  # fmt: skip
+        request.addfinalizer(worker.kill)  # whatever fails below
         got = []
 
         def ask():

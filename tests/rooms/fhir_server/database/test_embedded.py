@@ -133,8 +133,14 @@ def test_a_path_that_no_socket_name_can_hold_gets_a_private_folder(data_dir, nam
         assert _rows(url, "SELECT 1") == [(1,)]
         assert running_url(embedded.data_dir) == url
         embedded.stop()
-        embedded.start()
         assert not folder.exists()
+        embedded.start()
+        killed = Path((embedded.data_dir / "postgres.socket").read_text())
+        assert embedded.process is not None
+        embedded.process.kill()
+        embedded.process.wait()
+        embedded.start()
+        assert not killed.exists()
     finally:
         embedded.stop(quick=True)
 

@@ -28,6 +28,16 @@ def test_an_event_is_one_line():
     )
 
 
+def test_routine_can_be_kept_out():
+    stream = io.StringIO()
+    lines = JsonLines("http-1", stream, routine=False)
+    for event in (
+        events.RequestServed("GET", "read", "Patient", 200, 1.0), events.Crashed("KeyError", "x.py:1:f")
+    ):  # fmt: skip
+        lines(event)
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["crashed"]
+
+
 def test_text_that_is_no_code_is_withheld():
     stream = io.StringIO()
     JsonLines("http-1", stream)(events.RequestServed("GET", "name is Wunderlich", "Patient", 200, 1.0))

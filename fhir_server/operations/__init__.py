@@ -1,1 +1,0 @@
-"""FHIR operations: one file per OperationDefinition (R4/operations.html)."""
