@@ -44,7 +44,6 @@ ROOMS = (
 )
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
 def create_app(config: Config) -> Flask:
@@ -98,15 +97,16 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
     return Entry(engine, settings, utc_now)
 
 
-def _observe(interaction: str, method: str, status: int, seconds: float) -> None:
-    known = method if method in _METHODS else "other"  # what a client makes up must not become a label
-    events.emit(events.RequestServed(known, interaction, "", status, seconds * 1000))
+def _observe(
+    interaction: str, method: str, type_name: str, status: int, seconds: float, bytes_out: int
+) -> None:
+    events.emit(events.RequestServed(method, interaction, type_name, status, seconds * 1000, bytes_out))
 
 
 def _states(checks: dict[str, Check]) -> list[State]:
     """Return the readiness checks as lines of the console's server page."""
     found = [(name, check()) for name, check in checks.items()]
-    return [State(name, problem is None, problem or "well") for name, problem in found]
+    return [State(name, problem is None, problem or "") for name, problem in found]
 
 
 def readiness(engine: Engine, config: Config) -> dict[str, Check]:

@@ -28,7 +28,14 @@ def version_rows(history_bundle: Json) -> list[VersionRow]:
         response = entry.get("response") or {}
         tag = str(response.get("etag") or "").removeprefix("W/").strip('"')
         when = str(response.get("lastModified") or "")
-        rows.append(VersionRow(tag, moment_text(when), words.get(method, method), method == "DELETE"))
+        rows.append(
+            VersionRow(
+                tag,
+                moment_text(when),
+                "created" if tag == "1" else words.get(method, method),
+                method == "DELETE",
+            )
+        )
     return rows
 
 

@@ -17,8 +17,8 @@ from fhir_server.rest.negotiation import DEFAULT, content_type
 from fhir_server.rest.request import Request
 from fhir_server.rest.response import Answer
 
-Observer = Callable[[str, str, int, float], None]
-"""Told of each served request: interaction, method, status, seconds."""
+Observer = Callable[[str, str, str, int, float, int], None]
+"""Told of each served request: interaction, method, resource type or "", status, seconds, bytes out."""
 
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -48,13 +48,13 @@ class Door:
         """Return the finished answer to a request; whatever goes wrong is an OperationOutcome."""
         started = time.perf_counter()
         request = Request(environ)
-        interaction, media_type = "none", DEFAULT
+        interaction, type_name, media_type = "none", "", DEFAULT
         try:
             if request.method == "OPTIONS":
                 interaction, made = "options", _options(request)
             else:
                 match = routes.find(request.method, request.path)
-                interaction = match.route.interaction
+                interaction, type_name = match.route.interaction, match.values.get("type", "")
                 media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
                 made = HANDLERS[interaction](self._installation, request, match)
         except Exception as error:  # the one place that turns all of them into answers
@@ -63,7 +63,8 @@ class Door:
         if self._observer is not None:
             # A made-up method is not counted by its name: it may hold anything, and each would be a series.
             method = request.method if request.method in METHODS else "other"
-            self._observer(interaction, method, finished.status, time.perf_counter() - started)
+            took_s = time.perf_counter() - started
+            self._observer(interaction, method, type_name, finished.status, took_s, len(finished.body))
         return finished
 
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -11,9 +11,13 @@ import psycopg2
 import pytest
 from psycopg2 import errors as postgres
 
+from fhir_server.config import Config
+from fhir_server.interactions.capabilities import Capabilities
+from fhir_server.interactions.entry import Entry
 from fhir_server.observability import events
 from fhir_server.rest import handlers
 from fhir_server.rest.door import Door
+from fhir_server.rest.handlers import BUILT, Installation
 from tests.spec.r4_http.conftest import LIMIT_BYTES
 from tests.support.builders import bundle, patient, post
 from tests.support.clause import clause
@@ -309,3 +313,17 @@ def test_in_front(door: Door, client: FhirClient, flask_client: FhirClient, meth
     one, other = client.send(method, path), flask_client.send(method, path)
     assert (one.status, one.data) == (other.status, other.data)
     assert sorted(one.headers) == sorted(other.headers)
+
+
+def test_what_was_served_is_told_without_what_was_asked(entry: Entry) -> None:
+    told: list[tuple[Any, ...]] = []
+    installation = Installation(entry, Config(), Capabilities(entry.settings, BUILT, entry.clock()))
+    client = FhirClient(Door(installation, lambda *facts: told.append(facts)).wsgi)
+    client.get("Patient?name=Musterfrau")
+    client.get("Patiend/Musterfrau")
+    client.send("MUSTERFRAU", "Patient")
+    assert [(*facts[:4], facts[5] > 0) for facts in told] == [
+        ("search-type", "GET", "Patient", 200, True),
+        ("none", "GET", "", 404, True),
+        ("none", "other", "", 405, True),
+    ]

@@ -240,7 +240,7 @@ def test_server_page(house: House) -> None:
     house.store(named("s", "Server"))
     page = house.get("/console/jobs")
     assert "/console/resources/Patient/s" in page
-    assert "database" in page
+    assert "Database" in page
 
 
 def test_study_with_its_images(house: House) -> None:
