@@ -113,6 +113,15 @@ class Writers:
         assert len(patients) <= len(self.answered) + self.broken + self.unsure, "a refused write is there"
 
 
+def killed(server: Server, name: str) -> bool:
+    """Kill a process; say whether it was there, for it may be about to be started again."""
+    try:
+        os.kill(server.pid(name), signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @clause("R4/http.html#transaction", "a worker killed in the middle: answered is stored, all or nothing")
 def test_workers_killed_under_load(running: Server) -> None:
     writers = Writers(running)
@@ -122,7 +131,7 @@ def test_workers_killed_under_load(running: Server) -> None:
             enough = len(writers.answered) + 10
             wait_for(lambda: len(writers.answered) >= enough, 20)  # noqa: B023
             time.sleep(chance.uniform(0, 0.05))
-            os.kill(running.pid(f"http-{kill % 2 + 1}"), signal.SIGKILL)
+            wait_for(lambda: killed(running, f"http-{kill % 2 + 1}"), 20)  # noqa: B023
     assert writers.statuses <= {200, 409, 503}
     writers.check()
 

@@ -12,13 +12,15 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the name that the standard gives to element references
+_MOVED = ("stale element", "does not belong to the document", "aborted by navigation")
 _CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -29,6 +31,10 @@ def missing() -> str | None:
     if not any(shutil.which(name) for name in _CHROMIUMS):
         return f"none of {', '.join(_CHROMIUMS)} on the path"
     return None
+
+
+class Refused(Exception):
+    """The browser could not do what was asked; its words."""
 
 
 class Page:
@@ -60,15 +66,15 @@ class Page:
 
     def text(self, selector: str) -> str:
         """Return the text of the first element as a person sees it."""
-        return str(_get(f"{self._session}/element/{self.one(selector)}/text"))
+        return str(self._on(selector, lambda element: _get(f"{element}/text")))
 
     def click(self, selector: str) -> None:
         """Click on the first element."""
-        self._post(f"element/{self.one(selector)}/click", {})
+        self._on(selector, lambda element: _post(f"{element}/click", {}))
 
     def type(self, selector: str, text: str) -> None:
         """Type into the first element."""
-        self._post(f"element/{self.one(selector)}/value", {"text": text})
+        self._on(selector, lambda element: _post(f"{element}/value", {"text": text}))
 
     def press(self, keys: str) -> None:
         """Press and release keys where the focus is."""
@@ -87,6 +93,17 @@ class Page:
     def screenshot(self, path: Path) -> None:
         """Save what the window shows as PNG."""
         path.write_bytes(base64.b64decode(_get(f"{self._session}/screenshot")))
+
+    def _on(self, selector: str, act: Callable[[str], Any]) -> Any:
+        """Act on the first element; once more when the page was left between finding and acting."""
+        for attempt in range(10):
+            try:
+                return act(f"{self._session}/element/{self.one(selector)}")
+            except Refused as error:
+                if attempt == 9 or not any(words in str(error) for words in _MOVED):
+                    raise
+                time.sleep(0.1)
+        return None
 
     def _post(self, command: str, body: dict[str, Any]) -> Any:
         return _post(f"{self._session}/{command}", body)
@@ -141,5 +158,8 @@ def _post(address: str, body: dict[str, Any]) -> Any:
 
 
 def _send(request: Request) -> Any:
-    with urlopen(request, timeout=60) as response:
-        return json.load(response)["value"]
+    try:
+        with urlopen(request, timeout=60) as response:
+            return json.load(response)["value"]
+    except HTTPError as error:
+        raise Refused(json.load(error)["value"]["message"].splitlines()[0]) from error
