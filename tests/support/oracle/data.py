@@ -105,6 +105,18 @@ def _edges() -> Iterator[Resource]:
         yield {"resourceType": "RiskAssessment", "id": f"edge{text}", "prediction": prediction}
         quantity = {"value": number, "system": "http://unitsofmeasure.org", "code": "mg", "unit": "milligram"}
         yield {"resourceType": "Observation", "id": f"edge{text}", "valueQuantity": quantity}
+    for low, high in ((100, "100.5"), (95, "105"), (None, "99.5"), ("100.5", None)):
+        ends = (("low", low), ("high", high))
+        span = {name: {"value": Decimal(end)} for name, end in ends if end is not None}
+        prediction = [{"probabilityRange": span}]
+        yield {"resourceType": "RiskAssessment", "id": f"edge{low}-{high}", "prediction": prediction}
+    for number, comparator in enumerate(("<", "<=", ">", ">=")):
+        quantity = {"value": 100, "comparator": comparator, "code": "mg", "unit": "mg"}
+        yield {"resourceType": "Observation", "id": f"edge-compared{number}", "valueQuantity": quantity}
+    for number, url in enumerate(
+        ("http://edge.org/", "http://edge.org/a/", "http://edge.org/a/b", "urn:oid:1.2")
+    ):
+        yield {"resourceType": "ValueSet", "id": f"edge{number}", "url": url, "status": "draft"}
     names = (
         "Sørensen",
         "Łukasz",

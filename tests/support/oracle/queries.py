@@ -34,7 +34,9 @@ class Generator:
         random = self.random
         type_name = random.choice(self.types)
         if random.random() < 0.35:
-            type_name = random.choice(["Observation", "Patient", "Encounter", "Condition", "RiskAssessment"])
+            type_name = random.choice(
+                ["Observation", "Patient", "Encounter", "Condition", "RiskAssessment", "ValueSet"]
+            )
         ids = sorted(self.oracle.by_type[type_name])
         edges = [id_ for id_ in ids if id_.startswith(("edge", "old"))]
         pivot = random.choice(edges if edges and random.random() < 0.2 else ids)
