@@ -54,7 +54,8 @@ def value_set(url: str) -> ValueSet:
 def enumeration(url: str) -> Mapping[str, frozenset[str]] | None:
     """Return the codes by system of a value set that some element is bound to as required.
 
-    >>> sorted(enumeration("http://hl7.org/fhir/ValueSet/narrative-status").popitem()[1])
+    >>> codes = enumeration("http://hl7.org/fhir/ValueSet/narrative-status")
+    >>> sorted(codes["http://hl7.org/fhir/narrative-status"])
     ['additional', 'empty', 'extensions', 'generated']
 
     None: no element requires it, or it cannot be enumerated (languages, MIME types, units, currencies).

@@ -115,6 +115,7 @@ def test_a_crash_of_the_database(running: Server, locked: Any) -> None:
 def waiting(connection: Any) -> int:
     """Return the process of Postgres that works on a statement with the marker, 0 when there is none."""
     with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees the same activity else
         cursor.execute(
             "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = 'active' "
             "AND wait_event_type = 'Lock' AND query LIKE %s", (f"%{MARKER.lower()}%",)
