@@ -16,8 +16,10 @@ from fhir_server.cli.installation import database
 from fhir_server.cli.loading.run import Fate, Report, load, work
 from fhir_server.cli.loading.sources import Document, files
 from fhir_server.config import Config
+from fhir_server.database.engine import Engine, Mode
 from fhir_server.database.migrating import upgrade
 from fhir_server.interactions.entry import Entry
+from fhir_server.schema.names import RESOURCE, ROWS
 
 EXAMPLES = """\
   xinglin load patients.ndjson
@@ -60,6 +62,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     with database(config) as url:
         upgrade(url)
         report = _load(found, config, url, arguments.jobs, arguments.unpack)
+        _settle(url)
     _tell(arguments, report, time.monotonic() - started)
     return 1 if report.fate.rejected else 0
 
@@ -82,6 +85,14 @@ def _load(found: list[Path], config: Config, url: str, jobs: int, unpack: bool) 
             return pool.submit(_work, kind, documents, unpack)
 
         return load(found, submit, unpack=unpack, in_flight=2 * jobs, progress=progress.show)
+
+
+def _settle(url: str) -> None:
+    """Tell the planner what was loaded; until it knows, a search may take the longest way."""
+    engine = Engine(url, size=1, statement_timeout_ms=0)
+    with engine.connection(Mode.SINGLE) as connection:
+        connection.cursor().execute(f"ANALYZE {', '.join((RESOURCE, *ROWS))}")
+    engine.close()
 
 
 _opened: list[Callable[[str, list[Document], bool], Fate]] = []  # of a process of the pool, for its life

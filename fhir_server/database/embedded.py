@@ -73,6 +73,7 @@ _TUNABLE = {
     "checkpoint_timeout": "15min",
     "wal_compression": "pglz",
     "random_page_cost": "1.1",
+    "autovacuum_naptime": "15s",
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",

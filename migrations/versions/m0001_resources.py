@@ -162,6 +162,14 @@ CREATE INDEX idx_composite_value ON idx_composite (tenant, param, code, value, p
 CREATE INDEX idx_composite_date ON idx_composite (tenant, param, code, date_low, date_high, pk)
     WHERE date_low IS NOT NULL;
 CREATE INDEX idx_composite_pk ON idx_composite (tenant, pk, param);
+
+ALTER TABLE resource SET (autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE resource_version SET (autovacuum_analyze_scale_factor = 0.02);
+ALTER TABLE idx_string SET (autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE idx_date SET (autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE idx_number SET (autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE idx_quantity SET (autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE idx_composite SET (autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_scale_factor = 0.05);
 """
 
 
