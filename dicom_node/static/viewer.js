@@ -12,6 +12,8 @@ if (stage) {
   const description = picture.alt.replace(/^Image \d+ of \d+/, "");
   const ahead = new Map();
   let timer = null;
+  let asked = 0;
+  let shown = 0;
 
   const chosenWindow = () => {
     const chosen = stage.querySelector("input[name=window]:checked");
@@ -20,6 +22,10 @@ if (stage) {
   const address = (index) => {
     const preset = chosenWindow();
     return `${stage.dataset.base}/${frames[index]}/rendered${preset ? `?window=${preset}` : ""}`;
+  };
+  const windowText = () => {
+    const [center, width] = chosenWindow().split(",");
+    return width ? `C ${center} W ${width}` : "as recorded";
   };
   const fetchAhead = (index) => {
     for (const near of [index + 1, index - 1, index + 2, index + 3]) {
@@ -32,21 +38,36 @@ if (stage) {
       if (ahead.size > 200) ahead.delete(ahead.keys().next().value);
     }
   };
+  // Number and window change with the picture and not before: what stands beside it is true of what is seen.
   const show = (index) => {
     const bounded = Math.min(Math.max(index, 0), frames.length - 1);
     slider.value = bounded + 1;
-    picture.src = address(bounded);
-    picture.alt = `Image ${bounded + 1} of ${frames.length}${description}`;
-    place.textContent = `${bounded + 1} / ${frames.length}`;
-    fetchAhead(bounded);
+    const url = address(bounded);
+    const chosen = windowText();
+    const turn = ++asked;
+    const next = ahead.get(url) || new Image();
+    if (!next.src) next.src = url;
+    next.decode().then(() => {
+      if (turn < shown) return;
+      shown = turn;
+      picture.src = url;
+      picture.alt = `Image ${bounded + 1} of ${frames.length}${description}`;
+      place.textContent = `${bounded + 1} / ${frames.length}`;
+      windowShown.textContent = chosen;
+      fetchAhead(bounded);
+    }, () => {
+      if (turn < shown) return;
+      shown = turn;
+      picture.alt = `Image ${bounded + 1} of ${frames.length} cannot be shown`;
+      picture.removeAttribute("src");
+      place.textContent = picture.alt;
+    });
   };
   const current = () => Number(slider.value) - 1;
 
   slider.addEventListener("input", () => show(current()));
   stage.addEventListener("change", (event) => {
     if (event.target.name !== "window") return;
-    const [center, width] = event.target.value.split(",");
-    windowShown.textContent = event.target.value ? `C ${center} W ${width}` : "as recorded";
     show(current());
   });
   stage.addEventListener("keydown", (event) => {
