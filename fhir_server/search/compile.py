@@ -8,12 +8,12 @@ for every match. Ask for one row more than the page has to know whether there is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.schema.names import RESOURCE
-from fhir_server.search.ast import Clause, Query, Sort
-from fhir_server.search.conditions import Conditions, Visible, is_bound
+from fhir_server.search.ast import Query
+from fhir_server.search.conditions import Conditions, Visible
 from fhir_server.search.order import Position
 from fhir_server.search.plans import Page, plan
 
@@ -43,29 +43,11 @@ def compile(
     Rows are COLUMNS and then one text for each key of `_sort`; `position_of` makes the next
     position from a row.
     """
-    page = Page(in_order(query), Conditions(visible), limit, position)
+    page = Page(query, Conditions(visible), limit, position)
     plan(page)
     texts = "".join(f", r.k{number}::text" for number in range(1, len(page.keys) + 1))
     found = page.found(f"select {COLUMNS}{texts}")
     return Statement(found.text, list(found.parameters), page.backward)
-
-
-def in_order(query: Query) -> Query:
-    """Return a search by nothing but dates as one that goes newest first; any other as it is.
-
-    Without `_sort` the order is ours to choose (R4/search.html#sort), so long as every page has the same. The
-    order of keys would read all resources of a range to find the first twenty; the order of the
-    dates is the index itself and ends with the page, however many there are.
-    """
-    if query.sort or not query.clauses:
-        return query
-    first = query.clauses[0]
-    if not isinstance(first, Clause) or first.parameter.kind != "date":
-        return query
-    if all(isinstance(each, Clause) and is_bound(each) and each.parameter == first.parameter
-           for each in query.clauses):  # fmt: skip
-        return replace(query, sort=(Sort(first.parameter, descending=True),))
-    return query
 
 
 def position_of(row: tuple[Any, ...], backward: bool = False) -> Position:

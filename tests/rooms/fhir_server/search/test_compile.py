@@ -174,7 +174,7 @@ def test_bounds_on_the_first_sort_key_are_a_range_of_its_index() -> None:
     [
         ("Patient?family=a", "idx_string"),
         ("Patient?family=a&birthdate=ge2020", "idx_string"),
-        ("Observation?date=ge2020&date=lt2021&_sort=_id", "idx_date"),
+        ("Observation?date=ge2020&date=lt2021", "idx_date"),
         ("Observation?date=ge2020&code-value-quantity=a$gt5&status:not=final", "idx_composite"),
         ("Patient?family=a&gender=male", "idx_string"),
         ("Patient?family=a&identifier=7", None),
@@ -255,11 +255,3 @@ def test_a_compartment_is_one_condition() -> None:
     statement: Statement = compile_count(parsed("Observation?code=a").also(Either(tuple(members))))
     assert statement.sql.endswith("r.keys @> %s::uuid[] and r.keys && %s::uuid[]")
     assert statement.parameters[1] == [k("subject", "Patient/7"), k("performer", "Patient/7")]
-
-
-def test_dates_alone_go_newest_first() -> None:
-    plain, sorted_ = (
-        compile(parsed(f"Observation?date=ge2020&date=lt2021{more}"), 21) for more in ("", "&_sort=-date")
-    )
-    assert (plain.sql, plain.parameters) == (sorted_.sql, sorted_.parameters)
-    assert compile(parsed("Observation?date=ge2020&code=a"), 21).sql != plain.sql
