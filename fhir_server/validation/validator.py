@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 from fhir_server.outcome import Issue
-from fhir_server.validation import explain
+from fhir_server.validation import explain, invariants
 from fhir_server.validation.structure import Structure
 
 MAX_ISSUES = 100
@@ -27,12 +27,13 @@ def structural(resource: Any, in_transaction: bool) -> Iterator[Issue]:
 
 # In this order; what the first finds makes the others pointless, as they may rely on it.
 FIRST: Check = structural
-FURTHER: tuple[Check, ...] = ()  # invariants, profiles
+FURTHER: tuple[Check, ...] = (invariants.check,)
 
 
 def validate(resource: Any, *, in_transaction: bool = False) -> list[Issue]:
     """Return everything that is wrong with a resource, an empty list if nothing is.
 
+    An issue of severity warning is advice (R4's best practice) and no reason to refuse a resource.
     The entries of a transaction Bundle may hold references that its processing resolves
     (`Practitioner?identifier=…`); `in_transaction` says the same of a resource on its own. At most
     100 problems are listed, then one line says how many there are.
@@ -51,12 +52,19 @@ def validate(resource: Any, *, in_transaction: bool = False) -> list[Issue]:
 
 
 def _listed(problems: Iterator[Issue]) -> list[Issue]:
-    found = list(islice(problems, MAX_ISSUES))
-    more = sum(1 for _ in problems)
-    if more:
-        what = f"{MAX_ISSUES + more} problems in all; the first {MAX_ISSUES} are listed"
-        found.append(Issue("error", "too-long", what))
-    return found
+    """Return the first errors, and warnings in what room they leave."""
+    found: dict[str, list[Issue]] = {"error": [], "warning": []}
+    count = 0
+    for issue in problems:
+        count += 1
+        alike = found[issue.severity]
+        if len(alike) < MAX_ISSUES:
+            alike.append(issue)
+    listed = (found["error"] + found["warning"])[:MAX_ISSUES]
+    if count > MAX_ISSUES:
+        what = f"{count} problems in all; the first {MAX_ISSUES} are listed"
+        listed.append(Issue(listed[0].severity, "too-long", what))
+    return listed
 
 
 def _is_transaction(resource: Any) -> bool:

@@ -327,3 +327,20 @@ def test_what_was_served_is_told_without_what_was_asked(entry: Entry) -> None:
         ("none", "GET", "", 404, True),
         ("none", "other", "", 405, True),
     ]
+
+
+@clause("R4/conformance-rules.html#constraints", "a broken invariant refuses the write")
+def test_a_broken_invariant_is_400(client: FhirClient) -> None:
+    broken = patient(contact=[{"gender": "male"}])
+    reply = client.post("Patient", broken)
+    check(reply, 400, "(pat-1)", "invariant")
+    assert reply.issue["expression"] == ["Patient.contact[0]"]
+    reply = client.post("", bundle("transaction", post(broken)))
+    check(reply, 400, "(pat-1)", "invariant")
+    assert reply.issue["expression"] == ["Bundle.entry[0].resource.contact[0]"]
+
+
+@clause("R4/conformance-rules.html#best-practice", "a warning refuses nothing")
+def test_advice_is_no_refusal(client: FhirClient) -> None:
+    library = {"resourceType": "Library", "status": "draft", "name": "not a name", "type": {"text": "x"}}
+    assert client.post("Library", library).status == 201

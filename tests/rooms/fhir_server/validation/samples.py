@@ -29,7 +29,7 @@ PATIENT = {
     "birthDate": "1970-02-28",
     "_birthDate": {"extension": [{"url": "http://x/time", "valueDateTime": "1970-02-28T04:10:00+08:00"}]},
     "multipleBirthInteger": 2,
-    "contact": [{"relationship": [{"text": "mother"}], "gender": "female"}],
+    "contact": [{"relationship": [{"text": "mother"}], "name": {"text": "Li"}, "gender": "female"}],
     "communication": [
         {"language": {"coding": [{"system": "urn:ietf:bcp:47", "code": "zh"}]}, "preferred": True}
     ],
@@ -69,7 +69,7 @@ QUESTIONNAIRE = {
 }
 APPOINTMENT = {
     "resourceType": "Appointment",
-    "status": "booked",
+    "status": "proposed",
     "priority": 0,
     "minutesDuration": 10,
     "participant": [{"actor": {"reference": "Patient/p-1"}, "status": "accepted"}],

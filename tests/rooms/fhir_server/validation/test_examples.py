@@ -35,6 +35,13 @@ REFUSED = {
     "questionnaireresponse-extensions-QuestionnaireResponse-item-subject.json": "SearchParameter.id",
     # No clause: 1e-245 is beyond what we keep (10^±40), so that jsonb need not write it out.
     "observation-decimal.json": "Observation.component[5].value.value",
+    # sdf-4: logical models that are not abstract and have no baseDefinition.
+    "definition.json": "StructureDefinition",
+    "event.json": "StructureDefinition",
+    "fivews.json": "StructureDefinition",
+    "request.json": "StructureDefinition",
+    # que-2: the linkId Added-Missing stands there 22 times.
+    "immunizationevaluation-questionnaire.json": "Questionnaire",
 }
 
 
@@ -55,7 +62,7 @@ def test_official_examples_are_accepted(examples):
             issues = validate(json_format.parse(data))
         except Invalid as refusal:
             issues = refusal.issues
-        if issues:
+        if issues and issues[0].severity == "error":
             refused[name] = issues[0].expression
     assert len(examples) == 2708
     assert refused == REFUSED
