@@ -18,6 +18,7 @@ from typing import Any
 
 from fhir_server.fhirpath.extract import extractor
 from fhir_server.outcome import Invalid
+from fhir_server.schema.names import ROWS
 from fhir_server.search import keys, values
 from fhir_server.search.ast import Component, Parameter
 from fhir_server.search.types.protocol import (
@@ -32,21 +33,7 @@ from fhir_server.search.types.protocol import (
     Types,
 )
 
-ROW = (
-    "code",
-    "system",
-    "value",
-    "long",
-    "date_low",
-    "date_high",
-    "low",
-    "high",
-    "low2",
-    "high2",
-    "unit",
-    "unit_code",
-    "unit_text",
-)
+ROW = ROWS["idx_composite"][1:]  # behind param
 FIRST = {
     "string": Columns(value="value", long="long"),
     "date": Columns(low="date_low", high="date_high"),
