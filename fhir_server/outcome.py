@@ -9,7 +9,7 @@ request and nobody else: it is never logged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 
@@ -18,7 +18,9 @@ class Issue:
     """One issue of an OperationOutcome.
 
     `severity` is fatal, error, warning or information; `code` is an IssueType
-    (R4/valueset-issue-type.html); `expression` is the FHIRPath of the element, or None.
+    (R4/valueset-issue-type.html); `expression` is the FHIRPath of the element, or None. `rule` names
+    the rule that is broken as the canonical of the definition that states it, `#` and its key:
+    http://hl7.org/fhir/StructureDefinition/Patient#pat-1.
 
     >>> Issue("error", "value", "got 5", "Patient.active").as_json()["expression"]
     ['Patient.active']
@@ -28,6 +30,7 @@ class Issue:
     code: str
     diagnostics: str
     expression: str | None = None
+    rule: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the issue as an element of OperationOutcome.issue."""
@@ -38,6 +41,9 @@ class Issue:
         }
         if self.expression is not None:
             issue["expression"] = [self.expression]
+        if self.rule is not None:
+            system, _, key = self.rule.partition("#")
+            issue["details"] = {"coding": [{"system": system, "code": key}]}
         return issue
 
     def within(self, prefix: str) -> Issue:
@@ -47,7 +53,7 @@ class Issue:
         'Bundle.entry[2].resource.active'
         """
         tail = "" if self.expression is None else self.expression.partition(".")[2]
-        return Issue(self.severity, self.code, self.diagnostics, f"{prefix}.{tail}" if tail else prefix)
+        return replace(self, expression=f"{prefix}.{tail}" if tail else prefix)
 
 
 def operation_outcome(issues: Sequence[Issue]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from fhir_server.fhirpath import api, values
 from fhir_server.fhirpath.extract import predicate
 from fhir_server.fhirpath.walk import Predicate
 from fhir_server.outcome import Issue
+from fhir_server.validation.knowledge import R4, Task
 from fhir_server.validation.structure import has_sibling
 
 NOT_ASKED = frozenset({"ele-1", "txt-1", "txt-2", "sqty-1", "dom-6"})
@@ -62,7 +63,7 @@ Visit: TypeAlias = Callable[[Any, Any], list[Suspect] | None]
 """(value, resource that holds it, the outermost if that is contained) → suspects."""
 
 
-def check(resource: Any, in_transaction: bool = False) -> Iterator[Issue]:
+def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
     """Yield the invariants that a structurally right resource breaks, each with its element.
 
     >>> patient = {"resourceType": "Patient", "contact": [{"gender": "female"}]}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from fhir_server.outcome import Issue
 from fhir_server.validation import explain, invariants
+from fhir_server.validation.knowledge import R4, Task
 from fhir_server.validation.structure import Structure
 
 MAX_ISSUES = 100
@@ -15,14 +17,14 @@ MAX_ISSUES = 100
 _ALONE = Structure(in_transaction=False)
 _IN_TRANSACTION = Structure(in_transaction=True)
 
-Check = Callable[[Any, bool], Iterator[Issue]]
+Check = Callable[[Any, Task], Iterator[Issue]]
 
 
-def structural(resource: Any, in_transaction: bool) -> Iterator[Issue]:
+def structural(resource: Any, task: Task) -> Iterator[Issue]:
     """Yield what breaks the structure that R4 gives to a type."""
-    structure = _IN_TRANSACTION if in_transaction else _ALONE
+    structure = _IN_TRANSACTION if task.in_transaction else _ALONE
     if not structure.accepts(resource):
-        yield from explain.resource_problems(resource, None, in_transaction)
+        yield from explain.resource_problems(resource, None, task.in_transaction)
 
 
 # In this order; what the first finds makes the others pointless, as they may rely on it.
@@ -30,13 +32,14 @@ FIRST: Check = structural
 FURTHER: tuple[Check, ...] = (invariants.check,)
 
 
-def validate(resource: Any, *, in_transaction: bool = False) -> list[Issue]:
+def validate(resource: Any, task: Task = R4) -> list[Issue]:
     """Return everything that is wrong with a resource, an empty list if nothing is.
 
     An issue of severity warning is advice (R4's best practice) and no reason to refuse a resource.
-    The entries of a transaction Bundle may hold references that its processing resolves
-    (`Practitioner?identifier=…`); `in_transaction` says the same of a resource on its own. At most
-    100 problems are listed, then one line says how many there are.
+    `task` says against which profiles and with which knowledge; without it R4 alone is asked. The
+    entries of a transaction Bundle may hold references that its processing resolves
+    (`Practitioner?identifier=…`). At most 100 problems are listed, then one line says how many
+    there are.
 
     >>> patient = {"resourceType": "Patient", "gender": "femal", "name": [{"famly": "Li"}]}
     >>> for issue in validate(patient):
@@ -44,10 +47,11 @@ def validate(resource: Any, *, in_transaction: bool = False) -> list[Issue]:
     Patient.gender – did you mean 'female'?
     Patient.name[0].famly – did you mean 'family'?
     """
-    in_transaction = in_transaction or _is_transaction(resource)
-    found = _listed(FIRST(resource, in_transaction))
+    if not task.in_transaction and _is_transaction(resource):
+        task = replace(task, in_transaction=True)
+    found = _listed(FIRST(resource, task))
     if FURTHER and not found:
-        found = _listed(chain.from_iterable(check(resource, in_transaction) for check in FURTHER))
+        found = _listed(chain.from_iterable(check(resource, task) for check in FURTHER))
     return found
 
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from fhir_server.validation.knowledge import Task
 from fhir_server.validation.validator import MAX_ISSUES, validate
 
 PATIENT = {"resourceType": "Patient"}
@@ -259,7 +260,7 @@ def test_a_transaction_may_refer_by_condition():
     transaction = bundle(entry) | {"type": "transaction"}
     transaction["entry"][0]["request"] = {"method": "POST", "url": "Observation"}
     assert validate(transaction) == []
-    assert validate(entry, in_transaction=True) == []
+    assert validate(entry, Task(in_transaction=True)) == []
     assert [issue.expression for issue in validate(entry)] == ["Observation.subject.reference"]
     wrong = observation(subject={"reference": "Medication?identifier=1"})
-    assert len(validate(wrong, in_transaction=True)) == 1
+    assert len(validate(wrong, Task(in_transaction=True))) == 1
