@@ -85,7 +85,7 @@ class Rules:
         is_local = isinstance(value_set, str) and value_set.startswith("#")
         if is_local and self.around.find("ValueSet", str(value_set)) is None:
             what = f"there is no contained ValueSet {value_set!r}"
-            yield Issue("error", "not-found", said(item, what), f"{item.path}.answerValueSet")
+            yield Issue("warning", "not-found", said(item, what), f"{item.path}.answerValueSet")
         if item.extensions:
             yield from _limits(item)
             yield from _expressions(item.extensions, item.path)

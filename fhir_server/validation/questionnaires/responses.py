@@ -78,9 +78,10 @@ class Response:
     def check(self) -> Iterator[Issue]:
         """Yield what is wrong."""
         yield from self._head()
-        for node in self.tree.all:  # a parent before its children: what is enabled above is known
+        for node in self.tree.all[1:]:  # a parent before its children: what is enabled above is known
+            self._enable(node)
+        for node in self.tree.all:
             if node.parent is not None:
-                self._enable(node)
                 yield from self._node(node)
             yield from self._below(node)
         yield from Constraints(self.form, self.tree, self.expressions, self.is_whole).check()

@@ -78,5 +78,8 @@ def test_agreement_in_figures():
             if not near & places:
                 print("elsewhere", case["name"], place, sorted(places))
     print(f"with errors {sum(with_errors)}/{len(with_errors)}, without {sum(without)}/{len(without)}")
-    print(f"elements: same {sum(e for e, _ in elements)}, one step off as well {sum(n for _, n in elements)}", len(elements))
+    print(
+        f"elements: same {sum(e for e, _ in elements)}, one step off as well {sum(n for _, n in elements)}",
+        len(elements),
+    )
     assert sum(with_errors) + sum(without) >= 0.95 * (len(with_errors) + len(without))
