@@ -13,7 +13,7 @@ from typing import Any
 from fhir_server.outcome import Issue
 from fhir_server.validation.explain import shown
 from fhir_server.validation.questionnaires.enabling import equal
-from fhir_server.validation.questionnaires.expressions import FHIRPATH, Expressions, fhirpath
+from fhir_server.validation.questionnaires.expressions import Expressions, fhirpath
 from fhir_server.validation.questionnaires.form import CORE, SDC, Form, Item, typed_value
 from fhir_server.validation.questionnaires.limits import plain_order
 from fhir_server.validation.questionnaires.tree import Node, Tree
@@ -26,10 +26,9 @@ def parts(extension: dict[str, Any]) -> dict[str, Any]:
     """Return the parts of a constraint by name; `expression` as FHIRPath, None if it is something else."""
     found: dict[str, Any] = {}
     for part in extension.get("extension", ()):
-        value = typed_value(part)
-        if value is not None and part.get("url") not in found:
-            is_expression = part["url"] == "expression"
-            found[part["url"]] = fhirpath(part) if is_expression else value[1]
+        name, value = part.get("url"), typed_value(part)
+        if value is not None and name not in found:
+            found[name] = fhirpath(part) if name == "expression" else value[1]
     return found
 
 
@@ -84,6 +83,3 @@ class Constraints:
         if (same is False and type(wanted) in (type(value), int, float)) or order not in (None, 0):
             what = f"{item.link_id!r}: got {shown(value)}, calculated is {shown(str(wanted))}"
             yield Issue("warning", "business-rule", what, node.path)
-
-
-__all__ = ["CALCULATED", "CONSTRAINTS", "FHIRPATH", "Constraints", "parts"]

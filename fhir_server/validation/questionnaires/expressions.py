@@ -18,7 +18,7 @@ from fhir_server.validation.questionnaires.tree import Node, Tree
 
 FHIRPATH = "text/fhirpath"
 VARIABLE = f"{CORE}variable"
-MAX_WORK = 1_000_000
+MAX_WORK = 300_000
 """Expressions times items of the response; what is beyond is not evaluated."""
 
 

@@ -24,6 +24,7 @@ from fhir_server.validation.questionnaires.expressions import Expressions
 from fhir_server.validation.questionnaires.form import CORE, DISPLAY, GROUP, QUESTION, Form, Item
 from fhir_server.validation.questionnaires.surroundings import Surroundings
 from fhir_server.validation.questionnaires.tree import Node, Tree
+from fhir_server.validation.structure import Structure
 
 WHOLE = frozenset({"completed", "amended"})
 MAX_HINTS = 10
@@ -44,7 +45,13 @@ def check(response: dict[str, Any], around: Surroundings) -> Iterator[Issue]:
     if questionnaire is None:
         yield _not_found(canonical, around)
         return
-    yield from Response(response, questionnaire, around).check()
+    try:
+        yield from Response(response, questionnaire, around).check()
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        if Structure(in_transaction=False).accepts(questionnaire):
+            raise
+        what = f"the Questionnaire {shown(canonical)} is not well-formed; not everything was held against it"
+        yield Issue("warning", "structure", what, "QuestionnaireResponse.questionnaire")
 
 
 def _not_found(canonical: str, around: Surroundings) -> Issue:

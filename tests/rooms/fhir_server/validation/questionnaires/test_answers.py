@@ -92,10 +92,30 @@ LIMITS = [
     ("maxLength", limited("string", maxLength=3), [("String", "abc")], [("String", "abcd")]),
     ("maxLength of a text", limited("text", maxLength=3), [("String", "a\nb")], [("String", "a\nbc")]),
     ("maxLength of a number", limited("integer", maxLength=2), [("Integer", 99)], [("Integer", 100)]),
-    ("minLength", limited("string", extension("minLength", valueInteger=3)), [("String", "abc")], [("String", "ab")]),
-    ("regex", limited("string", REGEX), [("String", "AB1")], [("String", "xAB1"), ("String", "AB1x"), ("String", "A1")]),
-    ("regex of a url", limited("url", extension("regex", valueString="https:.*")), [("Uri", "https://x")], [("Uri", "http://x")]),
-    ("regex of a number", limited("integer", extension("regex", valueString="[0-9]{4}")), [("Integer", 2020)], [("Integer", 20)]),
+    (
+        "minLength",
+        limited("string", extension("minLength", valueInteger=3)),
+        [("String", "abc")],
+        [("String", "ab")],
+    ),
+    (
+        "regex",
+        limited("string", REGEX),
+        [("String", "AB1")],
+        [("String", "xAB1"), ("String", "AB1x"), ("String", "A1")],
+    ),
+    (
+        "regex of a url",
+        limited("url", extension("regex", valueString="https:.*")),
+        [("Uri", "https://x")],
+        [("Uri", "http://x")],
+    ),
+    (
+        "regex of a number",
+        limited("integer", extension("regex", valueString="[0-9]{4}")),
+        [("Integer", 2020)],
+        [("Integer", 20)],
+    ),
     (
         "integer range",
         limited("integer", extension(MIN, valueInteger=1), extension(MAX, valueInteger=3)),
@@ -138,7 +158,12 @@ LIMITS = [
         [quantity(5, "kg"), quantity(5000, "g"), quantity(50, "kg")],
         [quantity(4999, "g"), quantity(51, "kg"), quantity(10, MILE), quantity(10, unit="kg")],
     ),
-    ("bounds for people only", limited("quantity", LOOSE), [("Quantity", {"unit": "Kg"})], [quantity(10, unit="Kg")]),
+    (
+        "bounds for people only",
+        limited("quantity", LOOSE),
+        [("Quantity", {"unit": "Kg"})],
+        [quantity(10, unit="Kg")],
+    ),
     (
         "unit options",
         limited("quantity", METRE),
@@ -161,21 +186,36 @@ LIMITS = [
         "sizes",
         limited("attachment", extension("maxSize", valueDecimal=3)),
         [("Attachment", {"size": 3}), ("Attachment", {"data": "QUJD"}), ("Attachment", {"url": "http://x"})],
-        [("Attachment", {"size": 4}), ("Attachment", {"data": "QUJDRA=="}), ("Attachment", {"data": "QUJDRA==", "size": 1})],
+        [
+            ("Attachment", {"size": 4}),
+            ("Attachment", {"data": "QUJDRA=="}),
+            ("Attachment", {"data": "QUJDRA==", "size": 1}),
+        ],
     ),
     (
         "referenced types",
         limited("reference", PATIENTS, GROUPS),
-        [("Reference", {"reference": text}) for text in ("Patient/1", "Group/1", "http://x/Patient/1", "urn:uuid:1")],
+        [
+            ("Reference", {"reference": text})
+            for text in ("Patient/1", "Group/1", "http://x/Patient/1", "urn:uuid:1")
+        ],
         [("Reference", {"reference": "Device/1"}), ("Reference", {"type": "Device", "display": "x"})],
     ),
     (
         "urls",
         limited("url"),
-        [("Uri", "Patient/1"), ("Uri", "urn:uuid:c757873d-ec9a-4326-a141-556f43239520"), ("Uri", "urn:oid:1.2.0")],
-        [("Uri", "urn:uuid:C757873d-ec9a-4326-a141-556f43239520"), ("Uri", "urn:oid:1.02"), ("Uri", "urn:oid:7")],
+        [
+            ("Uri", "Patient/1"),
+            ("Uri", "urn:uuid:c757873d-ec9a-4326-a141-556f43239520"),
+            ("Uri", "urn:oid:1.2.0"),
+        ],
+        [
+            ("Uri", "urn:uuid:C757873d-ec9a-4326-a141-556f43239520"),
+            ("Uri", "urn:oid:1.02"),
+            ("Uri", "urn:oid:7"),
+        ],
     ),
-]  # fmt: skip
+]
 
 
 @clause("R4/questionnaire-profiles.html", "an answer keeps to the limits that the item sets")
@@ -252,9 +292,19 @@ CHOICES = [
     ("another precision", options(("Date", "2020"), kind="date"), ("Date", "2020-01"), False),
     ("times", options(("Time", "10:00:00"), kind="time"), ("Time", "10:00:00"), True),
     ("another time", options(("Time", "10:00:00"), kind="time"), ("Time", "10:00:01"), False),
-    ("references", options(("Reference", {"reference": "Patient/1"})), ("Reference", {"reference": "Patient/1", "display": "x"}), True),
-    ("another reference", options(("Reference", {"reference": "Patient/1"})), ("Reference", {"reference": "Patient/2"}), False),
-]  # fmt: skip
+    (
+        "references",
+        options(("Reference", {"reference": "Patient/1"})),
+        ("Reference", {"reference": "Patient/1", "display": "x"}),
+        True,
+    ),
+    (
+        "another reference",
+        options(("Reference", {"reference": "Patient/1"})),
+        ("Reference", {"reference": "Patient/2"}),
+        False,
+    ),
+]
 
 
 @clause(

@@ -58,7 +58,13 @@ CONDITIONS = [
     ("date", ">", ("Date", "2020"), [("Date", "2021-01")], True),
     ("date", ">", ("Date", "2020"), [("Date", "2020-01")], None),
     ("date", "<", ("Date", "2020"), [("Date", "2021-01")], False),
-    ("dateTime", "=", ("DateTime", "2020-01-01T10:00:00Z"), [("DateTime", "2020-01-01T11:00:00+01:00")], True),
+    (
+        "dateTime",
+        "=",
+        ("DateTime", "2020-01-01T10:00:00Z"),
+        [("DateTime", "2020-01-01T11:00:00+01:00")],
+        True,
+    ),
     ("time", ">=", ("Time", "10:00:00"), [("Time", "09:59:59")], False),
     ("string", "=", ("String", "a"), [("String", "a")], True),
     ("string", "=", ("String", "a"), [("String", "A")], False),
@@ -73,9 +79,21 @@ CONDITIONS = [
     ("quantity", ">", quantity(1, "kg"), [quantity(1001, "g")], True),
     ("quantity", ">", quantity(1, "kg"), [quantity(999, "g")], False),
     ("quantity", ">", quantity(1, "kg"), [quantity(1, "m")], None),
-    ("reference", "=", ("Reference", {"reference": "Patient/1"}), [("Reference", {"reference": "Patient/1"})], True),
-    ("reference", "=", ("Reference", {"reference": "Patient/1"}), [("Reference", {"reference": "Patient/2"})], False),
-]  # fmt: skip
+    (
+        "reference",
+        "=",
+        ("Reference", {"reference": "Patient/1"}),
+        [("Reference", {"reference": "Patient/1"})],
+        True,
+    ),
+    (
+        "reference",
+        "=",
+        ("Reference", {"reference": "Patient/1"}),
+        [("Reference", {"reference": "Patient/2"})],
+        False,
+    ),
+]
 
 
 @clause("R4/questionnaire.html#enableWhen", "an enabled item may be demanded, a disabled one has no answers")
