@@ -12,9 +12,10 @@ from typing import Any
 from fhir_server.definitions import structures
 from fhir_server.definitions.primitives import FAILURES, PRIMITIVES, fits
 from fhir_server.definitions.structures import Field
+from fhir_server.fhirpath import narrative
 from fhir_server.model import json_format, json_scan
 from fhir_server.outcome import Issue
-from fhir_server.validation import bindings, narrative
+from fhir_server.validation import bindings
 from fhir_server.validation.structure import cardinality, has_sibling, reference_problem, text_is_enough
 
 MAX_SHOWN = 60  # characters of an offending value

@@ -13,8 +13,9 @@ from typing import Any
 from fhir_server.definitions import structures
 from fhir_server.definitions.primitives import FAILURES, PRIMITIVES, Test
 from fhir_server.definitions.structures import Field
+from fhir_server.fhirpath import narrative
 from fhir_server.model import references
-from fhir_server.validation import bindings, narrative
+from fhir_server.validation import bindings
 
 Accept = Callable[[Any], bool]
 

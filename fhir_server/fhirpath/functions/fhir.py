@@ -155,11 +155,11 @@ def _conforms_to(scope: Scope, items: Collection, profile: Collection) -> Collec
 
 
 def _html_checks(scope: Scope, items: Collection) -> Collection:
-    return [all(isinstance(item, Element) and narrative.problem(item.value) is None for item in items)]
+    return [all(isinstance(item, Element) and narrative.checked(item.value)[0] for item in items)]
 
 
 def _html_content(scope: Scope, items: Collection) -> Collection:
-    return [all(isinstance(item, Element) and narrative.has_content(item.value) for item in items)]
+    return [all(isinstance(item, Element) and narrative.checked(item.value)[1] for item in items)]
 
 
 def _check_modifiers(scope: Scope, items: Collection, *known: Collection) -> Collection:
