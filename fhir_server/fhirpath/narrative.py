@@ -25,8 +25,7 @@ _XML = "http://www.w3.org/XML/1998/namespace"
 _SEPARATOR = " "
 _SPACE = " \t\r\n"
 
-ELEMENTS = frozenset(
-    """
+_ELEMENTS = """
     div span h1 h2 h3 h4 h5 h6 address
     bdo
     em strong dfn code samp kbd var cite abbr acronym blockquote q sub sup p br pre
@@ -34,17 +33,16 @@ ELEMENTS = frozenset(
     table caption thead tbody tfoot colgroup col tr th td
     tt i b big small hr
     a img
-    """.split()
-)
+"""
 """A line a chapter: 7, 8, 9, 10, 11, 15, and what the text adds."""
-ATTRIBUTES = frozenset(
-    """
+_ATTRIBUTES = """
     abbr accesskey align alt axis bgcolor border cellhalign cellpadding cellspacing cellvalign char charoff
     charset cite class colspan compact coords dir frame headers height href hreflang hspace id lang
     longdesc name nowrap rel rev rowspan rules scope shape span src start style summary tabindex title
     type valign value vspace width
-    """.split()
-)
+"""
+ELEMENTS = frozenset(_ELEMENTS.split())
+ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 XML_ATTRIBUTES = frozenset({"lang", "space"})
 _ADDRESSES = frozenset({"href", "src", "cite", "longdesc"})
 _RUNS = re.compile(r"\s*(?:javascript|vbscript|data\s*:\s*(?!image/(?!svg)))", re.IGNORECASE)
@@ -55,7 +53,7 @@ MAX_FOUND = 20
 
 
 def problems(text: Any) -> tuple[str, ...]:
-    """Return what breaks txt-1 in a narrative's div, and then whether it breaks txt-2; nothing if it is right.
+    """Return what breaks txt-1 in a narrative's div, else what breaks txt-2; nothing if it is right.
 
     >>> problems('<div xmlns="http://www.w3.org/1999/xhtml"><p>Anna &amp; Li&nbsp;</p></div>')
     ()
@@ -96,9 +94,7 @@ def _read(text: Any) -> tuple[tuple[str, ...], bool]:
         reader.found.append(str(refusal))
     except expat.ExpatError as error:
         what = expat.ErrorString(error.code)
-        reader.found.append(
-            f"not well-formed XHTML: {what} (line {error.lineno}, column {error.offset + 1})"
-        )
+        reader.found.append(f"not well-formed XHTML: {what} (line {error.lineno}, column {error.offset + 1})")
     return tuple(dict.fromkeys(reader.found)), reader.has_content
 
 

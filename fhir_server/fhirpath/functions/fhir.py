@@ -64,7 +64,7 @@ def _find(scope: Scope, item: Any, reference: str) -> Element | None:
     place = item if isinstance(item, Element) else None
     while place is not None:
         if place.type == "Bundle":
-            entry = _entry(place, reference)
+            entry = _entry(scope, place, reference)
             if entry is not None:
                 return entry
         place = place.parent
@@ -79,14 +79,18 @@ def _contained(scope: Scope, name: str) -> Element | None:
             continue
         if not name:
             return holder
-        for inner in members(holder, "contained"):
+        contained = members(holder, "contained")
+        scope.spend(len(contained))
+        for inner in contained:
             if inner.value.get("id") == name:
                 return inner
     return None
 
 
-def _entry(bundle: Element, reference: str) -> Element | None:
-    for entry in members(bundle, "entry"):
+def _entry(scope: Scope, bundle: Element, reference: str) -> Element | None:
+    entries = members(bundle, "entry")
+    scope.spend(len(entries))
+    for entry in entries:
         url = entry.value.get("fullUrl")
         if not isinstance(url, str) or not isinstance(entry.value.get("resource"), dict):
             continue

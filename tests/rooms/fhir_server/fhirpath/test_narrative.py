@@ -36,7 +36,9 @@ def div(inside):
     return f"<div {XMLNS}>{inside}</div>"
 
 
-@clause("R4/narrative.html#xhtml", "the elements of chapters 7–11 (without 9.4) and 15, not deprecated; a, img")
+@clause(
+    "R4/narrative.html#xhtml", "the elements of chapters 7–11 (without 9.4) and 15, not deprecated; a, img"
+)
 def test_the_list_is_that_of_the_chapters():
     assert narrative.ELEMENTS == ALLOWED
     for chapter in HTML_4.values():
