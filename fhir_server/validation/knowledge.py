@@ -64,12 +64,15 @@ class Task:
 
     `profiles` are canonicals that it must meet, besides those of its own `meta.profile` if `claims`
     are looked at. `in_transaction`: references such as `Practitioner?identifier=…` are allowed.
+    `malformed` tells the checks after the first that the structure is faulty somewhere: values of any
+    kind may stand anywhere, and what a check stumbles over means nothing.
     """
 
     knowledge: Knowledge = field(default_factory=Knowledge)
     profiles: tuple[str, ...] = ()
     claims: bool = False
     in_transaction: bool = False
+    malformed: bool = False
 
 
 R4 = Task()

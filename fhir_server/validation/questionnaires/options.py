@@ -51,7 +51,7 @@ def label(kind: str, value: Any) -> str:
     """Return a value for a message: `system#code` of a Coding, the address of a Reference.
 
     >>> label("Coding", {"system": "http://x", "code": "a"}), label("Time", "10:00:00")
-    ('http://x#a', "'10:00:00'")
+    ('http://x#a', '"10:00:00"')
     """
     if isinstance(value, dict):
         if kind == "Coding":
