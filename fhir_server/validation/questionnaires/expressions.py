@@ -160,7 +160,7 @@ class World:
     def resolve(self, reference: str) -> dict[str, Any] | None:
         """Return a contained resource, or what the installation has."""
         if reference.startswith("#"):
-            return self.around.contained.get(reference)
+            return self.around.own.get(reference)
         return self.around.task.knowledge.resolve(reference)
 
     def member_of(self, coded: Any, type_name: str, value_set: str) -> bool | None:

@@ -137,7 +137,7 @@ class Limits:
         text = value.get("reference")
         named = references.named_type(text) if isinstance(text, str) else None
         if named is None and isinstance(text, str) and text.startswith("#"):
-            named = self.around.contained.get(text, {}).get("resourceType")
+            named = self.around.own.get(text, {}).get("resourceType")
         named = named or value.get("type")
         if named is not None and named not in allowed:
             yield Finding(

@@ -102,7 +102,7 @@ class Response:
         text = subject.get("reference")
         named = references.named_type(text) if isinstance(text, str) else None
         if named is None and isinstance(text, str) and text.startswith("#"):
-            named = self.around.contained.get(text, {}).get("resourceType")
+            named = self.around.own.get(text, {}).get("resourceType")
         if allowed and named is not None and named not in allowed:
             what = (
                 f"got a {named}, expected {' or '.join(map(str, allowed))} (subjectType of the Questionnaire)"

@@ -9,13 +9,18 @@ from fhir_server.validation.knowledge import Task
 
 
 class Surroundings:
-    """Finds what a resource names, from the near to the far: contained, same Bundle, installation."""
+    """Finds what a resource names, from the near to the far: contained, same Bundle, installation.
+
+    `contained` is what canonicals such as `#v` may mean, `own` what references in the resource do: the
+    Questionnaire of a response brings contained value sets, but not the subjects of its answers.
+    """
 
     def __init__(
         self, task: Task, contained: Iterable[dict[str, Any]] = (), bundle: Bundled | None = None
     ) -> None:
         self.task = task
         self.contained = {f"#{inner['id']}": inner for inner in contained if isinstance(inner.get("id"), str)}
+        self.own = self.contained
         self.bundle = bundle
         self._lists: dict[int, Membership] = {}
         self._answers: dict[tuple[str, str | None, str], bool | None] = {}
@@ -23,7 +28,7 @@ class Surroundings:
     def within(self, contained: Iterable[dict[str, Any]]) -> Surroundings:
         """Return the surroundings of a resource that brings contained ones of its own."""
         inner = Surroundings(self.task, contained, self.bundle)
-        inner.contained = {**self.contained, **inner.contained}
+        inner.contained, inner.own = {**self.contained, **inner.contained}, self.own
         return inner
 
     def find(self, type_name: str, canonical: str) -> dict[str, Any] | None:
