@@ -7,6 +7,7 @@ from decimal import Decimal
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from fhir_server.definitions.primitives import fits
 from fhir_server.fhirpath import temporal
 from fhir_server.fhirpath.comparison import Fault
 from fhir_server.fhirpath.functions.strings import Pattern, pattern
@@ -146,6 +147,8 @@ class Limits:
 
 
 def _compiled(expression: Any) -> Pattern | None:
+    if isinstance(expression, str) and expression.startswith("matches('") and expression.endswith("')"):
+        expression = expression[len("matches('") : -len("')")]  # FHIRPath, as many forms have it
     try:
         return pattern(expression) if isinstance(expression, str) else None
     except Fault:
@@ -181,9 +184,15 @@ def _url(value: str) -> Iterator[Finding]:
 
 
 def decimal(value: Any) -> Decimal | None:
-    """Return a JSON number as a Decimal, None for anything else."""
+    """Return a JSON number as a Decimal, None for anything else, and for what is no decimal of R4.
+
+    >>> decimal(1.5), decimal(True), decimal(Decimal("1E999999999"))
+    (Decimal('1.5'), None, None)
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
+    if isinstance(value, Decimal) and not fits("decimal", value):
+        return None  # exact arithmetic would write all its digits
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
 
 
