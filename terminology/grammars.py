@@ -17,19 +17,21 @@ from terminology.logic import Answer
 UCUM = "http://unitsofmeasure.org"
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
+URI = "urn:ietf:rfc:3986"
 M49 = "http://unstats.un.org/unsd/methods/m49/m49.htm"
 
 # RFC 6838, restricted names, with parameters behind a semicolon.
 _MIME = re.compile(r"[A-Za-z0-9][\w!#$&^.+\-]*/[A-Za-z0-9*][\w!#$&^.+\-]*(?:\s*;.*)?|\*/\*", re.ASCII)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s]+", re.ASCII)
+_OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
 _SUBDIVISION = re.compile(r"([A-Z]{2})-[A-Z0-9]{1,3}", re.ASCII)
 _LOINC = re.compile(r"\d{1,5}-\d|(?:LP|LA|LG)\d+-\d|LL\d+-\d|MTHU\d+", re.ASCII)
 
 # UN M49: the world, continents and regions; countries are those of ISO 3166, by number.
-REGIONS = frozenset(
-    "001 002 003 005 009 010 011 013 014 015 017 018 019 021 029 030 034 035 039 053 054 057 061 142 143 145"
-    " 150 151 154 155 202 419".split()
-)
+REGIONS = frozenset((
+    "001", "002", "003", "005", "009", "011", "013", "014", "015", "017", "018", "019", "021", "029", "030",
+    "034", "035", "039", "053", "054", "057", "061", "142", "143", "145", "150", "151", "154", "155", "202", "419",
+))  # fmt: skip
 
 
 def media_type(code: str) -> bool:
@@ -75,7 +77,8 @@ _TIMES = (
     "5987604321", "6598710432", "7659821043", "8765932104", "9876543210",
 )  # fmt: skip
 _TURNED = (
-    "0123456789", "1576283094", "5803796142", "8916043527", "9453126870", "4286573901", "2793806415", "7046913258",
+    "0123456789", "1576283094", "5803796142", "8916043527",
+    "9453126870", "4286573901", "2793806415", "7046913258",
 )  # fmt: skip
 
 
@@ -141,7 +144,9 @@ class Grammar:
         return ()
 
     def near(self, code: str) -> str | None:
-        """Return the code in the case that the rule wants, if that is all that was wrong."""
+        """Return the code in the case that the rule wants, or as urn:oid:, if that was all."""
+        if self.url == URI and _OID.fullmatch(code) is not None:
+            return f"urn:oid:{code}"
         for other in (code.strip(), code.upper(), code.lower(), code.capitalize()):
             if other != code and self.test(other):
                 return other
@@ -160,7 +165,7 @@ GRAMMARS: Mapping[str, Grammar] = {
         Grammar(UCUM, _unit),
         Grammar("urn:ietf:bcp:47", is_tag),
         Grammar("urn:ietf:bcp:13", media_type),
-        Grammar("urn:ietf:rfc:3986", _uri),
+        Grammar(URI, _uri),
         Grammar("urn:iso:std:iso:4217", _currency, iso.currencies),
         Grammar("urn:iso:std:iso:3166", _country, iso.countries),
         Grammar("urn:iso:std:iso:3166:-2", _subdivision),

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 MAX_CONCEPTS = 400_000  # of all code systems that are kept compiled
 MAX_VALUE_SETS = 4_000
+MAX_LOOKED_THROUGH = 3_000  # codes of a system, for a message
+UNLIKELY = "(no code of anybody)"
 
 
 class Kept:
@@ -132,3 +134,25 @@ class Terms:
             return True if code == other else None
         return found.subsumes(code, other)
 
+    def listed(self, value_set: str, most: int) -> list[tuple[str, str]] | None:
+        """Return system and code of all members; None if not all are known or there are more than `most`.
+
+        For messages; a large value set is given up as soon as it is too large.
+        """
+        found = self.value_set(value_set)
+        systems = found.systems(self) if found is not None else None
+        if found is None or systems is None:
+            return None
+        members = []
+        for system in sorted(systems):
+            here = self.system(system)
+            codes = list((here.codes() if here is not None else None) or found.enumerated(system))
+            for code in codes[:MAX_LOOKED_THROUGH]:
+                if self.member(value_set, system, code):
+                    members.append((system, code))
+                    if len(members) > most:
+                        return None
+            unknown = self.member(value_set, system, UNLIKELY) is not False
+            if unknown or len(codes) > MAX_LOOKED_THROUGH:
+                return None
+        return members

@@ -104,7 +104,10 @@ def system_facts(resource: dict[str, Any]) -> list[Any]:
             ],
             resource.get("valueSet", ""),
             resource.get("hierarchyMeaning", ""),
-            [[declared["code"], declared["type"], declared.get("uri", "")] for declared in resource.get("property", ())],
+            [
+                [declared["code"], declared["type"], declared.get("uri", "")]
+                for declared in resource.get("property", ())
+            ],
         ]
     )
 

@@ -65,6 +65,11 @@ class ValueSet:
             self.listed = frozenset((system, code) for system, code, selectable in listed if selectable)
             self.closed = not compose and _is_whole(expansion, len(listed))
 
+    def enumerated(self, system: str) -> set[str]:
+        """Return the codes of a system that are written here, whether or not they are members."""
+        found = {code for part in self.include if part.system == system for code in part.codes or ()}
+        return found | {code for here, code in self.listed or () if here == system}
+
     def systems(self, world: World) -> set[str] | None:
         """Return the code systems that the codes come from, None if that is not known."""
         found: set[str] = set()
