@@ -24,6 +24,18 @@ class Terminology(Protocol):
         """Return the name of a code."""
         ...
 
+    def names(self, system: str, code: str) -> tuple[str, ...]:
+        """Return all names of a code, in any language; none if they are not known."""
+        ...
+
+    def near(self, system: str, code: str) -> str | None:
+        """Return the code that somebody probably meant by one that the system does not have."""
+        ...
+
+    def listed(self, value_set: str, most: int) -> list[tuple[str, str]] | None:
+        """Return system and code of all members; None if they are not known or more than `most`."""
+        ...
+
     def subsumes(self, system: str, code: str, other: str) -> bool | None:
         """Say whether `code` is `other` or more general than it."""
         ...
@@ -41,6 +53,18 @@ class NoTerminology:
         return None
 
     def display(self, system: str, code: str) -> str | None:
+        """Return None."""
+        return None
+
+    def names(self, system: str, code: str) -> tuple[str, ...]:
+        """Return none."""
+        return ()
+
+    def near(self, system: str, code: str) -> str | None:
+        """Return None."""
+        return None
+
+    def listed(self, value_set: str, most: int) -> list[tuple[str, str]] | None:
         """Return None."""
         return None
 
