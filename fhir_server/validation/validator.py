@@ -11,6 +11,7 @@ from fhir_server.observability import events
 from fhir_server.outcome import Issue
 from fhir_server.validation import explain, invariants
 from fhir_server.validation.knowledge import R4, Task
+from fhir_server.validation.questionnaires import check as questionnaires
 from fhir_server.validation.structure import Structure
 
 MAX_ISSUES = 100
@@ -35,7 +36,10 @@ def structural(resource: Any, task: Task) -> Iterator[Issue]:
 
 FIRST: Check = structural
 # In this order. A check relies on a resource of a known type, and on its structure unless task.malformed.
-FURTHER: tuple[Check, ...] = (invariants.check,)
+FURTHER: tuple[Check, ...] = (
+    invariants.check,
+    questionnaires.check,
+)
 
 
 def validate(resource: Any, task: Task = R4) -> list[Issue]:
