@@ -64,13 +64,19 @@ class Task:
 
     `profiles` are canonicals that it must meet, besides those of its own `meta.profile` if `claims`
     are looked at. `in_transaction`: references such as `Practitioner?identifier=…` are allowed.
+    `strict` names what R4 allows and this task refuses (see `STRICT`).
     """
 
     knowledge: Knowledge = field(default_factory=Knowledge)
     profiles: tuple[str, ...] = ()
     claims: bool = False
     in_transaction: bool = False
+    strict: frozenset[str] = frozenset()
 
+
+STRICT = frozenset({"markup", "markup in markdown", "example addresses", "dangling references"})
+"""What a task may refuse beyond R4: HTML tags in strings and in markdown, addresses at example.org and
+its like, and references to resources that are neither beside the resource nor known to `resolve`."""
 
 R4 = Task()
 """R4 alone, no profiles."""
