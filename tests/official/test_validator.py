@@ -28,7 +28,9 @@ FOLDER = SHARED / "suites" / "validator"
 if not FOLDER.is_dir():
     pytest.skip(f"the validator's cases are not at {FOLDER}; set XINGLIN_SHARED", allow_module_level=True)
 
-CASES = {case["name"]: case for case in json_format.parse((FOLDER / "manifest.json").read_bytes())["test-cases"]}
+CASES = {
+    case["name"]: case for case in json_format.parse((FOLDER / "manifest.json").read_bytes())["test-cases"]
+}
 # Kinds of a case that are not a validation of R4: a matcher of JSON, terminology that needs a server
 # with SNOMED CT and LOINC or parameters of R5, and digital signatures.
 APART = frozenset({"matchetype", "tx", "tx-advanced", "dsig"})
@@ -54,9 +56,9 @@ class Files:
 
     def find(self, type_name: str, url: str, version: str | None) -> dict[str, Any] | None:
         for resource in self.resources:
-            if resource["resourceType"] == type_name and resource.get("url") == url:
-                if version in (None, resource.get("version")):
-                    return resource
+            named = resource["resourceType"] == type_name and resource.get("url") == url
+            if named and version in (None, resource.get("version")):
+                return resource
         return None
 
 
@@ -152,7 +154,7 @@ def test_official_case(name, case, profile):
 
 
 def tally() -> list[tuple[str, str, bool, bool, bool, bool]]:
-    """Return for each run: module, name, whether errors are expected, found, at a same place, at just these."""
+    """Return for each run: module, name, errors expected, found, at a same place, at no other places."""
     rows = []
     for name, case, profile in RUNS:
         wanted = expected(case, profile)
