@@ -128,10 +128,14 @@ def _request(request: Resource, resource: Resource | None, place: str) -> Iterat
     elif method in ("PUT", "PATCH", "DELETE") and len(steps) == 1 and not criteria:
         what = f"a {method} goes to one resource, such as {steps[0]}/123; got {url!r}"
         yield Issue("error", "value", what, at)
-    elif method == "PUT" and resource is not None and resource.get("id", steps[-1]) != steps[-1]:
-        if len(steps) == 2:
-            what = f"the resource says its id is {resource['id']!r}, the address {url!r}"
-            yield Issue("error", "value", what, at)
+    elif method == "PUT" and resource is not None and len(steps) == 2:
+        yield from _same_id(resource, url, steps[1], at)
+
+
+def _same_id(resource: Resource, url: str, name: str, at: str) -> Iterator[Issue]:
+    if resource.get("id", name) != name:
+        what = f"the resource says its id is {resource['id']!r}, the address {url!r}"
+        yield Issue("error", "value", what, at)
 
 
 def _search(bundle: Resource, path: str) -> Iterator[Issue]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fhir_server.outcome import Issue
 from fhir_server.validation import bundles, explain, invariants, resolution, values
+from fhir_server.validation.conformance import rules
 from fhir_server.validation.knowledge import R4, Task
 from fhir_server.validation.structure import Structure
 
@@ -34,6 +35,7 @@ FURTHER: tuple[Check, ...] = (
     values.check,
     resolution.check,
     bundles.check,
+    rules.check,
 )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from fhir_server.definitions import structures, value_sets
 from fhir_server.definitions.structures import Field
+from fhir_server.fhirpath import api
 from fhir_server.model import elements
 from fhir_server.model.elements import Node
 from fhir_server.outcome import Issue
@@ -68,6 +69,8 @@ def _problems(node: Node, task: Task) -> Iterator[Problem]:
         yield from coding(value, task)
     elif node.type == "Attachment":
         yield from attachment(value)
+    elif node.type == "Expression":
+        yield from expression(value)
     elif node.type == "xhtml":
         for severity, what in anchors.problems(value):
             yield severity, "invalid", what
@@ -175,6 +178,19 @@ def attachment(value: Mapping[str, Any]) -> Iterator[Problem]:
             yield "warning", "value", f"hash is not the SHA-1 of data, which is {digest}"
 
 
+def expression(value: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield why an Expression that says it is FHIRPath is none (R4/metadatatypes.html#Expression).
+
+    >>> [severity for severity, _, _ in expression({"language": "text/fhirpath", "expression": "$ and"})]
+    ['error']
+    """
+    if value.get("language") == "text/fhirpath" and "expression" in value:
+        try:
+            api.compile(value["expression"], lenient=True)
+        except api.FhirPathError as error:
+            yield "error", "value", f"the expression is no FHIRPath: {error}"
+
+
 def _address_fine(value: Any) -> bool:
     return bool(value[:4] not in ("urn:", "URN:")) or not any(address(value))
 
@@ -188,11 +204,19 @@ def _attachment_fine(value: Any) -> bool:
     return "data" not in value or ("size" not in value and "hash" not in value)
 
 
+def _expression_fine(value: Any) -> bool:
+    return value.get("language") != "text/fhirpath"
+
+
 def _narrative_fine(value: Any) -> bool:
     return "#" not in value
 
 
-OBJECTS: Mapping[str, Fine] = {"Coding": _coding_fine, "Attachment": _attachment_fine}
+OBJECTS: Mapping[str, Fine] = {
+    "Coding": _coding_fine,
+    "Attachment": _attachment_fine,
+    "Expression": _expression_fine,
+}
 PLAIN: Mapping[str, Fine] = {"uri": _address_fine, "url": _address_fine, "xhtml": _narrative_fine}
 # An Extension is named by what its definition is called, mostly with http.
 UNASKED = frozenset({"Coding.system", "Extension.url"})
