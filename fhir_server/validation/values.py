@@ -12,10 +12,11 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from fhir_server.definitions import structures, value_sets
+from fhir_server.definitions.conformance import Conformance
 from fhir_server.definitions.structures import Field
 from fhir_server.fhirpath import api
 from fhir_server.model import elements
@@ -24,7 +25,7 @@ from fhir_server.outcome import Issue
 from fhir_server.validation import anchors
 from fhir_server.validation.knowledge import R4, Task
 
-Fine = Callable[[Any], bool]
+Fine = Callable[[Any, Task], bool]
 Problem = tuple[str, str, str]
 """Severity, issue code, what is wrong."""
 
@@ -48,7 +49,7 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
     Media.content – size says 5 bytes, but data holds 3
     """
     wanted = task.strict & {"markup", "markup in markdown", "example addresses"}
-    if not wanted and _object(resource["resourceType"])(resource):
+    if not wanted and _object(resource["resourceType"])(resource, task):
         return
     for node in elements.walk(resource):
         for severity, code, what in _problems(node, task):
@@ -150,12 +151,12 @@ def coding(value: Mapping[str, Any], task: Task = R4) -> Iterator[Problem]:
 
 
 def _is_value_set(url: str, task: Task) -> bool:
-    return url in _value_sets() or task.knowledge.conformance.find("ValueSet", url) is not None
+    return _named(url, task.knowledge.conformance)
 
 
-@cache
-def _value_sets() -> frozenset[str]:
-    return frozenset(value_sets.value_set_urls())
+@lru_cache(maxsize=1024)
+def _named(url: str, conformance: Conformance) -> bool:
+    return url in value_sets.value_set_urls() or conformance.find("ValueSet", url) is not None
 
 
 def attachment(value: Mapping[str, Any]) -> Iterator[Problem]:
@@ -191,25 +192,35 @@ def expression(value: Mapping[str, Any]) -> Iterator[Problem]:
             yield "error", "value", f"the expression is no FHIRPath: {error}"
 
 
-def _address_fine(value: Any) -> bool:
-    return bool(value[:4] not in ("urn:", "URN:")) or not any(address(value))
+def _address_fine(value: Any, task: Task) -> bool:
+    return value[:4] not in ("urn:", "URN:") or not any(address(value))
 
 
-def _coding_fine(value: Any) -> bool:
+def _coding_fine(value: Any, task: Task) -> bool:
     system = value.get("system")
-    return system is None or (system[:4] in ("http", "urn:") and "ValueSet" not in system)
+    if system is None:
+        return True
+    return system[:4] in ("http", "urn:") and not ("ValueSet" in system and _is_value_set(system, task))
 
 
-def _attachment_fine(value: Any) -> bool:
+def _attachment_fine(value: Any, task: Task) -> bool:
     return "data" not in value or ("size" not in value and "hash" not in value)
 
 
-def _expression_fine(value: Any) -> bool:
-    return value.get("language") != "text/fhirpath"
+def _expression_fine(value: Any, task: Task) -> bool:
+    return bool(value.get("language") != "text/fhirpath")
 
 
-def _narrative_fine(value: Any) -> bool:
+def _narrative_fine(value: Any, task: Task) -> bool:
     return "#" not in value
+
+
+def _canonical_fine(value: Any, task: Task) -> bool:
+    return bool(value[:4] == "http")
+
+
+def _resource_fine(value: Any, task: Task) -> bool:
+    return _object(value["resourceType"])(value, task)
 
 
 OBJECTS: Mapping[str, Fine] = {
@@ -227,33 +238,31 @@ def _object(path: str) -> Fine:
     """Return the quick test of objects of a type, or of an element that has children."""
     own = OBJECTS.get(path)
     members: dict[str, Fine] = {}
-    ready = False
 
     def prepare() -> None:
         # Not before the first object: HumanName has extensions, which have HumanNames.
-        nonlocal ready
         for key, field in structures.fields(path).items():
             test = _test(field)
             if test is not None:
                 members[key] = test
             if field.primitive and field.key != "div":
                 members[f"_{key}"] = _object("Element")
-        ready = True
 
-    def fine(node: Any) -> bool:
-        if own is not None and not own(node):
+    def fine(node: Any, task: Task) -> bool:
+        if own is not None and not own(node, task):
             return False
-        if not ready:
+        if not members:
             prepare()
-        for key, member in node.items():
-            if key in members:
-                test = members[key]
-                if member.__class__ is list:
-                    for item in member:
-                        if item is not None and not test(item):
-                            return False
-                elif not test(member):
-                    return False
+        for key in node:
+            if key not in members:
+                continue
+            test, member = members[key], node[key]
+            if member.__class__ is list:
+                for item in member:
+                    if item is not None and not test(item, task):
+                        return False
+            elif not test(member, task):
+                return False
         return True
 
     return fine
@@ -263,9 +272,7 @@ def _test(field: Field) -> Fine | None:
     if field.element.path in UNASKED:
         return None
     if field.type == "canonical":
-        return lambda value: value[:4] == "http"
+        return _canonical_fine
     if field.primitive:
         return PLAIN.get(field.type)
-    if field.type == "Resource":
-        return lambda value: _object(value["resourceType"])(value)
-    return _object(field.type)
+    return _resource_fine if field.type == "Resource" else _object(field.type)
