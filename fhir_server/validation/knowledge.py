@@ -90,6 +90,7 @@ class Task:
     are looked at. `in_transaction`: references such as `Practitioner?identifier=…` are allowed.
     `malformed` tells the checks after the first that the structure is faulty somewhere: values of any
     kind may stand anywhere, and what a check stumbles over means nothing.
+    `strict` names what R4 allows and this task refuses (see `STRICT`).
     """
 
     knowledge: Knowledge = field(default_factory=Knowledge)
@@ -97,7 +98,12 @@ class Task:
     claims: bool = False
     in_transaction: bool = False
     malformed: bool = False
+    strict: frozenset[str] = frozenset()
 
+
+STRICT = frozenset({"markup", "markup in markdown", "example addresses", "dangling references"})
+"""What a task may refuse beyond R4: HTML tags in strings and in markdown, addresses at example.org and
+its like, and references to resources that are neither beside the resource nor known to `resolve`."""
 
 R4 = Task()
 """R4 alone, no profiles."""

@@ -9,9 +9,9 @@ from typing import Any
 from fhir_server.definitions import structures
 from fhir_server.observability import events
 from fhir_server.outcome import Issue
-from fhir_server.validation import explain, invariants
+from fhir_server.validation import bundles, codes, explain, invariants, questionnaires, resolution, values
+from fhir_server.validation.conformance import rules
 from fhir_server.validation.knowledge import R4, Task
-from fhir_server.validation.questionnaires import check as questionnaires
 from fhir_server.validation.structure import Structure
 
 MAX_ISSUES = 100
@@ -38,6 +38,11 @@ FIRST: Check = structural
 # In this order. A check relies on a resource of a known type, and on its structure unless task.malformed.
 FURTHER: tuple[Check, ...] = (
     invariants.check,
+    values.check,
+    resolution.check,
+    bundles.check,
+    codes.check,
+    rules.check,
     questionnaires.check,
 )
 
