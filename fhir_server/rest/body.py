@@ -43,6 +43,12 @@ def resource(request: Request, config: Config) -> dict[str, Any]:
     return value
 
 
+def is_there(request: Request) -> bool:
+    """Return whether a request has a body at all: an operation without parameters may come without."""
+    environ = request.environ
+    return (environ.get("CONTENT_LENGTH") or "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
+
+
 def resource_for(
     request: Request, config: Config, type_name: str, resource_id: str | None = None
 ) -> dict[str, Any]:
