@@ -42,6 +42,7 @@ def arguments(
     inputs = operation.inputs
     found: dict[str, list[Argument]] = {}
     issues: list[Issue] = []
+    missed: set[str] = set()
     if body is not None and _is_bare(operation, body, type_name):
         name = operation.body_parameter
         if name is None:
@@ -59,15 +60,17 @@ def arguments(
         if declared is None:
             if not lenient:
                 hint = did_you_mean(name, inputs)
-                what = f"${operation.code} has no parameter {name!r}{hint}; it takes {', '.join(inputs)}"
+                what = f"${operation.code} has no parameter {name!r}; it takes {', '.join(inputs)}{hint}"
                 issues.append(Issue("error", "invalid", what, place))
+                missed.update(inputs)  # one of them is meant
             continue
         try:
             value = _of_url(declared, raw) if place is None else _of_member(declared, raw, place)
             found.setdefault(name, []).append(value)
         except FhirError as error:
             issues += error.issues
-    issues += _wrong_numbers(operation, found, issues)
+            missed.add(name)
+    issues += _wrong_numbers(operation, found, missed)
     if issues:
         raise Invalid(issues=issues)
     return found
@@ -93,6 +96,11 @@ def _members(body: Resource | None, issues: list[Issue]) -> Iterator[tuple[str, 
     """Yield name, member and place of each parameter of a Parameters resource."""
     if body is None:
         return
+    known = {"resourceType", *structures.fields("Parameters")}
+    for key in body:
+        if key not in known and key.removeprefix("_") not in known:
+            what = f"Parameters has no element {key!r}{did_you_mean(key, known)}"
+            issues.append(Issue("error", "structure", what, f"Parameters.{key}"))
     members = body.get("parameter", [])
     if not isinstance(members, list):
         what = f"got {shown(members)}, expected an array of parameters"
@@ -189,11 +197,11 @@ def _checked(declared: Parameter, value: Any, kind: str, place: str | None) -> A
 
 
 def _wrong_numbers(
-    operation: Operation, found: dict[str, list[Argument]], issues: Sequence[Issue]
+    operation: Operation, found: dict[str, list[Argument]], missed: set[str]
 ) -> Iterator[Issue]:
     for name, declared in operation.inputs.items():
         there = found.get(name, [])
-        if len(there) < declared.min and not issues:
+        if len(there) < declared.min and name not in missed:
             what = f"${operation.code} needs the parameter {name} ({_kind(declared)})"
             yield Issue("error", "required", what)
         if declared.max is not None and len(there) > declared.max:
