@@ -6,6 +6,7 @@ resource by itself with the other parameters in the URL. What is wrong is told a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -21,6 +22,8 @@ from fhir_server.validation.explain import did_you_mean, shown
 
 JSON_VALUE = "http://fhir.forms-lab.com/StructureDefinition/json-value"
 """The extension by which a parameter carries JSON that its value[x] cannot hold, as a text."""
+
+_DECIMAL = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?")  # no exponents: nobody writes them in a URL
 
 # Clients differ in how they send a text: canonical, uri, code or string are all meant as what is declared.
 _TEXTS = frozenset({"string", "code", "id", "uri", "url", "canonical", "oid", "uuid", "markdown"})
@@ -127,16 +130,9 @@ def _of_url(declared: Parameter, text: str) -> Argument:
         kind in ("integer", "positiveInt", "unsignedInt") and text.lstrip("-").isdecimal() and len(text) < 12
     ):
         value = int(text)
-    elif kind == "decimal":
-        value = _decimal(text)
+    elif kind == "decimal" and _DECIMAL.fullmatch(text):
+        value = Decimal(text)
     return _checked(declared, value, kind, None)
-
-
-def _decimal(text: str) -> Any:
-    try:
-        return Decimal(text)
-    except ArithmeticError:
-        return text
 
 
 def _of_member(declared: Parameter, member: dict[str, Any], place: str) -> Argument:
