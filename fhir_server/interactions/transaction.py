@@ -27,7 +27,16 @@ from fhir_server.interactions.search_type import search
 from fhir_server.interactions.update import conditional_update, update
 from fhir_server.interactions.vread import vread
 from fhir_server.model.positions import placed_groups
-from fhir_server.outcome import FhirError, Invalid, Issue, NoMatch, NotSupported, TooLarge, capped
+from fhir_server.outcome import (
+    MAX_ISSUES,
+    FhirError,
+    Invalid,
+    Issue,
+    NoMatch,
+    NotSupported,
+    TooLarge,
+    capped,
+)
 from fhir_server.storage import reader
 from fhir_server.storage.writer import Draft, write
 
@@ -303,8 +312,10 @@ def _write(
                 pending.append((request, draft))
             except Invalid as error:
                 wrong += error.issues
+                if len(wrong) > MAX_ISSUES:
+                    break  # what is wrong with thousands of entries is wrong with the program that sent them
     if wrong:
-        raise Invalid(issues=capped(wrong))
+        raise Invalid(issues=capped(wrong, complete=False))
     _refuse_shared_targets(pending)
     written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
     for (request, draft), outcome in zip(pending, written, strict=True):

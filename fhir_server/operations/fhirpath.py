@@ -96,7 +96,9 @@ class _Evaluation:
             raise _pointed(error, argument) from None
         except (AttributeError, KeyError, TypeError):
             # The engine relies on a resource that is structurally right, and here nobody has checked it.
-            if self.resource is None or not (issues := validate(self.resource)):
+            found = validate(self.resource) if self.resource is not None else []
+            issues = [issue for issue in found if issue.severity == "error"]
+            if not issues:
                 raise
             raise Unprocessable(issues=issues) from None
 

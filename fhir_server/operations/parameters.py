@@ -17,7 +17,7 @@ from fhir_server.definitions.primitives import PRIMITIVES, fits
 from fhir_server.interactions.context import Resource
 from fhir_server.model import json_format
 from fhir_server.operations.declaration import Argument, Arguments, Operation, holds_resource
-from fhir_server.outcome import FhirError, Invalid, Issue
+from fhir_server.outcome import MAX_ISSUES, FhirError, Invalid, Issue, capped
 from fhir_server.validation.explain import did_you_mean, shown
 
 JSON_VALUE = "http://fhir.forms-lab.com/StructureDefinition/json-value"
@@ -59,11 +59,13 @@ def arguments(
     named: list[tuple[str, Any, str | None]] = [(name, text, None) for name, text in pairs]
     named += _members(body, issues)
     for name, raw, place in named:
+        if len(issues) > MAX_ISSUES:
+            raise Invalid(issues=capped(issues, complete=False))
         declared = inputs.get(name)
         if declared is None:
             if not lenient:
                 hint = did_you_mean(name, inputs)
-                what = f"${operation.code} has no parameter {name!r}; it takes {', '.join(inputs)}{hint}"
+                what = f"${operation.code} has no parameter {shown(name)}; it takes {', '.join(inputs)}{hint}"
                 issues.append(Issue("error", "invalid", what, place))
                 missed.update(inputs)  # one of them is meant
             continue
@@ -75,7 +77,7 @@ def arguments(
             missed.add(name)
     issues += _wrong_numbers(operation, found, missed)
     if issues:
-        raise Invalid(issues=issues)
+        raise Invalid(issues=capped(issues, complete=False))
     return found
 
 
@@ -102,8 +104,10 @@ def _members(body: Resource | None, issues: list[Issue]) -> Iterator[tuple[str, 
     known = {"resourceType", *structures.fields("Parameters")}
     for key in body:
         if key not in known and key.removeprefix("_") not in known:
-            what = f"Parameters has no element {key!r}{did_you_mean(key, known)}"
+            what = f"Parameters has no element {shown(key)}{did_you_mean(key, known)}"
             issues.append(Issue("error", "structure", what, f"Parameters.{key}"))
+            if len(issues) > MAX_ISSUES:
+                return
     members = body.get("parameter", [])
     if not isinstance(members, list):
         what = f"got {shown(members)}, expected an array of parameters"

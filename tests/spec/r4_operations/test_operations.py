@@ -126,3 +126,12 @@ def test_capabilities(client: FhirClient) -> None:
     for resource in rest["resource"]:
         assert {"name": "validate", "definition": VALIDATE} in resource["operation"]
     assert [issue for issue in validate(statement) if issue.severity == "error"] == []
+
+
+@clause("R4/operations.html#executing", "thousands of wrong parameters: the first hundred, in no time")
+def test_many_wrong_parameters(client: FhirClient) -> None:
+    wrong = [{"name": f"expresion{number}", "valueString": "x"} for number in range(20_000)]
+    found = client.post("$fhirpath", given(*wrong)).json["issue"]
+    assert (len(found), found[-1]["code"]) == (101, "too-long")
+    body = {f"paramete{number}": 1 for number in range(5000)}
+    assert len(client.post("$fhirpath", {"resourceType": "Parameters", **body}).json["issue"]) == 101
