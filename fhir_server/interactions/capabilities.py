@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from fhir_server import __version__
 from fhir_server.definitions import search_parameters
@@ -42,16 +42,36 @@ _SECURITY_OFF = (
 )
 
 
+class Offered(NamedTuple):
+    """An operation that is answered: its name, the canonical of its definition, and where it may be called.
+
+    A definition without scheme is below our own base. `types` are those that have it on themselves or
+    on their instances, ("Resource",) is all of them.
+    """
+
+    name: str
+    definition: str
+    system: bool
+    types: tuple[str, ...]
+
+
 class Capabilities:
     """The CapabilityStatement of one installation, encoded once."""
 
     def __init__(
-        self, settings: Settings, interactions: Iterable[str], started: datetime, *, auth: str = "off"
+        self,
+        settings: Settings,
+        interactions: Iterable[str],
+        started: datetime,
+        *,
+        auth: str = "off",
+        operations: Sequence[Offered] = (),
     ) -> None:
         self._settings = settings
         self._interactions = frozenset(interactions)
         self._started = started
         self._auth = auth
+        self._operations = tuple(operations)
 
     def text(self) -> bytes:
         """Return the statement as JSON."""
@@ -59,11 +79,16 @@ class Capabilities:
 
     @cached_property
     def _encoded(self) -> bytes:
-        return json_format.encode(statement(self._settings, self._interactions, self._started, self._auth))
+        made = statement(self._settings, self._interactions, self._started, self._auth, self._operations)
+        return json_format.encode(made)
 
 
 def statement(
-    settings: Settings, interactions: frozenset[str], started: datetime, auth: str
+    settings: Settings,
+    interactions: frozenset[str],
+    started: datetime,
+    auth: str,
+    operations: Sequence[Offered] = (),
 ) -> dict[str, Any]:
     """Return the CapabilityStatement as a resource.
 
@@ -86,6 +111,12 @@ def statement(
             _SYSTEM_CODES, interactions | ({"batch"} if "transaction" in interactions else set())
         ),
     }
+    for resource in rest["resource"]:
+        on_type = [one for one in operations if {"Resource", resource["type"]} & set(one.types)]
+        if on_type:
+            resource["operation"] = _operations(settings, on_type)
+    if on_system := [one for one in operations if one.system]:
+        rest["operation"] = _operations(settings, on_system)
     if auth == "off":
         rest["security"] = {"cors": True, "description": _SECURITY_OFF}
     return {
@@ -151,6 +182,18 @@ def _referring(searchable: Mapping[str, Sequence[Parameter]]) -> dict[str, list[
                 for target in parameter.targets:
                     found.setdefault(target, []).append(f"{name}:{parameter.code}")
     return found
+
+
+def _operations(settings: Settings, offered: Sequence[Offered]) -> list[dict[str, str]]:
+    return [
+        {
+            "name": one.name,
+            "definition": one.definition
+            if ":" in one.definition
+            else f"{settings.base_url}/{one.definition}",
+        }
+        for one in offered
+    ]
 
 
 def _codes(known: Sequence[str], interactions: frozenset[str]) -> list[dict[str, str]]:

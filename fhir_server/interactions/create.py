@@ -28,7 +28,7 @@ def create(
     """
     permit(context.grant, "create", type_name)
     drafts.check_type(resource, type_name)
-    drafts.check(resource)
+    issues = drafts.check(resource)
     if if_none_exist is not None:
         criteria = conditions.criteria(context, type_name, if_none_exist)
         conditions.lock(context, [criteria])
@@ -39,4 +39,5 @@ def create(
     else:
         draft = drafts.draft(context, resource, drafts.new_id(), "C", must_be_new=True)
     written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
-    return Result(201 if written.created else 200, written.version, changes=int(written.changed))
+    status = 201 if written.created else 200
+    return Result(status, written.version, issues=issues, changes=int(written.changed))

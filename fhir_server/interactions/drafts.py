@@ -6,7 +6,7 @@ import re
 import uuid
 
 from fhir_server.interactions.context import Context, Resource
-from fhir_server.outcome import Invalid
+from fhir_server.outcome import Invalid, Issue
 from fhir_server.storage.writer import Draft
 from fhir_server.validation.validator import validate
 
@@ -30,11 +30,15 @@ def check_type(resource: Resource, type_name: str) -> None:
         )
 
 
-def check(resource: Resource) -> None:
-    """Raise Invalid (400) with every problem of the resource that breaks a rule of R4."""
+def check(resource: Resource) -> tuple[Issue, ...]:
+    """Raise Invalid (400) with every problem of the resource that breaks a rule of R4.
+
+    Returns what its writer should know although it may be stored: warnings.
+    """
     issues = validate(resource)
     if any(issue.severity in ("error", "fatal") for issue in issues):
         raise Invalid(issues=issues)
+    return tuple(issues)
 
 
 def draft(context: Context, resource: Resource, id_: str, method: str, **conditions: object) -> Draft:
