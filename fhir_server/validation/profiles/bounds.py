@@ -6,6 +6,7 @@ the greatest. Quantities are compared in UCUM's base units.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from fhir_server.fhirpath import temporal
@@ -54,7 +55,7 @@ class Bound:
             now = temporal.of_instant(temporal.now())
             unit = _WORDS.get(self.value.unit, self.value.unit)
             amount = self.value.value * self.sign
-            moment = temporal.add(now, amount, unit)
+            moment = temporal.add(now, Decimal(amount), unit)
             if moment is None or value.name != "Date":
                 return moment
             return temporal.parse_date(str(moment)[:10])
@@ -87,5 +88,3 @@ def bounds(definition: Definition) -> list[Bound | Length]:
     if length is not None:
         found.append(Length(definition, length))
     return found
-
-

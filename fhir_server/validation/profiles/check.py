@@ -11,6 +11,7 @@ from fhir_server.fhirpath.api import Element
 from fhir_server.fhirpath.values import members
 from fhir_server.outcome import Issue
 from fhir_server.validation.knowledge import R4, Task
+from fhir_server.validation.profiles import extensions, vital_signs
 from fhir_server.validation.profiles.compile import compiled
 from fhir_server.validation.profiles.run import Run
 from fhir_server.validation.profiles.tree import Library, core_type
@@ -29,20 +30,25 @@ def library(conformance: Conformance) -> Library:
 def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
     """Yield what a structurally right resource breaks of the profiles that it must meet.
 
-    These are `task.profiles`, and if `task.claims` those of `meta.profile`, also of contained
-    resources and of the resources in Bundles and Parameters.
+    These are `task.profiles`; if `task.claims` those of `meta.profile`, also of contained resources
+    and of the resources in Bundles and Parameters; if `task.vital_signs` those that R4 asks of
+    vital signs; and always the definitions of the extensions that are there.
     """
-    if not task.profiles and not task.claims:
+    ways = extensions.holders(resource) if task.knowledge.conformance.sources else []
+    if not (ways or task.profiles or task.claims or task.vital_signs):
         return
     root = Element(resource, resource["resourceType"])
     run = Run(task.knowledge, library(task.knowledge.conformance))
     for canonical in task.profiles:
         _against(root, canonical, run, asked=True)
-    if task.claims:
+    if task.claims or task.vital_signs:
         for item in _resources(root):
-            for canonical in item.value.get("meta", {}).get("profile", ()):
+            for canonical in item.value.get("meta", {}).get("profile", ()) if task.claims else ():
                 if canonical is not None:
                     _against(item, canonical, run, asked=False)
+            if task.vital_signs and item.type == "Observation":
+                vital_signs.visit(item, run)
+    extensions.visit(root, ways, run)
     yield from run.issues
 
 

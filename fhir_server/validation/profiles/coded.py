@@ -81,9 +81,10 @@ def bindings(definition: Definition, base: structures.Element | None) -> list[Bo
             found.append(Bound(definition, strength, value_set))
     for extension in binding.get("extension", ()):
         maximum = extension.get("valueCanonical") or extension.get("valueUri")
-        if extension.get("url") == MAX_VALUE_SET and maximum:
-            if own is None or own.max_value_set is None or _bare(own.max_value_set) != _bare(maximum):
-                found.append(Bound(definition, "maximum", maximum))
+        if extension.get("url") != MAX_VALUE_SET or not maximum:
+            continue
+        if own is None or own.max_value_set is None or _bare(own.max_value_set) != _bare(maximum):
+            found.append(Bound(definition, "maximum", maximum))
     return found
 
 

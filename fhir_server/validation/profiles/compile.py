@@ -162,10 +162,7 @@ class _Compiler:
             stated = definition.stated(stem)
             if stated is not None and (beside is None or beside.stated(stem) != stated):
                 found.append(Fixed(definition, stated[1], exact))
-        if beside is None or beside.stated("minValue") != definition.stated("minValue"):
-            found += bounds.bounds(definition)
-        elif not _same(definition, beside, "maxLength") or not beside.stated("maxValue"):
-            found += bounds.bounds(definition)
+        found += bounds.bounds(definition)
         if not _same(definition, beside, "binding"):
             found += coded.bindings(definition, base)
         known = {one["key"] for one in beside.element.get("constraint", ())} if beside is not None else set()
@@ -277,5 +274,3 @@ def _is_reslice(inner: Definition, one: Definition) -> bool:
     """Return whether `inner` is a/b or a/b/c where `one` is a, or a/b."""
     name, outer = inner.slice_name or "", f"{one.slice_name}/"
     return name.startswith(outer) and "/" not in name[len(outer) :]
-
-

@@ -79,8 +79,7 @@ def criterion(kind: str, path: tuple[Step, ...], slice_: Definition, library: Li
     `kind` is the discriminator's type.
     """
     where = ".".join(_text(step) for step in path)
-    found = _build("value" if kind == "pattern" else kind, path, slice_, library, where or "it")
-    return found
+    return _build("value" if kind == "pattern" else kind, path, slice_, library, where or "it")
 
 
 def _text(step: Step) -> str:
@@ -395,7 +394,11 @@ def _from_below(definition: Definition, library: Library, where: str) -> Criteri
     found = []
     for name, child in definition.content().children.items():
         inner = _any(
-            [one for one in (_value(each, library, f"{where}.{name}") for each in (child, *child.slices)) if one]
+            [
+                one
+                for one in (_value(each, library, f"{where}.{name}") for each in (child, *child.slices))
+                if one
+            ]
         )
         if inner is not None and (child.least > 0 or any(one.least > 0 for one in child.slices)):
             found.append(_below(name, inner))
@@ -404,9 +407,7 @@ def _from_below(definition: Definition, library: Library, where: str) -> Criteri
 
 def _below(name: str, inner: Criterion) -> Criterion:
     test = inner.test
-    return Criterion(
-        lambda item, run: disjunction(test(one, run) for one in members(item, name)), inner.says
-    )
+    return Criterion(lambda item, run: disjunction(test(one, run) for one in members(item, name)), inner.says)
 
 
 def _type(definition: Definition, where: str) -> Criterion | None:

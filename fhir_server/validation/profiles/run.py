@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fhir_server.definitions import structures
+from fhir_server.definitions import structures, value_sets
 from fhir_server.fhirpath.api import Element
 from fhir_server.fhirpath.values import members
 from fhir_server.outcome import Issue
+from fhir_server.validation import bindings
 from fhir_server.validation.knowledge import Knowledge
 from fhir_server.validation.profiles.tree import Library, Profile, core_type
 
@@ -25,9 +26,7 @@ class Run:
         self._elsewhere: dict[str, Element | None] = {}
         self._told: set[str] = set()
 
-    def report(
-        self, severity: str, code: str, what: str, item: Element, rule: str, below: str = ""
-    ) -> None:
+    def report(self, severity: str, code: str, what: str, item: Element, rule: str, below: str = "") -> None:
         """Note an issue at an element, or at the one called `below` right below it."""
         path = f"{item.path}.{below}" if below else item.path
         self.add(Issue(severity, code, what, path, rule))
@@ -127,8 +126,19 @@ class Run:
         return None if None in answers else False
 
     def member(self, value_set: str, system: str | None, code: str) -> bool | None:
-        """Say whether a value set has a code."""
-        return self.knowledge.terminology.member(value_set, system, code)
+        """Say whether a value set has a code; R4's own required sets are known without a terminology."""
+        answer = self.knowledge.terminology.member(value_set, system, code)
+        if answer is not None:
+            return answer
+        url = value_set.partition("|")[0]
+        if url in bindings.RULES:
+            grammar, _, whose = bindings.RULES[url]
+            return system in (None, whose) and bool(grammar(code))
+        if value_sets.enumeration(url) is None:
+            return None
+        if system is None:
+            return code in bindings.codes(url)
+        return code in (value_sets.enumeration(url) or {}).get(system, ())
 
     def subsumes(self, system: str, code: str, other: str) -> bool | None:
         """Say whether a code is another or more general."""

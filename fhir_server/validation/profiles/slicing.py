@@ -84,7 +84,7 @@ class Slicing:
             if len(group) < one.least and number not in doubtful:
                 self._too_few(one, len(group), parent, run)
             elif one.most is not None and len(group) > one.most:
-                what = f"slice {one.name} of {self.definition.name}: found {len(group)}, at most {one.most} may be"
+                what = f"{self._slice(one)}: found {len(group)}, at most {one.most} may be"
                 run.report("error", "structure", what, parent, one.definition.rule, self.definition.name)
             if one.visitor is not None:
                 for item in group:
@@ -113,8 +113,13 @@ class Slicing:
 
     def _too_few(self, one: Slice, count: int, parent: Element, run: Run) -> None:
         known = f" ({one.says})" if one.says else ""
-        what = f"slice {one.name} of {self.definition.name}: found {count}, at least {one.least} must be{known}"
+        what = (
+            f"slice {one.name} of {self.definition.name}: found {count}, at least {one.least} must be{known}"
+        )
         run.report("error", "required", what, parent, one.definition.rule, self.definition.name)
+
+    def _slice(self, one: Slice) -> str:
+        return f"slice {one.name} of {self.definition.name}"
 
     def _outside(self, item: Element, doubtful: set[int], run: Run) -> None:
         if self.rules != "closed" or doubtful or self.unknown:

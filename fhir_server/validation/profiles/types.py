@@ -48,7 +48,7 @@ class Profiled:
                 if canonical.partition("|")[0] == SIMPLE_QUANTITY and "comparator" not in item.value:
                     return
                 if run.tell_once(f"profile {canonical}"):
-                    what = f"the profile {canonical} is not known here, so this element was not checked against it"
+                    what = f"the profile {canonical} is not known here, so this was not checked against it"
                     run.report("warning", "not-found", what, item, self.rule)
                 return
             if not errors:
