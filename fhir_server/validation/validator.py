@@ -12,6 +12,7 @@ from fhir_server.outcome import Issue
 from fhir_server.validation import bundles, codes, explain, invariants, questionnaires, resolution, values
 from fhir_server.validation.conformance import rules
 from fhir_server.validation.knowledge import R4, Task
+from fhir_server.validation.profiles import check as profiles
 from fhir_server.validation.structure import Structure
 
 MAX_ISSUES = 100
@@ -44,6 +45,7 @@ FURTHER: tuple[Check, ...] = (
     codes.check,
     rules.check,
     questionnaires.check,
+    profiles.check,
 )
 
 
