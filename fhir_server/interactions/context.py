@@ -9,11 +9,14 @@ from typing import Any
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.unit_of_work import UnitOfWork
+from fhir_server.interactions.policy import Policy
+from fhir_server.interactions.registry import Registry
 from fhir_server.model.temporal import instant
 from fhir_server.outcome import Issue
 from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
 from fhir_server.storage.version import Version as Version  # part of every Result
+from fhir_server.validation.knowledge import Knowledge
 
 Clock = Callable[[], datetime]
 """Gives the present moment as an aware datetime."""
@@ -39,7 +42,9 @@ class Settings:
     """What an installation decides about its interactions.
 
     `base_urls` are the addresses of the FHIR base, the first one being that of our links;
-    `indexer` knows the search parameters and what zone-less dates and our own addresses mean.
+    `indexer` knows the search parameters and what zone-less dates and our own addresses mean;
+    `registry` the definitions that are installed, `policy` what becomes of a write that does not
+    keep the profiles it claims.
     """
 
     base_urls: tuple[str, ...]
@@ -49,6 +54,8 @@ class Settings:
     max_includes: int = 1000
     max_bundle_entries: int = 20_000
     secrets: Secrets = field(default_factory=Secrets)
+    registry: Registry = field(default_factory=Registry)
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def base_url(self) -> str:
@@ -73,6 +80,11 @@ class Context:
     def cursor_key(self) -> bytes:
         """Return the key that seals the cursors of paging."""
         return self.settings.secrets.cursor_key(self.unit)
+
+    def knowledge(self) -> Knowledge:
+        """Return what a validation may know: the definitions that are installed, and the caller's view."""
+        settings = self.settings
+        return settings.registry.knowledge(self.unit, self.grant, settings.base_urls)
 
     def now(self) -> str:
         """Return the present moment as a FHIR instant with milliseconds in UTC."""

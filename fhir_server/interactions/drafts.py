@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import uuid
 
+from fhir_server.interactions import claims
 from fhir_server.interactions.context import Context, Resource
-from fhir_server.outcome import Invalid
+from fhir_server.outcome import Invalid, Issue
 from fhir_server.storage.writer import Draft
 from fhir_server.validation.validator import validate
 
@@ -30,11 +31,18 @@ def check_type(resource: Resource, type_name: str) -> None:
         )
 
 
-def check(resource: Resource) -> None:
-    """Raise Invalid (400) with every problem of the resource that breaks a rule of R4."""
+def check(context: Context, resource: Resource) -> tuple[Issue, ...]:
+    """Return what the resource does not keep of the profiles that it claims, as the policy has it.
+
+    Raises Invalid (400) with every problem of the resource that breaks a rule of R4, Unprocessable
+    (422) with those that break a claimed profile where the policy is to reject.
+    """
     issues = validate(resource)
     if any(issue.severity in ("error", "fatal") for issue in issues):
         raise Invalid(issues=issues)
+    if claims.possible(resource):
+        return claims.check(context, resource, issues)
+    return ()
 
 
 def draft(context: Context, resource: Resource, id_: str, method: str, **conditions: object) -> Draft:

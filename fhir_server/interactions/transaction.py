@@ -26,8 +26,9 @@ from fhir_server.interactions.requests import METHODS, Request, requests
 from fhir_server.interactions.search_type import search
 from fhir_server.interactions.update import conditional_update, update
 from fhir_server.interactions.vread import vread
-from fhir_server.outcome import FhirError, Invalid, NoMatch, NotSupported, TooLarge
+from fhir_server.outcome import FhirError, Invalid, Issue, NoMatch, NotSupported, TooLarge
 from fhir_server.storage import reader
+from fhir_server.storage.outcomes import worth_keeping
 from fhir_server.storage.writer import Draft, write
 
 
@@ -90,7 +91,12 @@ def batch(
             body = with_bodies or request.method in ("GET", "HEAD")
             answers.append(
                 bundles.response_entry(
-                    entry.settings, result.status, result.version, with_body=body, text=result.text
+                    entry.settings,
+                    result.status,
+                    result.version,
+                    with_body=body,
+                    text=result.text,
+                    issues=told(result.issues),
                 )
             )
         except Exception as error:  # a crash too: what other entries wrote stays, so their fate must be told
@@ -258,7 +264,9 @@ def _write(
     written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
     for (request, draft), outcome in zip(pending, written, strict=True):
         status = 204 if draft.method == "D" else 201 if outcome.created else 200
-        results[request.number] = Result(status, outcome.version, changes=int(outcome.changed))
+        results[request.number] = Result(
+            status, outcome.version, issues=told(draft.issues), changes=int(outcome.changed)
+        )
     return results
 
 
@@ -275,7 +283,7 @@ def _draft(
                     f"request.url leads to {request.type_name}/{place.id}, but the resource's id is {own!r}",
                     expression=f"{request.type_name}.id",
                 )
-        drafts.check(resource)
+        issues = drafts.check(context, resource)
         return drafts.draft(
             context,
             resource,
@@ -283,9 +291,15 @@ def _draft(
             "C" if request.method == "POST" else "U",
             must_be_new=request.method == "POST" or request.must_be_new,
             if_version=request.if_match,
+            issues=issues,
         )
     except FhirError as error:
         raise error.within(f"{request.path}.resource") from None
+
+
+def told(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
+    """Return what an entry of the answer says of its resource: nothing where all is information."""
+    return issues if worth_keeping(issues) else ()
 
 
 def _refuse_shared_targets(pending: Sequence[tuple[Request, Draft]]) -> None:
@@ -306,7 +320,9 @@ def _answer(
 ) -> str:
     """Return the response entry of one request; reads and searches run now, after all writes."""
     if made is not None:
-        return bundles.response_entry(context.settings, made.status, made.version, with_body=with_bodies)
+        return bundles.response_entry(
+            context.settings, made.status, made.version, with_body=with_bodies, issues=made.issues
+        )
     try:
         result = look(context, request)
     except FhirError as error:

@@ -27,8 +27,10 @@ def update(
     permit(context.grant, "update", type_name)
     drafts.check_type(resource, type_name)
     check_id(resource, id_)
-    drafts.check(resource)
-    draft = drafts.draft(context, resource, id_, "U", if_version=if_match, must_be_new=must_be_new)
+    issues = drafts.check(context, resource)
+    draft = drafts.draft(
+        context, resource, id_, "U", if_version=if_match, must_be_new=must_be_new, issues=issues
+    )
     return _written(context, draft)
 
 
@@ -41,7 +43,7 @@ def conditional_update(
     """
     permit(context.grant, "update", type_name)
     drafts.check_type(resource, type_name)
-    drafts.check(resource)
+    issues = drafts.check(context, resource)
     criteria = conditions.criteria(context, type_name, criteria_text)
     conditions.lock(context, [criteria])
     match = conditions.match(context, criteria)
@@ -52,7 +54,8 @@ def conditional_update(
             expression=f"{type_name}.id",
         )
     id_ = match or own or drafts.new_id()
-    return _written(context, drafts.draft(context, {**resource, "id": id_}, id_, "U", if_version=if_match))
+    draft = drafts.draft(context, {**resource, "id": id_}, id_, "U", if_version=if_match, issues=issues)
+    return _written(context, draft)
 
 
 def check_id(resource: Resource, id_: str) -> None:
@@ -71,4 +74,5 @@ def check_id(resource: Resource, id_: str) -> None:
 
 def _written(context: Context, draft: Draft) -> Result:
     written: Written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
-    return Result(201 if written.created else 200, written.version, changes=int(written.changed))
+    status = 201 if written.created else 200
+    return Result(status, written.version, issues=draft.issues, changes=int(written.changed))
