@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import NamedTuple
 
 from fhir_server.interactions import claims
 from fhir_server.interactions.context import Context, Resource
@@ -31,18 +32,39 @@ def check_type(resource: Resource, type_name: str) -> None:
         )
 
 
-def check(context: Context, resource: Resource) -> tuple[Issue, ...]:
-    """Return what the resource does not keep of the profiles that it claims, as the policy has it.
+class Checked(NamedTuple):
+    """What the writer of a resource that may be stored should know.
 
-    Raises Invalid (400) with every problem of the resource that breaks a rule of R4, Unprocessable
-    (422) with those that break a claimed profile where the policy is to reject.
+    `outcome` is the part of it that tells which claimed profiles are not kept; it is stored beside
+    the version (`Draft.issues`).
     """
-    issues = validate(resource)
+
+    issues: tuple[Issue, ...]
+    outcome: tuple[Issue, ...] = ()
+
+
+def check(resource: Resource) -> tuple[Issue, ...]:
+    """Raise Invalid (400) with every problem of the resource that breaks a rule of R4.
+
+    Returns what its writer should know although it may be stored: warnings.
+    """
+    issues = tuple(validate(resource))
     if any(issue.severity in ("error", "fatal") for issue in issues):
         raise Invalid(issues=issues)
+    return issues
+
+
+def judge(context: Context, resource: Resource) -> Checked:
+    """Return what is to be said of a resource that may be stored.
+
+    Raises what `check` raises, and Unprocessable (422) with the problems that break a claimed
+    profile where the policy is to reject.
+    """
+    issues = check(resource)
     if claims.possible(resource):
-        return claims.check(context, resource, issues)
-    return ()
+        outcome = claims.check(context, resource, issues)
+        return Checked(issues + outcome, outcome)
+    return Checked(issues)
 
 
 def draft(context: Context, resource: Resource, id_: str, method: str, **conditions: object) -> Draft:

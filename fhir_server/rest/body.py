@@ -10,6 +10,7 @@ import zlib
 from typing import Any
 
 from fhir_server.config import Config
+from fhir_server.interactions.update import check_id
 from fhir_server.model import json_format
 from fhir_server.outcome import Invalid, TooLarge, UnsupportedMediaType
 from fhir_server.rest.negotiation import FHIR_JSON, FHIR_VERSIONS, JSON, media_type_of
@@ -30,6 +31,7 @@ def resource(request: Request, config: Config) -> dict[str, Any]:
     data = read(request, config.max_body_bytes)
     if not data.strip():
         raise Invalid(f"the body is empty; {request.method} {request.path} needs a resource as {FHIR_JSON}")
+    request.sent = data
     value = json_format.parse(data, max_depth=config.max_json_depth)
     if not isinstance(value, dict):
         raise Invalid(f"the body is a JSON {_json_kind(value)}; a resource is a JSON object")
@@ -54,12 +56,8 @@ def resource_for(
             f"the body is a {value['resourceType']}, the URL says {type_name}; both must name the same type",
             expression=f"{type_name}.resourceType",
         )
-    if resource_id is not None and value.get("id") != resource_id:
-        found = f'has the id "{value["id"]}"' if "id" in value else "has no id"
-        raise Invalid(
-            f'the body {found}, the URL says "{resource_id}"; an update needs the same id in both',
-            expression=f"{type_name}.id",
-        )
+    if resource_id is not None:
+        check_id(value, resource_id)
     return value
 
 

@@ -84,7 +84,11 @@ def create(here: Installation, request: Request, match: Match) -> Answer:
         caller(request), lambda context: create_.create(context, type_name, resource, condition)
     )
     return response.of_write(
-        result, preferences(request.header("PREFER")), here.base_url, created_by_post=True
+        result,
+        preferences(request.header("PREFER")),
+        here.base_url,
+        created_by_post=True,
+        sent=request.sent,
     )
 
 
@@ -99,7 +103,11 @@ def update(here: Installation, request: Request, match: Match) -> Answer:
         lambda context: update_.update(context, type_name, id_, resource, expected, must_be_new=must_be_new),
     )
     return response.of_write(
-        result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
+        result,
+        preferences(request.header("PREFER")),
+        here.base_url,
+        created_by_post=False,
+        sent=request.sent,
     )
 
 
@@ -114,7 +122,11 @@ def conditional_update(here: Installation, request: Request, match: Match) -> An
         lambda context: update_.conditional_update(context, type_name, criteria, resource, expected),
     )
     return response.of_write(
-        result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
+        result,
+        preferences(request.header("PREFER")),
+        here.base_url,
+        created_by_post=False,
+        sent=request.sent,
     )
 
 
@@ -165,7 +177,7 @@ def transaction(here: Installation, request: Request, match: Match) -> Answer:
     bundle = body.resource_for(request, here.config, "Bundle")
     # Without a wish the answer has addresses and versions only: the client knows what it has sent.
     wanted = preferences(request.header("PREFER")).returns == "representation"
-    result = transaction_.execute(here.entry, caller(request), bundle, with_bodies=wanted)
+    result = transaction_.execute(here.entry, caller(request), bundle, with_bodies=wanted, sent=request.sent)
     return response.of_text(result)
 
 
