@@ -122,6 +122,11 @@ class Registry:
         state = self.state(unit)
         return Knowledge(state.conformance, state.terminology, _Resolver(unit, grant, base_urls))
 
+    def close(self) -> None:
+        """Close the connection by which definitions are looked up; it opens again when it is needed."""
+        if self._engine is not None:
+            self._engine.close()
+
     def _current(self, unit: UnitOfWork) -> State:
         known = self._state
         if self._engine is None and known is not None:

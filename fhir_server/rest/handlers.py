@@ -19,7 +19,7 @@ from fhir_server.interactions import update as update_
 from fhir_server.interactions import vread as vread_
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.entry import Entry
-from fhir_server.outcome import Invalid, NotFound, NotSupported, PreconditionFailed
+from fhir_server.outcome import Invalid, NotFound, NotSupported, PreconditionFailed, Unavailable
 from fhir_server.rest import body, response
 from fhir_server.rest.caller import caller
 from fhir_server.rest.preferences import preferences
@@ -188,7 +188,11 @@ def capabilities(here: Installation, request: Request, match: Match) -> Answer:
         raise NotSupported("mode=terminology is not built yet; mode=full gives the CapabilityStatement")
     if mode not in ("full", "normative"):
         raise Invalid(f"mode={mode} is not known; full, normative and terminology are")
-    return Answer(200, here.capabilities.text())
+    try:
+        text = here.entry.read(caller(request), here.capabilities.text)
+    except Unavailable:  # what we are able to do does not depend on the database being there
+        text = here.capabilities.last()
+    return Answer(200, text)
 
 
 def reserved(here: Installation, request: Request, match: Match) -> Answer:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 
 from fhir_server.database.changes import Change
 from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code, type_name
 from fhir_server.search import keys
+from fhir_server.search.registry import standard
 
 STORED = frozenset(
     ("StructureDefinition", "ValueSet", "CodeSystem", "ConceptMap", "Questionnaire", "SearchParameter")
@@ -73,11 +75,17 @@ def places(unit: UnitOfWork, type_name: str, url: str) -> tuple[int, list[Place]
         {
             "type": type_code(type_name),
             "url": url,
-            "key": keys.key(type_name, "url", url),
+            "key": keys.key(type_name, _column(type_name), url) if type_name in STORED else None,
             "stored": type_name in STORED,
         },
     )
     return rows[0][0], [Place(*row[1:]) for row in rows if row[2] is not None]
+
+
+@cache
+def _column(type_name: str) -> str:
+    """Return under which parameter the index keeps `url`: CodeSystem has it as `system`."""
+    return standard().for_type(type_name)["url"].sources[0]
 
 
 def content(unit: UnitOfWork, type_name: str, place: Place) -> str | None:
