@@ -29,6 +29,7 @@ from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.policy import Policy
 from fhir_server.interactions.registry import Registry
 from fhir_server.observability import events, heartbeat
+from fhir_server.operations.registry import offered
 from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
 from fhir_server.rest.door import Door
@@ -53,7 +54,7 @@ def create_app(config: Config) -> Flask:
     app = Flask("xinglin", static_folder=None)
     started = utc_now()
     entry = create_entry(config, config.database_url, connections=config.threads)
-    capabilities = Capabilities(entry.settings, BUILT, started, auth=config.auth)
+    capabilities = Capabilities(entry.settings, BUILT, started, auth=config.auth, operations=offered())
     door = Door(Installation(entry, config, capabilities), _observe)
     app.wsgi_app = in_front(door, app.wsgi_app)  # type: ignore[method-assign, assignment]
     services = registry.services([config.data_dir / "models"], demonstration=config.demonstration)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from fhir_server import __version__
 from fhir_server.definitions import search_parameters
@@ -52,17 +52,37 @@ class Supported:
     guides: Sequence[str] = ()
 
 
+class Offered(NamedTuple):
+    """An operation that is answered: its name, the canonical of its definition, and where it may be called.
+
+    A definition without scheme is below our own base. `types` are those that have it on themselves or
+    on their instances, ("Resource",) is all of them.
+    """
+
+    name: str
+    definition: str
+    system: bool
+    types: tuple[str, ...]
+
+
 class Capabilities:
     """The CapabilityStatement of one installation, encoded once a generation of its definitions."""
 
     def __init__(
-        self, settings: Settings, interactions: Iterable[str], started: datetime, *, auth: str = "off"
+        self,
+        settings: Settings,
+        interactions: Iterable[str],
+        started: datetime,
+        *,
+        auth: str = "off",
+        operations: Sequence[Offered] = (),
     ) -> None:
         self._settings = settings
         self._interactions = frozenset(interactions)
         self._started = started
         self._auth = auth
         self._made: tuple[int, bytes] | None = None
+        self._operations = tuple(operations)
 
     def text(self, context: Context) -> bytes:
         """Return the statement as JSON, as of the definitions that are installed."""
@@ -80,7 +100,9 @@ class Capabilities:
 
     def _encoded(self, supported: Supported) -> bytes:
         return json_format.encode(
-            statement(self._settings, self._interactions, self._started, self._auth, supported)
+            statement(
+                self._settings, self._interactions, self._started, self._auth, self._operations, supported
+            )
         )
 
 
@@ -89,6 +111,7 @@ def statement(
     interactions: frozenset[str],
     started: datetime,
     auth: str,
+    operations: Sequence[Offered] = (),
     supported: Supported = Supported(),
 ) -> dict[str, Any]:
     """Return the CapabilityStatement as a resource.
@@ -113,6 +136,12 @@ def statement(
             _SYSTEM_CODES, interactions | ({"batch"} if "transaction" in interactions else set())
         ),
     }
+    for resource in rest["resource"]:
+        on_type = [one for one in operations if {"Resource", resource["type"]} & set(one.types)]
+        if on_type:
+            resource["operation"] = _operations(settings, on_type)
+    if on_system := [one for one in operations if one.system]:
+        rest["operation"] = _operations(settings, on_system)
     if auth == "off":
         rest["security"] = {"cors": True, "description": _SECURITY_OFF}
     return {
@@ -201,6 +230,18 @@ def _referring(searchable: Mapping[str, Sequence[Parameter]]) -> dict[str, list[
                 for target in parameter.targets:
                     found.setdefault(target, []).append(f"{name}:{parameter.code}")
     return found
+
+
+def _operations(settings: Settings, offered: Sequence[Offered]) -> list[dict[str, str]]:
+    return [
+        {
+            "name": one.name,
+            "definition": one.definition
+            if ":" in one.definition
+            else f"{settings.base_url}/{one.definition}",
+        }
+        for one in offered
+    ]
 
 
 def _codes(known: Sequence[str], interactions: frozenset[str]) -> list[dict[str, str]]:

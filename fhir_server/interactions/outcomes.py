@@ -7,24 +7,25 @@ $validate asks anew.
 
 from __future__ import annotations
 
-from fhir_server.interactions.context import Context, Result
+from typing import Any
+
+from fhir_server.interactions.context import Context
 from fhir_server.interactions.read import read
 from fhir_server.interactions.vread import vread
-from fhir_server.model import json_format
 from fhir_server.outcome import Issue, operation_outcome
 from fhir_server.storage import outcomes
 
-NAME = "validation-outcome"
 
+def validation_outcome(
+    context: Context, type_name: str, id_: str, version: str | None = None
+) -> dict[str, Any]:
+    """Return the OperationOutcome of a version, the current one if none is named.
 
-def validation_outcome(context: Context, type_name: str, id_: str, version: str | None = None) -> Result:
-    """Return the outcome as the text of a Result. Raises what read and vread raise."""
+    Raises what read and vread raise.
+    """
     found = read(context, type_name, id_) if version is None else vread(context, type_name, id_, version)
-    assert found.version is not None
-    issues = outcomes.read(context.unit, found.version)
-    if not issues:
-        says = "nothing was found when this version was written"
-        issues = operation_outcome([Issue("information", "informational", says)])["issue"]
-    return Result(
-        200, text=json_format.encode({"resourceType": "OperationOutcome", "issue": issues}).decode()
-    )
+    kept = outcomes.read(context.unit, found.version) if found.version is not None else []
+    if kept:
+        return {"resourceType": "OperationOutcome", "issue": kept}
+    says = "no break of a profile was found when this version was written"
+    return operation_outcome([Issue("information", "informational", says)])

@@ -15,18 +15,15 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from fhir_server.authorization.grant import Grant
-from fhir_server.authorization.permit import permit
 from fhir_server.database.engine import Engine
 from fhir_server.database.unit_of_work import RunAgain, UnitOfWork, run_read
 from fhir_server.definitions.conformance import Conformance, Source
 from fhir_server.definitions.structures import is_resource_type
 from fhir_server.definitions.versions import order
 from fhir_server.model import json_format
-from fhir_server.outcome import FhirError
-from fhir_server.storage import definitions, reader
+from fhir_server.storage import definitions
 from fhir_server.storage.definitions import Place
-from fhir_server.validation.knowledge import Knowledge, NoTerminology, Terminology
+from fhir_server.validation.knowledge import NoTerminology, Terminology
 
 Resource = dict[str, Any]
 
@@ -35,9 +32,6 @@ SHELF_BYTES = 24 * 2**20
 
 MOST_URLS = 8192
 LONGEST_URL = 1000
-MOST_RESOLVED = 256
-"""References to other resources that one unit follows; those behind them count as not known."""
-
 V = TypeVar("V")
 
 
@@ -116,11 +110,6 @@ class Registry:
         if self._engine is not None and unit.writing:
             definitions.guard(unit, self.state(unit).generation)
             unit.execute("SELECT 1")
-
-    def knowledge(self, unit: UnitOfWork, grant: Grant, base_urls: tuple[str, ...]) -> Knowledge:
-        """Return what a validation in this unit may know."""
-        state = self.state(unit)
-        return Knowledge(state.conformance, state.terminology, _Resolver(unit, grant, base_urls))
 
     def close(self) -> None:
         """Close the connection by which definitions are looked up; it opens again when it is needed."""
@@ -272,39 +261,3 @@ def pin(value: Any, versions: dict[str, str]) -> None:
 def _pinned(canonical: Any, versions: dict[str, str]) -> Any:
     version = versions.get(canonical) if isinstance(canonical, str) else None
     return f"{canonical}|{version}" if version else canonical
-
-
-class _Resolver:
-    """`resolve` of a Knowledge: literal references to resources of this server, under the caller's grant."""
-
-    def __init__(self, unit: UnitOfWork, grant: Grant, base_urls: tuple[str, ...]) -> None:
-        self._unit = unit
-        self._grant = grant
-        self._base_urls = base_urls
-        self._seen: dict[str, Resource | None] = {}
-
-    def __call__(self, reference: str) -> Resource | None:
-        """Return the resource; None for what is not here, gone, or not for the caller to read."""
-        address = reference.partition("#")[0]
-        for base in self._base_urls:
-            address = address.removeprefix(f"{base}/")
-        if address in self._seen:
-            return self._seen[address]
-        parts = address.split("/")
-        if len(parts) not in (2, 4) or not is_resource_type(parts[0]) or len(self._seen) >= MOST_RESOLVED:
-            return None
-        self._seen[address] = found = self._read(parts)
-        return found
-
-    def _read(self, parts: list[str]) -> Resource | None:
-        try:
-            permit(self._grant, "read", parts[0])
-        except FhirError:
-            return None
-        if len(parts) == 2:
-            version = reader.read(self._unit, parts[0], parts[1])
-        elif parts[2] == "_history" and parts[3].isdecimal() and len(parts[3]) < 10:
-            version = reader.vread(self._unit, parts[0], parts[1], int(parts[3]))
-        else:
-            return None
-        return None if version is None or version.deleted else json_format.parse(version.text().encode())

@@ -17,6 +17,12 @@ from fhir_server.rest.negotiation import FHIR_JSON, FHIR_VERSIONS, JSON, media_t
 from fhir_server.rest.request import Request, decode_parameters
 
 FORM = "application/x-www-form-urlencoded"
+ARCHIVES = frozenset(
+    ("application/gzip", "application/x-gzip", "application/tar+gzip", "application/x-tar",
+     "application/x-compressed-tar", "application/octet-stream")
+)  # fmt: skip
+"""How clients name a .tgz."""
+
 _CHUNK_BYTES = 256 * 1024
 _UTF8 = ("utf-8", "utf8", "us-ascii")
 
@@ -41,6 +47,17 @@ def resource(request: Request, config: Config) -> dict[str, Any]:
             code="structure",
         )
     return value
+
+
+def is_there(request: Request) -> bool:
+    """Return whether a request has a body at all: an operation without parameters may come without."""
+    environ = request.environ
+    return (environ.get("CONTENT_LENGTH") or "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
+
+
+def is_archive(request: Request) -> bool:
+    """Return whether the body says that it is a .tgz, or bytes of any kind."""
+    return media_type_of(request.environ.get("CONTENT_TYPE") or "")[0] in ARCHIVES
 
 
 def resource_for(
@@ -111,11 +128,23 @@ def read(request: Request, limit: int) -> bytes:
 
 def _read_up_to(stream: Any, most: int) -> bytes:
     """Read until the end of the stream or `most` bytes."""
-    first: bytes = stream.read(min(most, _CHUNK_BYTES)) if most else b""
+    first: bytes = stream.read(min(most, ARCHIVES = frozenset(
+    ("application/gzip", "application/x-gzip", "application/tar+gzip", "application/x-tar",
+     "application/x-compressed-tar", "application/octet-stream")
+)  # fmt: skip
+"""How clients name a .tgz."""
+
+_CHUNK_BYTES)) if most else b""
     if len(first) == most or not first:
         return first
     pieces, have = [first], len(first)
-    while have < most and (piece := stream.read(min(most - have, _CHUNK_BYTES))):
+    while have < most and (piece := stream.read(min(most - have, ARCHIVES = frozenset(
+    ("application/gzip", "application/x-gzip", "application/tar+gzip", "application/x-tar",
+     "application/x-compressed-tar", "application/octet-stream")
+)  # fmt: skip
+"""How clients name a .tgz."""
+
+_CHUNK_BYTES))):
         pieces.append(piece)
         have += len(piece)
     return b"".join(pieces)
