@@ -128,23 +128,11 @@ def read(request: Request, limit: int) -> bytes:
 
 def _read_up_to(stream: Any, most: int) -> bytes:
     """Read until the end of the stream or `most` bytes."""
-    first: bytes = stream.read(min(most, ARCHIVES = frozenset(
-    ("application/gzip", "application/x-gzip", "application/tar+gzip", "application/x-tar",
-     "application/x-compressed-tar", "application/octet-stream")
-)  # fmt: skip
-"""How clients name a .tgz."""
-
-_CHUNK_BYTES)) if most else b""
+    first: bytes = stream.read(min(most, _CHUNK_BYTES)) if most else b""
     if len(first) == most or not first:
         return first
     pieces, have = [first], len(first)
-    while have < most and (piece := stream.read(min(most - have, ARCHIVES = frozenset(
-    ("application/gzip", "application/x-gzip", "application/tar+gzip", "application/x-tar",
-     "application/x-compressed-tar", "application/octet-stream")
-)  # fmt: skip
-"""How clients name a .tgz."""
-
-_CHUNK_BYTES))):
+    while have < most and (piece := stream.read(min(most - have, _CHUNK_BYTES))):
         pieces.append(piece)
         have += len(piece)
     return b"".join(pieces)
