@@ -63,13 +63,15 @@ class Task:
     """How a resource is to be validated.
 
     `profiles` are canonicals that it must meet, besides those of its own `meta.profile` if `claims`
-    are looked at. `in_transaction`: references such as `Practitioner?identifier=…` are allowed.
+    are looked at, and those that R4 asks of Observations by their codes if `vital_signs`.
+    `in_transaction`: references such as `Practitioner?identifier=…` are allowed.
     """
 
     knowledge: Knowledge = field(default_factory=Knowledge)
     profiles: tuple[str, ...] = ()
     claims: bool = False
     in_transaction: bool = False
+    vital_signs: bool = False
 
 
 R4 = Task()

@@ -10,6 +10,7 @@ from typing import Any
 from fhir_server.outcome import Issue
 from fhir_server.validation import explain, invariants
 from fhir_server.validation.knowledge import R4, Task
+from fhir_server.validation.profiles import check as profiles
 from fhir_server.validation.structure import Structure
 
 MAX_ISSUES = 100
@@ -29,7 +30,7 @@ def structural(resource: Any, task: Task) -> Iterator[Issue]:
 
 # In this order; what the first finds makes the others pointless, as they may rely on it.
 FIRST: Check = structural
-FURTHER: tuple[Check, ...] = (invariants.check,)
+FURTHER: tuple[Check, ...] = (invariants.check, profiles.check)
 
 
 def validate(resource: Any, task: Task = R4) -> list[Issue]:
@@ -57,14 +58,14 @@ def validate(resource: Any, task: Task = R4) -> list[Issue]:
 
 def _listed(problems: Iterator[Issue]) -> list[Issue]:
     """Return the first errors, and warnings in what room they leave."""
-    found: dict[str, list[Issue]] = {"error": [], "warning": []}
+    found: dict[str, list[Issue]] = {"error": [], "warning": [], "information": []}
     count = 0
     for issue in problems:
         count += 1
         alike = found[issue.severity]
         if len(alike) < MAX_ISSUES:
             alike.append(issue)
-    listed = (found["error"] + found["warning"])[:MAX_ISSUES]
+    listed = (found["error"] + found["warning"] + found["information"])[:MAX_ISSUES]
     if count > MAX_ISSUES:
         what = f"{count} problems in all; the first {MAX_ISSUES} are listed"
         listed.append(Issue(listed[0].severity, "too-long", what))
