@@ -9,8 +9,10 @@ from typing import Any
 from fhir_server.definitions import structures
 from fhir_server.observability import events
 from fhir_server.outcome import Issue
-from fhir_server.validation import explain, invariants, questionnaires
+from fhir_server.validation import bundles, codes, explain, invariants, questionnaires, resolution, values
+from fhir_server.validation.conformance import rules
 from fhir_server.validation.knowledge import R4, Task
+from fhir_server.validation.profiles import check as profiles
 from fhir_server.validation.structure import Structure
 
 MAX_ISSUES = 100
@@ -35,7 +37,16 @@ def structural(resource: Any, task: Task) -> Iterator[Issue]:
 
 FIRST: Check = structural
 # In this order. A check relies on a resource of a known type, and on its structure unless task.malformed.
-FURTHER: tuple[Check, ...] = (invariants.check, questionnaires.check)
+FURTHER: tuple[Check, ...] = (
+    invariants.check,
+    values.check,
+    resolution.check,
+    bundles.check,
+    codes.check,
+    rules.check,
+    questionnaires.check,
+    profiles.check,
+)
 
 
 def validate(resource: Any, task: Task = R4) -> list[Issue]:
