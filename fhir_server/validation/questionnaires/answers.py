@@ -126,11 +126,11 @@ class Answers:
         given = value.get("display")
         if not isinstance(given, str) or not self.is_english:
             return
-        official = self.around.display(value.get("system"), value.get("code", ""))
-        known = [*offered, official] if official else offered
+        official = self.around.names(value.get("system"), value.get("code", ""))
+        known = [*official, *offered]
         if known and _plain(given) not in map(_plain, known):
             severity = "error" if official else "warning"
-            what = f"got the name {shown(given)} for {label('Coding', value)}, expected {known[-1]!r}"
+            what = f"got the name {shown(given)} for {label('Coding', value)}, expected {known[0]!r}"
             yield Issue(severity, "invalid", said(item, what), f"{path}.display")
 
 

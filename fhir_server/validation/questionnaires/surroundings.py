@@ -53,9 +53,9 @@ class Surroundings:
             self._answers[asked] = self._member(value_set, system, code)
         return self._answers[asked]
 
-    def display(self, system: str | None, code: str) -> str | None:
-        """Return the name that a code system gives to a code, None if it is not known."""
-        return self.task.knowledge.terminology.display(system, code) if system else None
+    def names(self, system: str | None, code: str) -> tuple[str, ...]:
+        """Return the names that a code system gives to a code, none if they are not known."""
+        return self.task.knowledge.terminology.names(system, code) if system else ()
 
     def listed_display(self, value_set: str, system: str, code: str) -> str | None:
         """Return the name that a value set itself gives to a code, None if it gives none."""
