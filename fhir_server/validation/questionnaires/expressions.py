@@ -184,7 +184,7 @@ class World:
 
     def subsumes(self, system: str, code: str, other: str) -> bool | None:
         """Say whether `code` is `other` or more general than it."""
-        return self.around.task.knowledge.terminology.subsumes(system, code, other)
+        return self.around.terminology.subsumes(system, code, other)
 
     def conforms_to(self, resource: dict[str, Any], profile: str) -> bool | None:
         """Return None: profiles are looked at elsewhere."""

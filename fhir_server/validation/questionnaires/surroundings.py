@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
-from fhir_server.validation.knowledge import Task
+from fhir_server.definitions.conformance import Conformance
+from fhir_server.definitions.core import Core
+from fhir_server.validation.knowledge import NoTerminology, Task, Terminology
+from terminology.terms import Terms
+
+
+@cache
+def _r4() -> Terminology:
+    """Return what R4's own code systems and value sets say, for a task that knows no more."""
+    return Terms(Conformance([Core()]).find)
 
 
 class Surroundings:
@@ -19,6 +29,8 @@ class Surroundings:
         self, task: Task, contained: Iterable[dict[str, Any]] = (), bundle: Bundled | None = None
     ) -> None:
         self.task = task
+        given = task.knowledge.terminology
+        self.terminology = _r4() if isinstance(given, NoTerminology) else given
         self.contained = {f"#{inner['id']}": inner for inner in contained if isinstance(inner.get("id"), str)}
         self.own = self.contained
         self.bundle = bundle
@@ -55,7 +67,7 @@ class Surroundings:
 
     def names(self, system: str | None, code: str) -> tuple[str, ...]:
         """Return the names that a code system gives to a code, none if they are not known."""
-        return self.task.knowledge.terminology.names(system, code) if system else ()
+        return self.terminology.names(system, code) if system else ()
 
     def listed_display(self, value_set: str, system: str, code: str) -> str | None:
         """Return the name that a value set itself gives to a code, None if it gives none."""
@@ -78,7 +90,7 @@ class Surroundings:
     def _member(self, value_set: str, system: str | None, code: str) -> bool | None:
         near = self._near(value_set)
         if near is None and not value_set.startswith("#"):
-            answer = self.task.knowledge.terminology.member(value_set, system, code)
+            answer = self.terminology.member(value_set, system, code)
             if answer is not None:
                 return answer
             near = self._read(self.task.knowledge.conformance.find("ValueSet", value_set))
@@ -147,12 +159,12 @@ class _Part:
             elif "filter" in self.source:
                 answers += [self._passes(around, one, code) for one in self.source["filter"]]
             else:
-                answers.append(around.task.knowledge.terminology.known(self.system, code))
+                answers.append(around.terminology.known(self.system, code))
         answers += [around.member(other, system, code) for other in self.source.get("valueSet", ())]
         return False if False in answers else None if None in answers else True
 
     def _passes(self, around: Surroundings, condition: dict[str, Any], code: str) -> bool | None:
-        terms, value = around.task.knowledge.terminology, condition.get("value", "")
+        terms, value = around.terminology, condition.get("value", "")
         if condition.get("property") != "concept" or self.system is None:
             return None
         if condition.get("op") == "is-a":

@@ -125,6 +125,20 @@ def test_sets_of_r4_are_asked_of_terminology():
     assert errors(questionnaire, response(given("q", coding("strin", TYPES)))) == [PLACE]
 
 
+def test_sets_of_r4_without_any_terminology():
+    questionnaire = asks(
+        "#v", contained=[value_set({"valueSet": ["http://hl7.org/fhir/ValueSet/item-type"]})]
+    )
+    answered = {**response(given("q", coding("strin", TYPES))), "contained": [{**questionnaire, "id": "f"}]}
+    del answered["contained"][0]["contained"]
+    answered = {
+        **answered,
+        "questionnaire": "#f",
+        "contained": answered["contained"] + questionnaire["contained"],
+    }
+    assert [issue.severity for issue in check(answered)] == ["error"]
+
+
 def test_a_set_that_is_not_known_is_said():
     assert issues(asks(), response(given("q", coding("red")))) == [("warning", PLACE)]
     assert issues(asks("#v"), response(given("q", coding("red")))) == [("warning", PLACE)]
