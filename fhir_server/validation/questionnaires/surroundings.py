@@ -102,14 +102,6 @@ class Membership:
 
     def __init__(self, value_set: dict[str, Any]) -> None:
         self.source = value_set
-        self.expanded: _Codes | None = None
-        expansion = value_set.get("expansion")
-        if isinstance(expansion, dict) and "contains" in expansion and "compose" not in value_set:
-            self.expanded = _Codes(
-                (entry.get("system"), entry["code"])
-                for entry in _contained_codes(expansion)
-                if "code" in entry and not entry.get("abstract")
-            )
         compose = value_set.get("compose", {})
         self.displays = {
             (part.get("system"), concept.get("code")): concept["display"]
@@ -117,13 +109,34 @@ class Membership:
             for concept in part.get("concept", ())
             if "display" in concept
         }
+        self.expanded: _Codes | None = None
+        expansion = value_set.get("expansion")
+        if isinstance(expansion, dict) and "contains" in expansion:
+            entries = list(_contained_codes(expansion))
+            self.expanded = _Codes(
+                (entry.get("system"), entry["code"])
+                for entry in entries
+                if "code" in entry and not entry.get("abstract")
+            )
+            total = expansion.get("total")
+            self.is_all = not isinstance(total, int) or total <= len(entries)
+            self.displays |= {
+                (entry.get("system"), entry.get("code")): entry["display"]
+                for entry in entries
+                if "display" in entry
+            }
         self.include = [_Part(part) for part in compose.get("include", ())]
         self.exclude = [_Part(part) for part in compose.get("exclude", ())]
 
     def has(self, around: Surroundings, system: str | None, code: str) -> bool | None:
         """Say whether the code is in it."""
-        if self.expanded is not None:
-            return self.expanded.has(system, code)
+        there = self._composed(around, system, code) if self.include else None
+        if there is None and self.expanded is not None:
+            listed = self.expanded.has(system, code)
+            return True if listed else False if self.is_all else None
+        return there
+
+    def _composed(self, around: Surroundings, system: str | None, code: str) -> bool | None:
         out = _any(part.has(around, system, code) for part in self.exclude)
         if out:
             return False

@@ -56,6 +56,10 @@ EXPANDED = {
 }
 
 
+BLIND = {"compose": {"include": [{"system": COLOURS}]}}
+PART = {**EXPANDED["expansion"], "total": 1000}
+
+
 def asks(reference=VS, kind="choice", **members):
     return form(item("q", kind, repeats=True, answerValueSet=reference), **members)
 
@@ -70,6 +74,10 @@ SETS = [
     ("a string", value_set(LISTED), ("String", "red"), ["error"]),
     ("expanded", EXPANDED, coding("red"), []),
     ("expanded, abstract", EXPANDED, coding("all"), ["error"]),
+    ("composed of what is not known, and expanded", {**EXPANDED, **BLIND}, coding("red"), []),
+    ("composed of what is not known, and not in it", {**EXPANDED, **BLIND}, coding("green"), ["error"]),
+    ("a part of an expansion", {**EXPANDED, "expansion": PART}, coding("red"), []),
+    ("perhaps in the rest of it", {**EXPANDED, "expansion": PART}, coding("green"), ["warning"]),
     ("a whole known system", value_set({"system": TYPES}), coding("string", TYPES), []),
     ("a whole known system, another", value_set({"system": TYPES}), coding("strin", TYPES), ["error"]),
     ("a whole unknown system", value_set({"system": COLOURS}), coding("red"), ["warning"]),
