@@ -26,8 +26,8 @@ KEPT = (
     "contextInvariant",
 )
 KEPT_OF_ELEMENT = frozenset(
-    ("id", "path", "sliceName", "sliceIsConstraining", "slicing", "min", "max", "type", "binding")
-    + ("constraint", "contentReference", "maxLength", "mustSupport", "isModifier", "isSummary")
+    "id path sliceName sliceIsConstraining slicing min max type binding constraint contentReference "
+    "maxLength mustSupport isModifier isSummary".split()
 )
 KEPT_OF_CONSTRAINT = ("key", "severity", "human", "expression", "source")
 VALUES = ("fixed", "pattern", "minValue", "maxValue", "defaultValue")
