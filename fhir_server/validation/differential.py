@@ -40,7 +40,7 @@ class Differential:
             if not node.children:
                 node = self._opened(node, at)
             node.children = list(node.children)
-            for child in _by_choice(node, stated.children):
+            for child in _by_choice(node, stated.children, in_slice=":" in at):
                 self._put(node, child, f"{at}.{child.name}")
         if stated.slices:
             node.slices = list(base.slices)
@@ -151,11 +151,12 @@ def _sliced(node: Node) -> ElementDefinition:
     return node.element
 
 
-def _by_choice(base: Node, stated: Sequence[Node]) -> list[Node]:
+def _by_choice(base: Node, stated: Sequence[Node], in_slice: bool) -> list[Node]:
     """Return the stated children under the names that the base has: `valueQuantity` is of `value[x]`.
 
-    One type alone means that the choice has this type only; several, or one beside `value[x]` itself,
-    are slices by type (R4/profiling.html#slicing, R4/formats.html#choice).
+    They are slices by type (R4/profiling.html#slicing). R4 leaves open what becomes of the other types;
+    we read it as publishers do: required, the type is the only one; optional, the others stay; and
+    inside a slice the element itself is narrowed to the one type, which is what slices are told apart by.
     """
     known = {child.name: child for child in base.children}
     typed: dict[str, list[tuple[Node, str]]] = {}
@@ -170,16 +171,21 @@ def _by_choice(base: Node, stated: Sequence[Node]) -> list[Node]:
     for name, nodes in typed.items():
         together = made[name]
         of_base = known[name]
-        if len(nodes) == 1 and not together.element and not together.slices and not of_base.slices:
+        element = together.element
+        alone = len(nodes) == 1 and not element and not together.slices and not of_base.slices
+        if alone:
             node, code = nodes[0]
-            made[name] = Node(name, _of_type(of_base, node, code), node.children, node.slices)
-            continue
+            narrowed = _of_type(of_base, node, code)
+            if in_slice:
+                made[name] = Node(name, narrowed, node.children, node.slices)
+                continue
+            if node.element.get("min"):
+                element = {"min": 1, "type": narrowed["type"], "slicing": {**BY_TYPE, "rules": "closed"}}
         slices = list(together.slices)
         for node, code in nodes:
-            element = _of_type(of_base, node, code)
             slice_name = _slice_of_type(of_base, code) or node.name
-            slices.append(Node(slice_name, element, node.children, node.slices))
-        made[name] = Node(name, together.element, together.children, slices)
+            slices.append(Node(slice_name, _of_type(of_base, node, code), node.children, node.slices))
+        made[name] = Node(name, element, together.children, slices)
     return list(made.values())
 
 
