@@ -75,6 +75,9 @@ class Differential:
                 self._put_slice(node, base, each, at)
             return
         element = {**_without(base.element, "slicing"), "min": 0}
+        named = _choice({base.name: base}, stated.name)
+        if named is not None:  # a slice called `valueQuantity` has this type, also if it does not say so
+            element["type"] = _types(base, named[1])
         fresh = Node(stated.name, element, base.children)
         node.slices.append(self._merged(fresh, stated, at))
 
@@ -223,8 +226,11 @@ def _of_type(base: Node, stated: Node, code: str) -> ElementDefinition:
     """Return what is stated about a choice with the one type that its name says."""
     if "type" in stated.element:
         return stated.element
-    types = [choice for choice in base.element.get("type", ()) if choice.get("code") == code]
-    return {**stated.element, "type": types}
+    return {**stated.element, "type": _types(base, code)}
+
+
+def _types(base: Node, code: str) -> list[Any]:
+    return [choice for choice in base.element.get("type", ()) if choice.get("code") == code]
 
 
 def _slice_of_type(base: Node, code: str) -> str:

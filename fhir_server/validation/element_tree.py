@@ -77,7 +77,7 @@ def _slice(node: Node, name: str) -> Node:
 def _id_is_of_path(element: ElementDefinition) -> bool:
     """Say whether the id has the steps of the path and names the slice that the element is."""
     path, steps = element["path"].split("."), str(element.get("id", "")).split(".")
-    if len(path) != len(steps):
+    if "id" not in element or len(path) != len(steps):
         return False
     for name, step in zip(path[1:], steps[1:], strict=True):
         stated = step.partition(":")[0]
