@@ -7,17 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fhir_server.outcome import Unprocessable
-from fhir_server.validation.element_tree import ElementDefinition, Node
+from fhir_server.validation.element_tree import ElementDefinition, Node, NoSnapshot
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"
 BY_URL = {"discriminator": [{"type": "value", "path": "url"}], "ordered": False, "rules": "open"}
 BY_TYPE = {"discriminator": [{"type": "type", "path": "$this"}], "ordered": False, "rules": "open"}
 PLACE = frozenset(("id", "path", "sliceName"))
-
-
-class NoSnapshot(Unprocessable):
-    """422: a StructureDefinition's elements cannot be worked out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ import pytest
 
 from fhir_server.definitions.conformance import Conformance
 from fhir_server.definitions.core import Core
-from fhir_server.validation.snapshot import snapshot
+from fhir_server.definitions.structure_definitions import structure_definition
+from fhir_server.validation.snapshot import elements, snapshot
 
 SHARED = Path(os.environ.get("XINGLIN_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 PACKAGES = SHARED / "data" / "packages"
@@ -162,3 +163,17 @@ def test_a_base_may_bring_its_own_snapshot(name):
             published = definition["snapshot"]["element"]
             kinds += Counter(kind for _, kind in differences(published, snapshot(definition, known)))
     assert set(kinds) <= {"constraint", "isModifier", "slicing"}
+
+
+def test_the_types_are_as_published():
+    """Cardinality, types, targets, bindings, constraints, slicing and origin of 7,675 elements."""
+    core = package("hl7.fhir.r4.core-4.0.1").published.values()
+    types = [one for one in core if one.get("derivation") != "constraint" and one["kind"] != "logical"]
+    assert sum(len(one["snapshot"]["element"]) for one in types) == 7675
+    found = set()
+    for one in types:
+        found |= set(
+            differences(one["snapshot"]["element"], elements(structure_definition(one["url"]), Conformance()))
+        )
+    # The range of an integer is a matter of `definitions.primitives`.
+    assert found == {("integer.value", "minValueInteger"), ("integer.value", "maxValueInteger")}

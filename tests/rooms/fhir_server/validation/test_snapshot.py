@@ -8,7 +8,8 @@ import pytest
 
 from fhir_server.definitions.conformance import Conformance
 from fhir_server.definitions.core import Core
-from fhir_server.validation.snapshot import NoSnapshot, elements, snapshot
+from fhir_server.validation.element_tree import LARGEST, NoSnapshot
+from fhir_server.validation.snapshot import elements, snapshot
 from tests.support.clause import clause
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"
@@ -187,6 +188,7 @@ def test_the_inside_of_a_slice_is_that_of_its_profile():
     [
         {"path": "Observation.valueQuantity"},
         {"id": "Observation.valueQuantity", "path": "Observation.valueQuantity"},
+        {"id": "Observation.value[x]", "path": "Observation.valueQuantity"},
         {"path": "Observation.valueQuantity", "sliceName": "valueQuantity"},
         {"path": "Observation.value[x]", "sliceName": "valueQuantity", "type": [{"code": "Quantity"}]},
         {"id": "Observation.value[x]:valueQuantity", "path": "Observation.valueQuantity"},
@@ -348,3 +350,47 @@ def test_what_is_kept_belongs_to_one_state_of_the_installation():
         made(profile("p", "Patient", {"path": "Patient"}, base=OURS + "base"), other)["Patient.name"]["min"]
         == 0
     )
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"path": "Patient" + ".extension" * 900},
+        {"path": "Patient.identifier", "sliceName": "/".join("a" * 900)},
+    ],
+)
+def test_what_is_too_deep_is_refused(stated):
+    with pytest.raises(NoSnapshot, match="60"):
+        made(profile("p", "Patient", stated))
+
+
+def test_a_chain_that_is_too_long_is_refused():
+    chain = [profile(f"{n}", "Patient", {"path": "Patient"}, base=f"{OURS}{n + 1}") for n in range(500)]
+    with pytest.raises(NoSnapshot, match="40 definitions apart"):
+        made(*chain)
+
+
+def test_slices_of_slices_of_slices_do_not_fill_the_memory():
+    """Ten slices, each with the ten of the profile before in it: 10, 100, 1,000 …"""
+    chain = [profile("0", "Extension", *_ten_slices("Extension.extension"), kind="complex-type")]
+    for number in range(1, 6):
+        of = [{"code": "Extension", "profile": [f"{OURS}{number - 1}"]}]
+        stated = [
+            {**element, "type": of} if element.get("sliceName") else element
+            for element in _ten_slices("Extension.extension")
+        ]
+        stated = [part for element in stated for part in (element, *_inside(element))]
+        chain.append(profile(f"{number}", "Extension", *stated, kind="complex-type"))
+    with pytest.raises(NoSnapshot, match=str(LARGEST)):
+        made(*reversed(chain))
+
+
+def _ten_slices(path):
+    return [
+        {"path": path, "slicing": {"rules": "open"}},
+        *({"path": path, "sliceName": f"s{n}"} for n in range(10)),
+    ]
+
+
+def _inside(element):
+    return [{"path": element["path"] + ".url", "min": 1}] if element.get("sliceName") else []
