@@ -115,7 +115,7 @@ class Judge:
 
     def _reads(self, item: api.Element, rule: Rule) -> bool:
         holder = item
-        while holder.parent is not None and "resourceType" not in holder.value:
+        while holder.parent is not None and not _is_resource(holder):
             holder = holder.parent
         try:
             return bool(READ[rule.key](item.value, holder.value))
@@ -137,9 +137,7 @@ class Judge:
 
     def _resolves(self, item: api.Element) -> bool:
         holder = item
-        while holder.parent is not None and (
-            holder.name == "contained" or "resourceType" not in holder.value
-        ):
+        while holder.parent is not None and (holder.name == "contained" or not _is_resource(holder)):
             holder = holder.parent
         if id(holder) not in self._ids:
             self._ids[id(holder)] = {inner.get("id") for inner in holder.value.get("contained", ())}
@@ -169,7 +167,8 @@ def _codings(item: api.Element) -> set[Any]:
 
 
 def _is_resource(item: api.Element) -> bool:
-    return item.value.__class__ is dict and "resourceType" in item.value
+    # By the type: ExampleScenario.instance has an element of the name resourceType, too.
+    return item.value.__class__ is dict and item.value.get("resourceType") == item.type
 
 
 def _pointers(item: api.Element) -> Iterator[Any]:
