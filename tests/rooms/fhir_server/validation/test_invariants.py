@@ -178,6 +178,18 @@ def test_a_broken_invariant_is_told_at_its_element(key, resource, path):
         ),
         patient(contained=[{**ORPHAN, "partOf": {"reference": "#"}}]),
         patient(name=[{"period": {"start": "2021-02-03", "end": "2021-02"}}]),
+        {  # an element, and no resource, though it says resourceType
+            "resourceType": "ExampleScenario",
+            "status": "draft",
+            "contained": [ORPHAN],
+            "instance": [
+                {
+                    "resourceId": "1",
+                    "resourceType": "Patient",
+                    "extension": [{"url": "http://x", "valueReference": {"reference": "#o"}}],
+                }
+            ],
+        },
         patient(name=[{"period": {"start": "2016-12-31T23:59:60Z", "end": "2017-01-01T00:00:00Z"}}]),
         patient(
             telecom=[
