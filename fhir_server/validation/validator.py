@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from fhir_server.outcome import Issue
-from fhir_server.validation import explain, invariants
+from fhir_server.validation import codes, explain, invariants
 from fhir_server.validation.knowledge import R4, Task
 from fhir_server.validation.structure import Structure
 
@@ -29,7 +29,7 @@ def structural(resource: Any, task: Task) -> Iterator[Issue]:
 
 # In this order; what the first finds makes the others pointless, as they may rely on it.
 FIRST: Check = structural
-FURTHER: tuple[Check, ...] = (invariants.check,)
+FURTHER: tuple[Check, ...] = (invariants.check, codes.check)
 
 
 def validate(resource: Any, task: Task = R4) -> list[Issue]:
