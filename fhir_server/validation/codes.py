@@ -194,7 +194,7 @@ def _coding(bound: Bound | None) -> Visit:
             return None
         problems, fits = verdicts.of(look, node.get("version"))
         found = _placed(problems)
-        if bound is not None and not fits and not _explained(found, bound):
+        if bound is not None and not fits and not _explained(problems, bound):
             found.append(Found(verdicts.outside(bound, [node]), []))
         return found + (inside(node, verdicts) or [])
 
@@ -205,11 +205,11 @@ def _placed(problems: Iterable[Problem]) -> list[Found]:
     return [Found(problem, [(problem.tail, None)] if problem.tail else []) for problem in problems]
 
 
-def _explained(found: list[Found], bound: Bound) -> bool:
-    """Return whether what was found says already why no coding is from the value set."""
+def _explained(problems: Iterable[Problem], bound: Bound) -> bool:
+    """Return whether what is wrong with the codings says already why none is from the value set."""
     return any(
         problem.severity == "error" or (problem.tail != "display" and not bound.required)
-        for problem, _ in found
+        for problem in problems
     )
 
 
@@ -236,16 +236,18 @@ def _concept(bound: Bound | None) -> Visit:
         if codings is None or known(codings, verdicts.fine):
             return inside(node, verdicts)
         found: list[Found] = []
+        all_problems: list[Problem] = []
         fitting = False
         for index, coding in enumerate(codings):
             look = (value_set, coding.get("system"), coding.get("code"), coding.get("display"))
             problems, fits = verdicts.of(look, coding.get("version"))
             fitting = fitting or fits
+            all_problems += problems
             here = _placed(problems) + (inside_coding(coding, verdicts) or [])
             if here:
                 found = _noted(found, here, "coding", index)
         coded = [coding for coding in codings if "code" in coding]
-        if bound is not None and coded and not fitting and not _explained(found, bound):
+        if bound is not None and coded and not fitting and not _explained(all_problems, bound):
             found.append(Found(verdicts.outside(bound, coded), []))
         return found + (inside(node, verdicts) or [])
 

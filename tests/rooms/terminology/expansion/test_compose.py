@@ -198,12 +198,15 @@ def random_part(chance, names):
     return part if part else {"system": "urn:x"}
 
 
+OPERATORS = [
+    ("concept", "is-a"), ("concept", "descendent-of"), ("concept", "is-not-a"), ("concept", "generalizes"),
+    ("code", "regex"), ("code", "in"), ("code", "not-in"), ("n", "="), ("n", "in"), ("parent", "="),
+    ("child", "exists"), ("parent", "exists"),
+]  # fmt: skip
+
+
 def random_filter(chance):
-    name, operator = chance.choice(
-        [("concept", "is-a"), ("concept", "descendent-of"), ("concept", "is-not-a"), ("concept", "generalizes"),
-         ("code", "regex"), ("code", "in"), ("code", "not-in"), ("n", "="), ("n", "in"), ("parent", "="),
-         ("child", "exists"), ("parent", "exists")]
-    )  # fmt: skip
+    name, operator = chance.choice(OPERATORS)
     if operator == "regex":
         return {"property": name, "op": operator, "value": chance.choice(["c1.*", "c[0-5]", ".*"])}
     if operator == "exists":
