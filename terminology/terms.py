@@ -80,8 +80,13 @@ class Terms:
             return GRAMMARS[url]
         if resource is None:
             return None
-        more = [found for name in supplements if (found := self._find("CodeSystem", name)) is not None]
-        own = [found for found in more if str(found.get("supplements", "")).partition("|")[0] == url]
+        own = []
+        for name in supplements:
+            supplement = self._find("CodeSystem", name)
+            if supplement is None:  # what it says is asked for, and nobody knows it
+                return None
+            if str(supplement.get("supplements", "")).partition("|")[0] == url:
+                own.append(supplement)
         return CodeSystem(resource, own)
 
     def value_set(self, canonical: str) -> ValueSet | None:

@@ -42,6 +42,10 @@ def told(resource, task=None):
     ]
 
 
+def invoice(currency):
+    return {"resourceType": "Invoice", "status": "issued", "totalNet": {"value": 1, "currency": currency}}
+
+
 CODE, CODING = "Basic.code.coding[0].code", "Basic.code.coding[0]"
 
 
@@ -264,6 +268,27 @@ def test_what_is_too_deep_to_follow_has_no_issue():
 def test_spaces_in_codes_are_a_matter_of_structure(code):
     (issue, *_) = validate(coded(system="urn:x", code=code))
     assert (issue.severity, issue.expression) == ("error", CODE)
+
+
+STATUS = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+
+
+@pytest.mark.parametrize(
+    ("resource", "hint"),
+    [
+        ({"resourceType": "Patient", "language": "en_US"}, "did you mean 'en-US'?"),
+        (invoice("eur"), "did you mean 'EUR'?"),
+        (invoice("EURO"), "a currency of ISO 4217, such as EUR"),
+        ({**condition(text="x"), "clinicalStatus": {"coding": [{"system": "urn:x", "code": "active"}]}},
+         f"did you mean 'active' of {STATUS}?"),
+        ({**condition(text="x"), "clinicalStatus": {"coding": [{"system": STATUS, "code": "activ"}]}},
+         "did you mean 'active'?"),
+        ({"resourceType": "Binary", "contentType": "PDF"}, "application/pdf"),
+    ],
+)  # fmt: skip
+def test_structure_says_what_would_work_too(resource, hint):
+    (issue,) = [issue for issue in validate(resource) if issue.severity == "error"]
+    assert hint in issue.diagnostics
 
 
 def test_official_examples_have_few_and_just_problems(shared):
