@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fhir_server.definitions import code_systems, value_sets
+from fhir_server.definitions import code_systems, structure_definitions, value_sets
 
 # Type → canonical url to FHIR JSON, or None.
 RESOURCES: Mapping[str, Callable[[str], dict[str, Any] | None]] = {
     "CodeSystem": code_systems.resource,
+    "StructureDefinition": structure_definitions.structure_definition,
     "ValueSet": value_sets.resource,
 }
 

@@ -87,14 +87,25 @@ class Task:
     """How a resource is to be validated.
 
     `profiles` are canonicals that it must meet, besides those of its own `meta.profile` if `claims`
-    are looked at. `in_transaction`: references such as `Practitioner?identifier=…` are allowed.
+    are looked at, and those that R4 asks of Observations by their codes if `vital_signs`.
+    `in_transaction`: references such as `Practitioner?identifier=…` are allowed.
+    `malformed` tells the checks after the first that the structure is faulty somewhere: values of any
+    kind may stand anywhere, and what a check stumbles over means nothing.
+    `strict` names what R4 allows and this task refuses (see `STRICT`).
     """
 
     knowledge: Knowledge = field(default_factory=Knowledge)
     profiles: tuple[str, ...] = ()
     claims: bool = False
     in_transaction: bool = False
+    malformed: bool = False
+    strict: frozenset[str] = frozenset()
+    vital_signs: bool = False
 
+
+STRICT = frozenset({"markup", "markup in markdown", "example addresses", "dangling references"})
+"""What a task may refuse beyond R4: HTML tags in strings and in markdown, addresses at example.org and
+its like, and references to resources that are neither beside the resource nor known to `resolve`."""
 
 R4 = Task()
 """R4 alone, no profiles."""
