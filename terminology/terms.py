@@ -37,8 +37,9 @@ class Kept:
             kept: T = self._found[key][0]
             return kept
         made = make()
+        _, replaced = self._found.get(key, (None, 0))  # another thread may have been quicker
         self._found[key] = made, weight(made)
-        self.weight += weight(made)
+        self.weight += weight(made) - replaced
         while self.weight > self.most and len(self._found) > 1:
             oldest = next(iter(self._found), None)
             self.weight -= self._found.pop(oldest, (None, 0))[1]

@@ -82,7 +82,8 @@ def _own() -> Verdicts:
 
 
 def _resource(value: Any, verdicts: Verdicts) -> list[Found] | None:
-    return _object(value["resourceType"])(value, verdicts)
+    name: Any = value.get("resourceType") if value.__class__ is dict else None
+    return _object(name)(value, verdicts) if structures.is_resource_type(name) else None
 
 
 @cache
@@ -108,7 +109,7 @@ def _object(path: str, without: str = "") -> Visit:
     def visit(node: Any, verdicts: Verdicts) -> list[Found] | None:
         if not ready:
             prepare()
-        if node.keys() <= plain:
+        if node.__class__ is not dict or node.keys() <= plain:
             return None
         found: list[Found] | None = None
         for key, member in node.items():
@@ -189,7 +190,11 @@ def _coding(bound: Bound | None) -> Visit:
     inside = _object("Coding")
 
     def visit(node: Any, verdicts: Verdicts) -> list[Found] | None:
+        if node.__class__ is not dict:
+            return None
         look = (value_set, node.get("system"), node.get("code"), node.get("display"))
+        if not _is_text(look):
+            return None
         if node.keys() <= LOOK and verdicts.fine.get(look):
             return None
         problems, fits = verdicts.of(look, node.get("version"))
@@ -199,6 +204,17 @@ def _coding(bound: Bound | None) -> Visit:
         return found + (inside(node, verdicts) or [])
 
     return visit
+
+
+# The structure may be faulty where a resource is refused anyway and all of its faults are wanted.
+def _is_text(look: tuple[Any, ...]) -> bool:
+    return all(part is None or part.__class__ is str for part in look)
+
+
+def _is_coding(value: Any) -> bool:
+    return value.__class__ is dict and _is_text(
+        (value.get("system"), value.get("code"), value.get("display"), value.get("version"))
+    )
 
 
 def _placed(problems: Iterable[Problem]) -> list[Found]:
@@ -232,8 +248,12 @@ def _concept(bound: Bound | None) -> Visit:
         return fits
 
     def visit(node: Any, verdicts: Verdicts) -> list[Found] | None:
+        if node.__class__ is not dict:
+            return None
         codings = node.get("coding")
-        if codings is None or known(codings, verdicts.fine):
+        if codings.__class__ is not list or not all(map(_is_coding, codings)):
+            return inside(node, verdicts)
+        if known(codings, verdicts.fine):
             return inside(node, verdicts)
         found: list[Found] = []
         all_problems: list[Problem] = []
@@ -263,14 +283,16 @@ def _quantity(type_name: str) -> Visit:
     inside = _object(type_name)
 
     def visit(node: Any, verdicts: Verdicts) -> list[Found] | None:
+        if node.__class__ is not dict:
+            return None
         system = node.get("system")
         look = (value_set, system, node.get("code"), None)
-        if system is None or verdicts.fine.get(look):
+        if system is None or not _is_text(look) or verdicts.fine.get(look):
             return inside(node, verdicts)
         problems, fits = verdicts.of(look)
         found = _placed(problems)
         if bound is not None and not fits and not problems:
-            found.append(Found(verdicts.outside(bound, [node]), []))
+            found.append(Found(verdicts.outside(bound, [node]), [("code", None)]))
         return found + (inside(node, verdicts) or [])
 
     return visit

@@ -112,7 +112,7 @@ def test_the_unit_of_an_age():
     }  # fmt: skip
     assert told(history) == []
     history["onsetAge"]["code"] = "s"  # a unit of time, but not one of those for ages
-    assert told(history) == [("warning", "Condition.onset")]
+    assert told(history) == [("warning", "Condition.onset.code")]
 
 
 @pytest.mark.parametrize(
@@ -239,6 +239,29 @@ def test_required_bindings_that_only_an_installation_can_judge():
     assert told(sequence) == []
     variant["variantType"]["coding"].append({"system": LOINC, "code": "LA6683-2"})
     assert told(sequence, task) == []
+
+
+def test_faulty_structure_is_stepped_over():
+    """The other codes of a resource that is refused anyway are looked at all the same."""
+    right = {"system": "http://hl7.org/fhir/task-status", "code": "drafted"}
+    faults = [
+        "x", 5, None, [], [[]], {"coding": "x"}, {"coding": [5]}, {"coding": [{"system": []}]},
+        {"coding": [{"system": "urn:x", "code": {}}]}, {"coding": [{"code": "x", "display": 5}]},
+    ]  # fmt: skip
+    for wrong in faults:
+        basic = {
+            "resourceType": "Basic",
+            "code": wrong,
+            "extension": [{"url": "urn:x", "valueCoding": right}],
+        }
+        assert ("error", "Basic.extension[0].value.code") in told(basic)
+        assert ("error", "Basic.extension[0].value.code") in told({**basic, "contained": ["x", {"a": 1}, {}]})
+        told(
+            {**basic, "extension": [{"url": "urn:x", "valueQuantity": wrong}, {"valueCoding": wrong}, wrong]}
+        )
+    assert (
+        told({"resourceType": "Bundle", "entry": [{"resource": wrong} for wrong in (5, [], {}, None)]}) == []
+    )
 
 
 def test_memory_is_bounded(monkeypatch):
