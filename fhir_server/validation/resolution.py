@@ -235,8 +235,8 @@ def _led(
             yield "error", _wrong(text, resource["resourceType"], targets)
         return
     near = index.near(text)
-    if near is not None:
-        full = index.entries[near].get("fullUrl")
+    full = None if near is None else index.entries[near].get("fullUrl")
+    if full is not None:
         yield "warning", f"{text!r} has the type and id of entry {near}, but not its address {full!r}"
     elif required is not None and required.search(path):
         yield "error", f"{text!r} is not in the Bundle; a {kind} brings what its first resource points to"

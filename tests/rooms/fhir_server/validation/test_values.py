@@ -70,14 +70,49 @@ def test_systems_of_codings(system, good):
     [
         ({"size": 3}, None),
         ({"size": 4}, "error"),
-        ({"hash": "PAG9uybzWLqrfyZ5JKosmgP8/bg="}, None),
-        ({"hash": "PAG9uybzWLqrfyZ5JKosmgP8/bk="}, "warning"),
+        ({"hash": "PAG9uybzWLqyfyZ5JKosmgP8/bg="}, None),
+        ({"hash": "PAG9uybzWLqyfyZ5JKosmgP8/bA="}, "warning"),
     ],
 )
 def test_attachments(members, severity):
     content = {"contentType": "text/plain", "data": "QUJD", **members}
     media = {"resourceType": "Media", "status": "completed", "content": content}
     assert found(media) == ([] if severity is None else [(severity, "Media.content")])
+
+
+@clause("R4/references.html#literal", "Type/id, an absolute address or a fragment; a type of R4")
+@pytest.mark.parametrize(
+    ("members", "severity"),
+    [
+        ({"reference": "Organization/1"}, None),
+        ({"reference": "Organization/1/_history/2"}, None),
+        ({"reference": "/Organization/1"}, None),
+        ({"reference": "http://there/what/ever"}, None),
+        ({"reference": "mailto:x@here"}, None),
+        ({"display": "Ward"}, None),
+        ({"type": "Organization"}, None),
+        ({"reference": "1"}, "error"),
+        ({"reference": "organization/1"}, "error"),
+        ({"reference": "Nonsense/1"}, "error"),
+        ({"reference": "Organization/a b"}, "error"),
+        ({"type": "organization"}, "error"),
+        ({"type": "http://hl7.org/fhir/StructureDefinition/Organization"}, "warning"),
+    ],
+)
+def test_references(members, severity):
+    patient = {"resourceType": "Patient", "managingOrganization": members}
+    assert found(patient) == ([] if severity is None else [(severity, "Patient.managingOrganization")])
+
+
+@clause("R4/element.html", "an id tells an element from the others of its resource")
+def test_ids_of_elements():
+    name = {"id": "a", "family": "Li", "_family": {"id": "b"}}
+    patient = {"resourceType": "Patient", "id": "a", "name": [name, {"id": "c", "text": "x"}]}
+    assert found(patient) == []
+    patient["contained"] = [{"resourceType": "Group", "identifier": [{"id": "a", "value": "1"}]}]
+    assert found(patient) == []
+    patient["name"].append({"id": "b", "text": "y"})
+    assert found(patient) == [("error", "Patient.name[2].id")]
 
 
 DIV = '<div xmlns="http://www.w3.org/1999/xhtml">{}</div>'
