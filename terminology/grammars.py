@@ -25,7 +25,7 @@ _MIME = re.compile(r"[A-Za-z0-9][\w!#$&^.+\-]*/[A-Za-z0-9*][\w!#$&^.+\-]*(?:\s*;
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s]+", re.ASCII)
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
 _SUBDIVISION = re.compile(r"([A-Z]{2})-[A-Z0-9]{1,3}", re.ASCII)
-_LOINC = re.compile(r"\d{1,5}-\d|(?:LP|LA|LG)\d+-\d|LL\d+-\d|MTHU\d+", re.ASCII)
+_LOINC = re.compile(r"\d{1,7}-\d|(?:LP|LA|LG)\d+-\d|LL\d+-\d|MTHU\d+", re.ASCII)
 
 # UN M49: the world, continents and regions; countries are those of ISO 3166, by number.
 REGIONS = frozenset((

@@ -212,17 +212,19 @@ def coding(value: Mapping[str, Any], task: Task = R4) -> Iterator[Problem]:
             "value",
             f"the system {system!r} is relative; a code system is named by an absolute URI",
         )
-    elif "ValueSet" in system and _is_value_set(system, task):
-        yield "error", "value", f"the system {system!r} is a value set; name the code system of the code"
+    else:
+        what = _unfit(system, task.knowledge.conformance)
+        if what is not None:
+            yield "error", "value", f"the system {system!r} is {what}; name the code system of the code"
 
 
-def _is_value_set(url: str, task: Task) -> bool:
-    return _named(url, task.knowledge.conformance)
-
-
-@lru_cache(maxsize=1024)
-def _named(url: str, conformance: Conformance) -> bool:
-    return url in value_sets.value_set_urls() or conformance.find("ValueSet", url) is not None
+@lru_cache(maxsize=4096)
+def _unfit(url: str, conformance: Conformance) -> str | None:
+    """Return what an address names if no code system, None if it may be one."""
+    if "ValueSet" in url and (url in value_sets.value_set_urls() or conformance.find("ValueSet", url)):
+        return "a value set"
+    found = conformance.find("CodeSystem", url)
+    return "a supplement" if found is not None and found.get("content") == "supplement" else None
 
 
 def attachment(value: Mapping[str, Any]) -> Iterator[Problem]:
@@ -252,10 +254,26 @@ def expression(value: Mapping[str, Any]) -> Iterator[Problem]:
     ['error']
     """
     if value.get("language") == "text/fhirpath" and "expression" in value:
-        try:
-            api.compile(value["expression"], lenient=True)
-        except api.FhirPathError as error:
-            yield "error", "value", f"the expression is no FHIRPath: {error}"
+        fault = fhirpath_fault(value["expression"])
+        if fault is not None:
+            yield fault[0], "value", f"the expression is no FHIRPath: {fault[1]}"
+
+
+def fhirpath_fault(text: str) -> tuple[str, str] | None:
+    """Return why a text is no FHIRPath (severity, what), None if it is.
+
+    What is well written but uses a function or a type that we do not know may be right elsewhere.
+
+    >>> fhirpath_fault("$ and true")[0], fhirpath_fault("elsewhere()")[0], fhirpath_fault("name.given")
+    ('error', 'warning', None)
+    """
+    try:
+        api.compile(text, lenient=True)
+    except api.FhirPathSyntaxError as error:
+        return "error", str(error)
+    except api.FhirPathError as error:
+        return "warning", str(error)
+    return None
 
 
 def _address_fine(value: Any, asked: Asked) -> bool:
@@ -266,7 +284,7 @@ def _coding_fine(value: Any, asked: Asked) -> bool:
     system = value.get("system")
     if system is None:
         return True
-    return system[:4] in ("http", "urn:") and not ("ValueSet" in system and _is_value_set(system, asked.task))
+    return system[:4] in ("http", "urn:") and _unfit(system, asked.task.knowledge.conformance) is None
 
 
 def _attachment_fine(value: Any, asked: Asked) -> bool:
