@@ -20,6 +20,7 @@ from fhir_server.definitions import structures, value_sets
 from fhir_server.definitions.conformance import Conformance
 from fhir_server.definitions.structures import Field
 from fhir_server.fhirpath import api
+from fhir_server.fhirpath.parser import parse
 from fhir_server.model import elements, references
 from fhir_server.model.elements import Node
 from fhir_server.outcome import Issue
@@ -224,7 +225,8 @@ def _unfit(url: str, conformance: Conformance) -> str | None:
     if "ValueSet" in url and (url in value_sets.value_set_urls() or conformance.find("ValueSet", url)):
         return "a value set"
     found = conformance.find("CodeSystem", url)
-    return "a supplement" if found is not None and found.get("content") == "supplement" else None
+    is_supplement = found is not None and (found.get("content") == "supplement" or "supplements" in found)
+    return "a supplement" if is_supplement else None
 
 
 def attachment(value: Mapping[str, Any]) -> Iterator[Problem]:
@@ -267,12 +269,13 @@ def fhirpath_fault(text: str) -> tuple[str, str] | None:
     >>> fhirpath_fault("$ and true")[0], fhirpath_fault("elsewhere()")[0], fhirpath_fault("name.given")
     ('error', 'warning', None)
     """
+    severity = "error"
     try:
+        parse(text)
+        severity = "warning"
         api.compile(text, lenient=True)
-    except api.FhirPathSyntaxError as error:
-        return "error", str(error)
     except api.FhirPathError as error:
-        return "warning", str(error)
+        return severity, str(error)
     return None
 
 

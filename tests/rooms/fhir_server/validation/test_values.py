@@ -70,8 +70,8 @@ def test_systems_of_codings(system, good):
     [
         ({"size": 3}, None),
         ({"size": 4}, "error"),
-        ({"hash": "PAG9uybzWLqyfyZ5JKosmgP8/bg="}, None),
-        ({"hash": "PAG9uybzWLqyfyZ5JKosmgP8/bA="}, "warning"),
+        ({"hash": "PAG9uybzWLqrfyZ5JKosmgP8/bg="}, None),
+        ({"hash": "PAG9uybzWLqrfyZ5JKosmgP8/bk="}, "warning"),
     ],
 )
 def test_attachments(members, severity):
@@ -80,41 +80,7 @@ def test_attachments(members, severity):
     assert found(media) == ([] if severity is None else [(severity, "Media.content")])
 
 
-@clause("R4/references.html#literal", "Type/id, an absolute address or a fragment; a type of R4")
-@pytest.mark.parametrize(
-    ("members", "severity"),
-    [
-        ({"reference": "Organization/1"}, None),
-        ({"reference": "Organization/1/_history/2"}, None),
-        ({"reference": "/Organization/1"}, None),
-        ({"reference": "http://there/what/ever"}, None),
-        ({"reference": "mailto:x@here"}, None),
-        ({"display": "Ward"}, None),
-        ({"type": "Organization"}, None),
-        ({"reference": "1"}, "error"),
-        ({"reference": "organization/1"}, "error"),
-        ({"reference": "Nonsense/1"}, "error"),
-        ({"reference": "Organization/a b"}, "error"),
-        ({"type": "organization"}, "error"),
-        ({"type": "http://hl7.org/fhir/StructureDefinition/Organization"}, "warning"),
-    ],
-)
-def test_references(members, severity):
-    patient = {"resourceType": "Patient", "managingOrganization": members}
-    assert found(patient) == ([] if severity is None else [(severity, "Patient.managingOrganization")])
-
-
-@clause("R4/element.html", "an id tells an element from the others of its resource")
-def test_ids_of_elements():
-    name = {"id": "a", "family": "Li", "_family": {"id": "b"}}
-    patient = {"resourceType": "Patient", "id": "a", "name": [name, {"id": "c", "text": "x"}]}
-    assert found(patient) == []
-    patient["contained"] = [{"resourceType": "Group", "identifier": [{"id": "a", "value": "1"}]}]
-    assert found(patient) == []
-    patient["name"].append({"id": "b", "text": "y"})
-    assert found(patient) == [("error", "Patient.name[2].id")]
-
-
+V2 = "http://terminology.hl7.org/CodeSystem/v2-0203"
 DIV = '<div xmlns="http://www.w3.org/1999/xhtml">{}</div>'
 
 
@@ -181,7 +147,7 @@ def test_a_resource_in_order_has_no_issues():
         "_birthDate": {
             "extension": [{"url": "http://here/f", "valueCoding": {"system": "http://s", "code": "x"}}]
         },
-        "identifier": [{"type": {"coding": [{"system": "http://s", "code": "MR"}]}, "value": "1"}],
+        "identifier": [{"type": {"coding": [{"system": V2, "code": "MR"}]}, "value": "1"}],
     }
     assert validate(patient) == []
     patient["_birthDate"]["extension"][0]["valueCoding"]["system"] = "s"
