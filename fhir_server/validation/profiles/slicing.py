@@ -113,9 +113,7 @@ class Slicing:
 
     def _too_few(self, one: Slice, count: int, parent: Element, run: Run) -> None:
         known = f" ({one.says})" if one.says else ""
-        what = (
-            f"slice {one.name} of {self.definition.name}: found {count}, at least {one.least} must be{known}"
-        )
+        what = f"{self._slice(one)}: found {count or 'none'}, at least {one.least} must be{known}"
         run.report("error", "required", what, parent, one.definition.rule, self.definition.name)
 
     def _slice(self, one: Slice) -> str:

@@ -134,7 +134,10 @@ def outer(rules="open"):
 
 
 def patient_with(*inner, **more):
-    return {"resourceType": "Patient", "extension": [{"url": f"{URL}outer", "extension": list(inner), **more}]}
+    return {
+        "resourceType": "Patient",
+        "extension": [{"url": f"{URL}outer", "extension": list(inner), **more}],
+    }
 
 
 @pytest.mark.parametrize(

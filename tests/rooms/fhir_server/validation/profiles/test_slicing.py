@@ -46,7 +46,9 @@ def pressure(rules="open", ordered=False, kind="value", path="code", **more):
         (["8480-6", "8462-4", "8462-4"], ["Observation.component:diastolic"]),
     ],
 )
-@pytest.mark.parametrize(("kind", "path"), [("value", "code"), ("pattern", "code"), ("value", "code.coding.code")])
+@pytest.mark.parametrize(
+    ("kind", "path"), [("value", "code"), ("pattern", "code"), ("value", "code.coding.code")]
+)
 def test_cardinality(kind, path, codes, expected):
     found = broken(panel(*[[code] for code in codes]), pressure(kind=kind, path=path))
     assert found == [("error", "Observation.component", rule) for rule in expected]
@@ -218,7 +220,10 @@ def test_slices_of_a_choice(slicing):
 
 def test_a_choice_in_the_old_spelling():
     definition = profile(
-        "p", "Observation", at("Observation.valueQuantity", 1, "1"), at("Observation.valueQuantity.unit", 1, "1")
+        "p",
+        "Observation",
+        at("Observation.valueQuantity", 1, "1"),
+        at("Observation.valueQuantity.unit", 1, "1"),
     )
     definition["snapshot"]["element"][1]["type"] = [{"code": "Quantity"}]
     assert broken({"resourceType": "Observation", "valueQuantity": {"unit": "g"}}, definition) == []
@@ -295,7 +300,9 @@ def test_resolve(kind):
 
 
 def test_a_value_behind_resolve():
-    coded = profile("coded", "Observation", at("Observation.code", 1, "1", patternCodeableConcept=concept("a")))
+    coded = profile(
+        "coded", "Observation", at("Observation.code", 1, "1", patternCodeableConcept=concept("a"))
+    )
     definition = profile(
         "p",
         "Observation",
@@ -339,7 +346,10 @@ def test_extension_in_a_path():
     )
 
     def of(code):
-        return {"resourceType": "Patient", "name": [{"extension": [{"url": f"{URL}mark", "valueCode": code}]}]}
+        return {
+            "resourceType": "Patient",
+            "name": [{"extension": [{"url": f"{URL}mark", "valueCode": code}]}],
+        }
 
     assert broken(of("a"), definition, marked) == []
     assert ("error", "Patient.name", "Patient.name:marked") in broken(of("b"), definition, marked)
