@@ -61,13 +61,10 @@ def _against(item: Element, canonical: str, run: Run, *, asked: bool) -> None:
     if profile is not None:
         run.visit(item, profile)
     elif asked:
-        what = f"the profile {canonical} is not known here; install the package that has it"
+        what = f"the profile {canonical} {run.library.missing(canonical)}"
         run.report("error", "not-found", what, item, f"{canonical}#{item.type}")
     else:
-        what = (
-            f"the profile {canonical} that this resource claims is not known here, so it was not checked; "
-            "`xinglin package install` adds the package that has it"
-        )
+        what = f"this resource was not checked against {canonical}, which {run.library.missing(canonical)}"
         run.report("warning", "not-found", what, item, f"{canonical}#{item.type}", "meta.profile")
 
 

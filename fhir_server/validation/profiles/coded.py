@@ -56,12 +56,11 @@ class Bound:
             run.report("error", "code-invalid", what, item, self.rule)
 
     def _unknown(self, item: Element, run: Run) -> None:
-        if run.tell_once(f"value set {self.value_set}"):
-            what = (
-                f"the {self.strength} value set {self.value_set} cannot be asked here, so its codes were "
-                "not checked; install the package that has it and its code systems"
-            )
-            run.report("information", "not-found", what, item, self.rule)
+        what = (
+            f"the {self.strength} value set {self.value_set} cannot be asked here, so its codes were "
+            "not checked; install the package that has it and its code systems"
+        )
+        run.report("information", "not-found", what, item, self.rule)
 
     def _outside(self, item: Element, run: Run) -> None:
         severity = "warning" if self.strength == "extensible" else "error"

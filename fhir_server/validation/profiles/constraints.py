@@ -59,7 +59,7 @@ class Constraint:
                 fault = str(error)
         if not fault:
             run.report(self.severity, "invariant", f"{self.human} ({self.key})", item, self.rule)
-        elif run.tell_once(self.rule):
+        else:
             what = f"the constraint {self.key} ({self.text}) could not be evaluated: {fault}"
             run.report("warning", "not-supported", what, item, self.rule)
 

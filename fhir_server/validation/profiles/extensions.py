@@ -157,17 +157,15 @@ def _times(most: int) -> str:
 
 
 def _unknown(item: Element, url: str, is_modifier: bool, run: Run) -> None:
-    if not run.tell_once(f"extension {url} {is_modifier}"):
-        return
     if is_modifier:
         what = (
             f"the modifier extension {url} is not known here; it may change what its element means, so "
             "whoever does not know it must not use the element"
         )
-        run.report("warning", "extension", what, item, f"{url}#Extension")
+        run.report("warning", "not-found", what, item, f"{url}#Extension")
     else:
         what = f"the extension {url} is not known here, so it was not checked"
-        run.report("information", "extension", what, item, f"{url}#Extension")
+        run.report("information", "not-found", what, item, f"{url}#Extension")
 
 
 def _inner(item: Element, url: str, holder: Element, run: Run) -> None:

@@ -12,6 +12,9 @@ from fhir_server.validation import bindings
 from fhir_server.validation.knowledge import Knowledge
 from fhir_server.validation.profiles.tree import Library, Profile, core_type
 
+# What we do not know is told once, whatever the number of elements that would need it.
+ONCE = frozenset({"not-found", "not-supported"})
+
 
 class Run:
     """One resource's check; also the World of the FHIRPath in its profiles."""
@@ -24,26 +27,21 @@ class Run:
         self._asking: set[tuple[Any, str]] = set()
         self._entries: dict[int, dict[str, Element]] = {}
         self._elsewhere: dict[str, Element | None] = {}
-        self._told: set[str] = set()
 
     def report(self, severity: str, code: str, what: str, item: Element, rule: str, below: str = "") -> None:
         """Note an issue at an element, or at the one called `below` right below it."""
+        if code in ONCE and (severity, None, what) in self._seen:
+            return
         path = f"{item.path}.{below}" if below else item.path
         self.add(Issue(severity, code, what, path, rule))
 
     def add(self, issue: Issue) -> None:
         """Note an issue, if it was not noted yet."""
-        key = (issue.severity, issue.expression, issue.diagnostics)
+        place = None if issue.code in ONCE else issue.expression
+        key = (issue.severity, place, issue.diagnostics)
         if key not in self._seen:
             self._seen.add(key)
             self.issues.append(issue)
-
-    def tell_once(self, about: str) -> bool:
-        """Return True when called with `about` for the first time."""
-        if about in self._told:
-            return False
-        self._told.add(about)
-        return True
 
     def problems(self, item: Element, profile: Profile) -> list[Issue]:
         """Return what an element breaks of a profile, without reporting it.
@@ -73,17 +71,25 @@ class Run:
             return
         self.library.visitor(profile).visit(item, self)
 
-    def errors(self, item: Element, canonical: str) -> list[Issue] | None:
-        """Return the errors of an element against a profile or type, None if that is not known here."""
+    def issues_against(self, item: Element, canonical: str) -> list[Issue] | None:
+        """Return what an element breaks of a profile or type, None if that is not known here."""
         named = core_type(canonical)
         if named is not None:
             if structures.is_subtype(type_name(item), named):
                 return []
             return [Issue("error", "structure", f"got a {item.type}, expected a {named}", item.path)]
         profile = self.library.find(canonical)
-        if profile is None:
-            return None
-        return [issue for issue in self.problems(item, profile) if issue.severity == "error"]
+        return None if profile is None else self.problems(item, profile)
+
+    def errors(self, item: Element, canonical: str) -> list[Issue] | None:
+        """Return the errors among what an element breaks of a profile or type."""
+        found = self.issues_against(item, canonical)
+        return None if found is None else [issue for issue in found if issue.severity == "error"]
+
+    def untested(self, item: Element, canonical: str, subject: str, rule: str) -> None:
+        """Note that something was not checked against a profile, as it is not known here."""
+        what = f"{subject} was not checked against {canonical}, which {self.library.missing(canonical)}"
+        self.report("warning", "not-found", what, item, rule)
 
     # where references lead
 

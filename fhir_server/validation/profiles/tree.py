@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from fhir_server.definitions import structures
 from fhir_server.definitions.conformance import Conformance
+from fhir_server.validation.differential import NoSnapshot
+from fhir_server.validation.snapshot import elements
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"
 _SYSTEM = "http://hl7.org/fhirpath/System."
@@ -98,21 +100,21 @@ class Definition:
 class Profile:
     """A StructureDefinition that resources or elements may have to meet."""
 
-    def __init__(self, definition: Mapping[str, Any], elements: list[dict[str, Any]]) -> None:
+    def __init__(self, definition: Mapping[str, Any], listed: list[dict[str, Any]]) -> None:
         self.definition = definition
         self.url: str = definition["url"]
         self.version: str | None = definition.get("version")
         self.name: str = definition.get("title") or definition.get("name") or self.url
         self.type: str = definition["type"].rpartition("/")[2]
         self.by_id: dict[str, Definition] = {}
-        self.root = self._tree(elements)
+        self.root = self._tree(listed)
         self.visitor: Visitor | None = None
 
-    def _tree(self, elements: list[dict[str, Any]]) -> Definition:
-        root = Definition(elements[0], elements[0]["path"], self)
-        open_: list[tuple[str, Definition]] = [(elements[0]["path"], root)]
+    def _tree(self, listed: list[dict[str, Any]]) -> Definition:
+        root = Definition(listed[0], listed[0]["path"], self)
+        open_: list[tuple[str, Definition]] = [(listed[0]["path"], root)]
         self.by_id[root.id] = root
-        for element in elements[1:]:
+        for element in listed[1:]:
             path = element["path"]
             above, _, last = path.rpartition(".")
             while len(open_) > 1 and open_[-1][0] != above:
@@ -146,6 +148,7 @@ class Library:
         self.conformance = conformance
         self._compiled = compiled
         self._profiles: dict[str, Profile | None] = {}
+        self.faults: dict[str, str] = {}
 
     def find(self, canonical: str) -> Profile | None:
         """Return a profile, None where it is not known or has no elements."""
@@ -155,8 +158,19 @@ class Library:
 
     def _read(self, canonical: str) -> Profile | None:
         definition = self.conformance.find("StructureDefinition", canonical)
-        elements = (definition or {}).get("snapshot", {}).get("element")
-        return Profile(definition, elements) if definition is not None and elements else None
+        if definition is None:
+            return None
+        try:
+            return Profile(definition, elements(definition, self.conformance))
+        except NoSnapshot as fault:
+            self.faults[canonical] = str(fault)
+            return None
+
+    def missing(self, canonical: str) -> str:
+        """Return why a profile cannot be asked, as half a sentence, and what would help."""
+        if canonical in self.faults:
+            return f"has no snapshot and none can be made: {self.faults[canonical]}"
+        return "is not known here; `xinglin package install` adds the package that has it"
 
     def visitor(self, profile: Profile) -> Visitor:
         """Return a profile's compiled form."""

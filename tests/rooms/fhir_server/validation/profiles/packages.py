@@ -13,7 +13,8 @@ DEFINITIONS = ("StructureDefinition", "ValueSet", "CodeSystem")
 class Package:
     """A Source: the conformance resources of one package; `examples` are its other resources by file."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, version: str) -> None:
+        self.version = version
         self.definitions: dict[tuple[str, str], dict[str, Any]] = {}
         self.examples: dict[str, dict[str, Any]] = {}
         with tarfile.open(file) as archive:

@@ -2,12 +2,14 @@
 
 import bz2
 import gzip
+import json
 import statistics
 import time
 
 import pytest
 
 from fhir_server.definitions.conformance import Conformance
+from fhir_server.definitions.core import Core
 from fhir_server.model import json_format
 from fhir_server.validation.knowledge import Knowledge, Task
 from fhir_server.validation.profiles.check import check
@@ -22,25 +24,21 @@ KNOWN = {
     # A Coding since US Core 8, a code before.
     ("908", "http://hl7.org/fhir/us/core/StructureDefinition/us-core-sex#Extension.value[x]"): "of version 8",
 }
-# Synthea writes category survey, which US Core asked for before version 4.
-SMOKING = (
-    "http://hl7.org/fhir/us/core/StructureDefinition/us-core-smokingstatus#Observation.category:SocialHistory"
-)
-
-
-@pytest.fixture(scope="module")
-def core(shared):
-    return Package(shared("data/packages/hl7.fhir.r4.core-4.0.1.tgz"))
+# Synthea writes category survey, which US Core asked for before version 4 …
+US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition/"
+SMOKING = f"{US_CORE}us-core-smokingstatus#Observation.category:SocialHistory"
+# … and lists an Observation of that category among the results of a laboratory.
+RESULTS = f"{US_CORE}us-core-diagnosticreport-lab#DiagnosticReport.result"
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def us_core(request, shared):
-    return Package(shared(f"data/packages/hl7.fhir.us.core-{request.param}.tgz"))
+    return Package(shared(f"data/packages/hl7.fhir.us.core-{request.param}.tgz"), request.param)
 
 
 @pytest.fixture(scope="module")
-def knowledge(us_core, core):
-    return Knowledge(Conformance([us_core, core]))
+def knowledge(us_core):
+    return Knowledge(Conformance([us_core, Core()]))
 
 
 def errors(resource, knowledge):
@@ -59,7 +57,9 @@ def test_examples_of_us_core(us_core, knowledge):
     assert {name: one for name, one in found.items() if one} == {}
 
 
-def test_patients_of_inferno(shared, knowledge):
+def test_patients_of_inferno(shared, us_core, knowledge):
+    if us_core.version == "3.1.1":
+        pytest.skip("they are written for later versions")
     for file in sorted(shared("data/us-core-patients").glob("*.json.gz")):
         bundle = json_format.parse(gzip.decompress(file.read_bytes()))
         resources = [entry["resource"] for entry in bundle.get("entry", ())] or [bundle]
@@ -84,25 +84,24 @@ def test_patients_of_synthea(shared, knowledge):
 def test_a_bundle_as_a_whole(shared, knowledge):
     """References of the entries lead to each other, and each target is looked at once."""
     bundle = next(synthea(shared, 1))
-    found = [issue for issue in check(bundle, Task(knowledge=knowledge, claims=True))]
-    assert [one for one in found if one.severity == "error" and one.rule != SMOKING] == []
+    found = check(bundle, Task(knowledge=knowledge, claims=True))
+    assert [one for one in found if one.severity == "error" and one.rule not in (SMOKING, RESULTS)] == []
 
 
 def test_speed(shared, knowledge):
     """Medians of each type are below 40 times json.loads (measured: 12); twice that is allowed here."""
-    import json
-
     ratios: dict[str, list[float]] = {}
-    task = Task(knowledge=knowledge, claims=True)
     for entry in next(synthea(shared, 1))["entry"]:
-        resource = entry["resource"]
-        found = ratios.setdefault(resource["resourceType"], [])
+        found = ratios.setdefault(entry["resource"]["resourceType"], [])
         if len(found) < 10:
-            data = json_format.encode(resource)
-            list(check(resource, task))
-            found.append(best(lambda: list(check(resource, task))) / best(lambda: json.loads(data)))
-    slow = {name: statistics.median(found) for name, found in ratios.items()}
-    assert {name: ratio for name, ratio in slow.items() if ratio > 80} == {}
+            found.append(ratio(entry["resource"], Task(knowledge=knowledge, claims=True)))
+    medians = {name: statistics.median(found) for name, found in ratios.items()}
+    assert {name: one for name, one in medians.items() if one > 80} == {}
+
+
+def ratio(resource, task):
+    data = json_format.encode(resource)
+    return best(lambda: list(check(resource, task))) / best(lambda: json.loads(data))
 
 
 def best(run):
@@ -140,4 +139,5 @@ def best(run):
 def test_what_is_taken_away_is_missed(us_core, knowledge, name, change, rule):
     resource = json_format.parse(json_format.encode(us_core.examples[f"example/{name}"]))
     change(resource)
-    assert any(rule in one for one in errors(resource, knowledge))
+    found = check(resource, Task(knowledge=knowledge, claims=True, vital_signs=True))
+    assert any(rule in one.rule for one in found if one.severity == "error")
