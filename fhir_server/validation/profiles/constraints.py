@@ -55,8 +55,8 @@ class Constraint:
             try:
                 if self.expression.holds(item, world=run):
                     return
-            except FhirPathError as error:
-                fault = str(error)
+            except Exception as error:  # a flaw of ours or of the profile refuses nobody's resource
+                fault = str(error) or type(error).__name__
         if not fault:
             run.report(self.severity, "invariant", f"{self.human} ({self.key})", item, self.rule)
         else:

@@ -70,6 +70,9 @@ class Run:
             self.report("error", "invalid", what, item, f"{profile.url}#{profile.type}")
             return
         self.library.visitor(profile).visit(item, self)
+        for canonical in profile.imposed:
+            for issue in self.issues_against(item, canonical) or ():
+                self.add(issue)
 
     def issues_against(self, item: Element, canonical: str) -> list[Issue] | None:
         """Return what an element breaks of a profile or type, None if that is not known here."""

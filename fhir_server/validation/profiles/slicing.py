@@ -62,6 +62,10 @@ class Slicing:
 
     def visit(self, parent: Element, found: list[Element], run: Run) -> None:
         """Report what the elements called by one name below `parent` break."""
+        if self.unknown and found:
+            names = ", ".join(self.unknown)
+            what = f"nothing tells elements of the slices {names} from others, so they were not checked"
+            run.report("warning", "not-supported", what, found[0], self.definition.rule)
         if not found:
             for one in self.slices:
                 if one.least > 0:

@@ -17,6 +17,7 @@ from fhir_server.validation.differential import NoSnapshot
 from fhir_server.validation.snapshot import elements
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"
+IMPOSE = f"{CORE}structuredefinition-imposeProfile"
 _SYSTEM = "http://hl7.org/fhirpath/System."
 _FHIR_TYPE = "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type"
 _BY_TYPE = {"discriminator": [{"type": "type", "path": "$this"}], "rules": "open"}
@@ -106,6 +107,11 @@ class Profile:
         self.version: str | None = definition.get("version")
         self.name: str = definition.get("title") or definition.get("name") or self.url
         self.type: str = definition["type"].rpartition("/")[2]
+        self.imposed = [
+            one["valueCanonical"]
+            for one in definition.get("extension", ())
+            if one.get("url") == IMPOSE and "valueCanonical" in one
+        ]
         self.by_id: dict[str, Definition] = {}
         self.root = self._tree(listed)
         self.visitor: Visitor | None = None
@@ -164,12 +170,14 @@ class Library:
             return Profile(definition, elements(definition, self.conformance))
         except NoSnapshot as fault:
             self.faults[canonical] = str(fault)
-            return None
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as fault:
+            self.faults[canonical] = f"it is no proper StructureDefinition ({fault!r})"
+        return None
 
     def missing(self, canonical: str) -> str:
         """Return why a profile cannot be asked, as half a sentence, and what would help."""
         if canonical in self.faults:
-            return f"has no snapshot and none can be made: {self.faults[canonical]}"
+            return f"cannot be used: {self.faults[canonical]}"
         return "is not known here; `xinglin package install` adds the package that has it"
 
     def visitor(self, profile: Profile) -> Visitor:
