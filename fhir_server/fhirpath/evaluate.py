@@ -17,8 +17,9 @@ from fhir_server.fhirpath.errors import FhirPathSyntaxError, FhirPathTypeError
 from fhir_server.fhirpath.functions import FUNCTIONS
 from fhir_server.fhirpath.functions.table import Function
 from fhir_server.fhirpath.operators import LOGIC, OPERATORS
-from fhir_server.fhirpath.scope import Compiled, Scope
+from fhir_server.fhirpath.scope import FEW, Compiled, Scope
 from fhir_server.fhirpath.values import Collection, Element, Quantity, TypeInfo, members, system_type
+from fhir_server.fhirpath.watch import Watch
 
 _KNOWN = {
     "ucum": "http://unitsofmeasure.org",
@@ -35,6 +36,11 @@ def compiled(text: str, tree: nodes.Expression, *, lenient: bool = False) -> Com
     specification wants a single value, and a System type's name also means the FHIR primitive.
     """
     return _Compiler(text, lenient).start(tree)
+
+
+def watched(text: str, tree: nodes.Expression, watch: Watch) -> Compiled:
+    """Return a function that evaluates `tree` as long as `watch` lets it."""
+    return _Watched(text, watch).start(tree)
 
 
 class _Compiler:
@@ -118,13 +124,17 @@ class _Compiler:
     def member(self, name: str) -> Compiled:
         def step(scope: Scope, focus: Collection) -> Collection:
             if len(focus) == 1 and type(focus[0]) is Element:
-                return members(focus[0], name)
-            found: Collection = []
+                found = members(focus[0], name)
+                if len(found) > FEW:
+                    scope.spend(len(found))
+                return found
+            found = []
             for item in focus:
                 if type(item) is Element:
                     found += members(item, name)
                 elif name in _PARTS.get(type(item), ()):
                     found.append(getattr(item, name))
+            scope.spend(len(focus) + len(found))
             return found
 
         return step
@@ -146,7 +156,7 @@ class _Compiler:
     def binary(self, tree: nodes.BinaryExpression) -> Compiled:
         left, right, sign = self.operand(tree.left), self.operand(tree.right), tree.operator
         if sign == "|":
-            return lambda scope, focus: distinct([*left(scope, focus), *right(scope, focus)])
+            return self.union(left, right)
         if sign in LOGIC:
             return self.logic(tree, left, right)
         if sign in ("=", "!=") and isinstance(tree.right, nodes.StringLiteral):
@@ -155,11 +165,21 @@ class _Compiler:
 
         def run(scope: Scope, focus: Collection) -> Collection:
             one, other = left(scope, focus), right(scope, focus)
+            if len(one) > FEW or len(other) > FEW:
+                scope.spend(len(one) + len(other))
             try:
                 answer = operate(one, other)
             except Fault as fault:
                 raise fail(fault) from None
             return [] if answer is None else [answer]
+
+        return run
+
+    def union(self, left: Compiled, right: Compiled) -> Compiled:
+        def run(scope: Scope, focus: Collection) -> Collection:
+            both = [*left(scope, focus), *right(scope, focus)]
+            scope.spend(len(both))
+            return distinct(both)
 
         return run
 
@@ -268,6 +288,8 @@ class _Compiler:
         if function.lazy or not arguments:
 
             def call_lazy(scope: Scope, focus: Collection) -> Collection:
+                if len(focus) > FEW:
+                    scope.spend(len(focus))
                 try:
                     return run(scope, focus, *arguments)
                 except Fault as fault:
@@ -278,6 +300,7 @@ class _Compiler:
         def call_eager(scope: Scope, focus: Collection) -> Collection:
             this = scope.this
             values = [argument(scope, this) for argument in arguments]
+            scope.spend(len(focus) + sum(map(len, values)))
             try:
                 return run(scope, focus, *values)
             except Fault as fault:
@@ -381,6 +404,45 @@ class _Compiler:
 
         return matches
 
+
+class _Watched(_Compiler):
+    """Compiles so that whatever a node has found is shown to `watch` before anything is made of it."""
+
+    def __init__(self, text: str, watch: Watch) -> None:
+        super().__init__(text, lenient=False)
+        self.watch = watch
+
+    def start(self, tree: nodes.Expression) -> Compiled:
+        return self.shown(super().start(tree))
+
+    def follow(self, tree: nodes.Expression) -> Compiled:
+        return self.shown(super().follow(tree))
+
+    def function(self, tree: nodes.FunctionInvocation) -> Compiled:
+        inner, before = super().function(tree), _BEFORE.get(tree.name)
+        if before is None:
+            return inner
+        watch = self.watch
+
+        def run(scope: Scope, focus: Collection) -> Collection:
+            watch.count(before(len(focus)))
+            return inner(scope, focus)
+
+        return run
+
+    def shown(self, inner: Compiled) -> Compiled:
+        watch = self.watch
+
+        def run(scope: Scope, focus: Collection) -> Collection:
+            found = inner(scope, focus)
+            watch.look(found)
+            return found
+
+        return run
+
+
+# What a function does with so many items before anybody can stop it, in steps.
+_BEFORE: dict[str, Callable[[int], int]] = {"sort": lambda count: count * count.bit_length()}
 
 _PARTS: dict[type, tuple[str, ...]] = {TypeInfo: ("namespace", "name"), Quantity: ("value", "unit")}
 _TEMPORAL: dict[str, Callable[[str], temporal.Temporal | None]] = {

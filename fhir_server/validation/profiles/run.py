@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fhir_server.definitions import structures, value_sets
@@ -11,6 +12,8 @@ from fhir_server.outcome import Issue
 from fhir_server.validation import bindings
 from fhir_server.validation.knowledge import Knowledge
 from fhir_server.validation.profiles.tree import Library, Profile, core_type
+
+_RESTFUL = re.compile(r"(https?://.+/)[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
 
 # What we do not know is told once, whatever the number of elements that would need it.
 ONCE = frozenset({"not-found", "not-supported"})
@@ -105,9 +108,13 @@ class Run:
         if text.startswith("#"):
             return _contained(place, text[1:])
         above: Element | None = place
+        base = ""
         while above is not None:
-            if above.type in ("Bundle", "Parameters"):
-                found = self._entry(above, text)
+            if above.type == "Bundle.entry":
+                base = _base(above.value.get("fullUrl"))
+            elif above.type in ("Bundle", "Parameters"):
+                entries = self._inside(above)
+                found = entries.get(f"{base}{text}") or entries.get(text)
                 if found is not None:
                     return found
             above = above.parent
@@ -116,10 +123,10 @@ class Run:
             self._elsewhere[text] = None if there is None else Element(there, there["resourceType"])
         return self._elsewhere[text]
 
-    def _entry(self, holder: Element, text: str) -> Element | None:
+    def _inside(self, holder: Element) -> dict[str, Element]:
         if id(holder.value) not in self._entries:
             self._entries[id(holder.value)] = _entries(holder)
-        return self._entries[id(holder.value)].get(text)
+        return self._entries[id(holder.value)]
 
     # the World of FHIRPath
 
@@ -187,6 +194,12 @@ def _contained(place: Element, name: str) -> Element | None:
     if not name:
         return holder
     return next((inner for inner in members(holder, "contained") if inner.value.get("id") == name), None)
+
+
+def _base(url: Any) -> str:
+    """Return where the relative references of an entry begin (R4/bundle.html#references)."""
+    match = _RESTFUL.fullmatch(url) if isinstance(url, str) else None
+    return "" if match is None else match[1]
 
 
 def _entries(holder: Element) -> dict[str, Element]:
