@@ -90,7 +90,7 @@ class Definition:
     def content(self) -> Definition:
         """Return the definition that has the children: another one where contentReference says so."""
         there = self.element.get("contentReference")
-        if there is None or self.children:
+        if there is None or self.children or self.slices:  # slices have children of their own
             return self
         url, _, name = there.partition("#")
         if url and url != self.profile.url:
