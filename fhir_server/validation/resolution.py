@@ -21,6 +21,10 @@ from fhir_server.validation import anchors
 from fhir_server.validation.knowledge import R4, Task
 
 Resource = Mapping[str, Any]
+
+HOLDERS = frozenset({"Bundle", "Parameters"})
+"""Resources with whole resources in them, besides contained ones."""
+NOTHING: Iterator[Issue] = iter(())
 Pointer = tuple[str, tuple[str, ...]]
 """What a Reference says, and the types that it may lead to (none, or Resource: any)."""
 
@@ -43,7 +47,7 @@ PROCESSED = frozenset({"batch", "transaction"})
 
 
 def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
-    """Yield the references inside a resource that lead to nothing, or to what may not be there.
+    """Return the references inside a resource that lead to nothing, or to what may not be there.
 
     >>> patient = {"resourceType": "Patient", "id": "p", "managingOrganization": {"reference": "#o"},
     ...            "contained": [{"resourceType": "Practitioner", "id": "o"}]}
@@ -51,6 +55,12 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
     [('Patient.managingOrganization.reference', "'#o' is a Practitioner; expected Organization")]
     """
     kind = resource["resourceType"]
+    if kind in HOLDERS or "contained" in resource or "dangling references" in task.strict:
+        return _resource(resource, kind, task)
+    return NOTHING
+
+
+def _resource(resource: Any, kind: str, task: Task) -> Iterator[Issue]:
     if "contained" in resource:
         yield from _contained(resource, kind)
     if kind == "Bundle":

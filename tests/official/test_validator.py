@@ -110,6 +110,12 @@ def found(case: dict[str, Any], profile: dict[str, Any] | None) -> list[Issue]:
     knowledge = knowing(files)
     strict = frozenset(word for (key, value), word in SWITCHES.items() if case.get(key) == value)
     profiles = () if profile is None else (files[-1]["url"],)
+    # A case that brings an implementation guide is covered by it (R4/implementationguide.html#global).
+    kind = re.search(rb'"resourceType"\s*:\s*"(\w+)"', (FOLDER / case["file"]).read_bytes())
+    for guide in files:
+        for covered in guide.get("global", ()):
+            if kind is not None and covered["type"] == kind[1].decode():
+                profiles += (covered["profile"],)
     task = Task(knowledge=knowledge, profiles=profiles, claims=True, strict=strict)
     try:
         resource = json_format.parse((FOLDER / case["file"]).read_bytes())
