@@ -39,6 +39,15 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
         return
     root = Element(resource, resource["resourceType"])
     run = Run(task.knowledge, library(task.knowledge.conformance))
+    try:
+        _visit(root, ways, task, run)
+    except Exception:
+        if not task.malformed:
+            raise
+    yield from run.issues
+
+
+def _visit(root: Element, ways: list[extensions.Way | None], task: Task, run: Run) -> None:
     for canonical in task.profiles:
         _against(root, canonical, run, asked=True)
     if task.claims or task.vital_signs:
@@ -49,7 +58,6 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
             if task.vital_signs and item.type == "Observation":
                 vital_signs.visit(item, run)
     extensions.visit(root, ways, run)
-    yield from run.issues
 
 
 def _against(item: Element, canonical: str, run: Run, *, asked: bool) -> None:
@@ -61,13 +69,10 @@ def _against(item: Element, canonical: str, run: Run, *, asked: bool) -> None:
     if profile is not None:
         run.visit(item, profile)
     elif asked:
-        what = f"the profile {canonical} is not known here; install the package that has it"
+        what = f"the profile {canonical} {run.library.missing(canonical)}"
         run.report("error", "not-found", what, item, f"{canonical}#{item.type}")
     else:
-        what = (
-            f"the profile {canonical} that this resource claims is not known here, so it was not checked; "
-            "`xinglin package install` adds the package that has it"
-        )
+        what = f"this resource was not checked against {canonical}, which {run.library.missing(canonical)}"
         run.report("warning", "not-found", what, item, f"{canonical}#{item.type}", "meta.profile")
 
 

@@ -2,7 +2,7 @@
 
 Required: one of the value set's codes. Extensible: a warning, as the set may have none that fits.
 A maximum set may never be left. Preferred and example bindings ask for nothing. Where the terminology
-does not know a value set, one line says so, once for each value set.
+does not know a value set that may not be left, one line says so, once for each value set.
 """
 
 from __future__ import annotations
@@ -17,6 +17,13 @@ from fhir_server.validation.profiles.tree import Definition
 
 _CODED = frozenset({"code", "Coding", "CodeableConcept", "Quantity", "Age", "Duration", "Distance", "Count"})
 _TEXTS = frozenset({"string", "uri", "url", "canonical", "id", "oid", "markdown"})
+ADDITIONAL = frozenset(
+    {
+        "http://hl7.org/fhir/tools/StructureDefinition/additional-binding",
+        "http://hl7.org/fhir/StructureDefinition/additional-binding",
+    }
+)
+_ADDITIONAL = {"required": "required", "maximum": "maximum", "extensible": "extensible"}
 MAX_VALUE_SET = "http://hl7.org/fhir/StructureDefinition/elementdefinition-maxValueSet"
 
 
@@ -44,7 +51,8 @@ class Bound:
                 return
             open_ = open_ or answer is None
         if open_:
-            self._unknown(item, run)
+            if self.strength != "extensible":
+                self._unknown(item, run)
         else:
             self._outside(item, run)
 
@@ -56,12 +64,11 @@ class Bound:
             run.report("error", "code-invalid", what, item, self.rule)
 
     def _unknown(self, item: Element, run: Run) -> None:
-        if run.tell_once(f"value set {self.value_set}"):
-            what = (
-                f"the {self.strength} value set {self.value_set} cannot be asked here, so its codes were "
-                "not checked; install the package that has it and its code systems"
-            )
-            run.report("information", "not-found", what, item, self.rule)
+        what = (
+            f"the {self.strength} value set {self.value_set} cannot be asked here, so its codes were "
+            "not checked; install the package that has it and its code systems"
+        )
+        run.report("information", "not-found", what, item, self.rule)
 
     def _outside(self, item: Element, run: Run) -> None:
         severity = "warning" if self.strength == "extensible" else "error"
@@ -85,7 +92,21 @@ def bindings(definition: Definition, base: structures.Element | None) -> list[Bo
             continue
         if own is None or own.max_value_set is None or _bare(own.max_value_set) != _bare(maximum):
             found.append(Bound(definition, "maximum", maximum))
-    return found
+    return found + [
+        Bound(definition, _ADDITIONAL[inner["purpose"]], inner["valueSet"])
+        for inner in map(_additional, binding.get("extension", ()))
+        if inner.get("purpose") in _ADDITIONAL and "valueSet" in inner and "usage" not in inner
+    ]
+
+
+def _additional(extension: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of an additional binding (the extension that R5's binding.additional came from)."""
+    if extension.get("url") not in ADDITIONAL:
+        return {}
+    return {
+        inner.get("url", ""): next((value for key, value in inner.items() if key.startswith("value")), None)
+        for inner in extension.get("extension", ())
+    }
 
 
 def _bare(canonical: str) -> str:

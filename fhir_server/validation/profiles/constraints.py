@@ -31,6 +31,7 @@ class Constraint:
         self.text: str = constraint["expression"]
         best = any(one.get("url") == BEST_PRACTICE for one in constraint.get("extension", ()))
         self.severity = "error" if constraint.get("severity") == "error" and not best else "warning"
+        self.outside = definition is not definition.profile.root
         self.fault = ""
         self.expression: api.Expression | None = None
         self.quick = None
@@ -53,13 +54,14 @@ class Constraint:
         fault = self.fault
         if self.expression is not None:
             try:
-                if self.expression.holds(item, world=run):
+                around = _around(item) if self.outside else None
+                if self.expression.holds(item, world=run, environment=around):
                     return
-            except FhirPathError as error:
-                fault = str(error)
+            except Exception as error:  # a flaw of ours or of the profile refuses nobody's resource
+                fault = str(error) or type(error).__name__
         if not fault:
             run.report(self.severity, "invariant", f"{self.human} ({self.key})", item, self.rule)
-        elif run.tell_once(self.rule):
+        else:
             what = f"the constraint {self.key} ({self.text}) could not be evaluated: {fault}"
             run.report("warning", "not-supported", what, item, self.rule)
 
@@ -89,11 +91,29 @@ def _of_type(name: str) -> set[str]:
     return found
 
 
+def _around(item: Element) -> dict[str, Any] | None:
+    """Return %resource and %rootResource for a resource that a profile of its container speaks of.
+
+    A constraint at Bundle.entry.resource is one of the Bundle: it is evaluated in the Bundle.
+    """
+    if not _is_resource(item) or item.parent is None:
+        return None
+    place = item.parent
+    while place.parent is not None and not _is_resource(place):
+        place = place.parent
+    inside = place.name == "contained" and place.parent is not None
+    return {"resource": [place], "rootResource": [place.parent if inside else place]}
+
+
+def _is_resource(item: Element) -> bool:
+    return isinstance(item.value, dict) and "resourceType" in item.value
+
+
 def _holder(item: Element) -> Any:
     place: Element | None = item
     found: Any = None
     while place is not None:
-        if isinstance(place.value, dict) and "resourceType" in place.value:
+        if _is_resource(place):
             found = place.value
             if place.name != "contained":
                 break

@@ -18,7 +18,7 @@ from fhir_server.fhirpath.parser import parse
 from fhir_server.fhirpath.values import members
 from fhir_server.validation.explain import shown
 from fhir_server.validation.profiles.fixed import has_pattern, is_fixed, projected
-from fhir_server.validation.profiles.run import Run, codings, type_name
+from fhir_server.validation.profiles.run import ONCE, Run, codings, type_name
 from fhir_server.validation.profiles.tree import Definition, Library, core_type
 
 Test: TypeAlias = Callable[[Element, Run], bool | None]
@@ -348,8 +348,13 @@ def meets_one(item: Element, profiles: Iterable[str], run: Run) -> bool | None:
 
     def answers() -> Iterator[bool | None]:
         for canonical in profiles:
-            errors = run.errors(item, canonical)
-            yield None if errors is None else not errors
+            found = run.issues_against(item, canonical)
+            if found is None:
+                yield None
+            elif any(issue.severity == "error" for issue in found):
+                yield False
+            else:
+                yield None if any(issue.code in ONCE for issue in found) else True
 
     return disjunction(answers())
 

@@ -22,12 +22,13 @@ Way: TypeAlias = "tuple[Way | None, str, int | None]"
 """From the outermost resource to an element, innermost step first: (way before, JSON key, index)."""
 
 _ANY = frozenset({"Element", "Any", "*"})
-# Where R4's own definitions use their extensions, against the contexts that they declare.
+# Where R4's and US Core's own definitions use these extensions, against the contexts that they declare.
 _ALSO = {
     f"{CORE}structuredefinition-fhir-type": "ElementDefinition.type",
     f"{CORE}regex": "ElementDefinition.type",
     f"{CORE}structuredefinition-normative-version": "Element",
     f"{CORE}valueset-concept-comments": "CodeSystem.concept",
+    f"{CORE}capabilitystatement-expectation": "Element",
 }
 
 
@@ -37,6 +38,8 @@ def holders(resource: dict[str, Any]) -> list[Way | None]:
     >>> holders({"resourceType": "Patient", "_birthDate": {"extension": [{"url": "http://x"}]}})
     [(None, '_birthDate', None)]
     """
+    if not _any_there(resource):
+        return []
     found: list[Way | None] = []
     todo: list[tuple[dict[str, Any], Way | None]] = [(resource, None)]
     while todo:
@@ -52,6 +55,23 @@ def holders(resource: dict[str, Any]) -> list[Way | None]:
                         todo.append((item, (way, key, index)))
     found.reverse()
     return found
+
+
+def _any_there(resource: dict[str, Any]) -> bool:
+    nodes = [resource]
+    add = nodes.append
+    for node in nodes:  # which grows meanwhile
+        if "extension" in node or "modifierExtension" in node:
+            return True
+        for member in node.values():
+            kind = member.__class__
+            if kind is dict:
+                add(member)
+            elif kind is list:
+                for item in member:
+                    if item.__class__ is dict:
+                        add(item)
+    return False
 
 
 def visit(root: Element, ways: Sequence[Way | None], run: Run) -> None:
@@ -137,17 +157,15 @@ def _times(most: int) -> str:
 
 
 def _unknown(item: Element, url: str, is_modifier: bool, run: Run) -> None:
-    if not run.tell_once(f"extension {url} {is_modifier}"):
-        return
     if is_modifier:
         what = (
             f"the modifier extension {url} is not known here; it may change what its element means, so "
             "whoever does not know it must not use the element"
         )
-        run.report("warning", "extension", what, item, f"{url}#Extension")
+        run.report("warning", "not-found", what, item, f"{url}#Extension")
     else:
         what = f"the extension {url} is not known here, so it was not checked"
-        run.report("information", "extension", what, item, f"{url}#Extension")
+        run.report("information", "not-found", what, item, f"{url}#Extension")
 
 
 def _inner(item: Element, url: str, holder: Element, run: Run) -> None:

@@ -58,9 +58,7 @@ class Targets:
         for canonical in profiles:
             errors = run.errors(target, canonical)
             if errors is None:
-                if run.tell_once(f"profile {canonical}"):
-                    what = f"the profile {canonical} is not known here, so {text} was not checked against it"
-                    run.report("warning", "not-found", what, item, self.rule)
+                run.untested(item, canonical, "the target of this reference", self.rule)
                 return
             if not errors:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fhir_server.definitions import structures, value_sets
@@ -11,6 +12,11 @@ from fhir_server.outcome import Issue
 from fhir_server.validation import bindings
 from fhir_server.validation.knowledge import Knowledge
 from fhir_server.validation.profiles.tree import Library, Profile, core_type
+
+_RESTFUL = re.compile(r"(https?://.+/)[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
+
+# What we do not know is told once, whatever the number of elements that would need it.
+ONCE = frozenset({"not-found", "not-supported"})
 
 
 class Run:
@@ -24,26 +30,21 @@ class Run:
         self._asking: set[tuple[Any, str]] = set()
         self._entries: dict[int, dict[str, Element]] = {}
         self._elsewhere: dict[str, Element | None] = {}
-        self._told: set[str] = set()
 
     def report(self, severity: str, code: str, what: str, item: Element, rule: str, below: str = "") -> None:
         """Note an issue at an element, or at the one called `below` right below it."""
+        if code in ONCE and (severity, None, what) in self._seen:
+            return
         path = f"{item.path}.{below}" if below else item.path
         self.add(Issue(severity, code, what, path, rule))
 
     def add(self, issue: Issue) -> None:
         """Note an issue, if it was not noted yet."""
-        key = (issue.severity, issue.expression, issue.diagnostics)
+        place = None if issue.code in ONCE else issue.expression
+        key = (issue.severity, place, issue.diagnostics)
         if key not in self._seen:
             self._seen.add(key)
             self.issues.append(issue)
-
-    def tell_once(self, about: str) -> bool:
-        """Return True when called with `about` for the first time."""
-        if about in self._told:
-            return False
-        self._told.add(about)
-        return True
 
     def problems(self, item: Element, profile: Profile) -> list[Issue]:
         """Return what an element breaks of a profile, without reporting it.
@@ -72,18 +73,29 @@ class Run:
             self.report("error", "invalid", what, item, f"{profile.url}#{profile.type}")
             return
         self.library.visitor(profile).visit(item, self)
+        for canonical in profile.imposed:
+            for issue in self.issues_against(item, canonical) or ():
+                self.add(issue)
 
-    def errors(self, item: Element, canonical: str) -> list[Issue] | None:
-        """Return the errors of an element against a profile or type, None if that is not known here."""
+    def issues_against(self, item: Element, canonical: str) -> list[Issue] | None:
+        """Return what an element breaks of a profile or type, None if that is not known here."""
         named = core_type(canonical)
         if named is not None:
             if structures.is_subtype(type_name(item), named):
                 return []
             return [Issue("error", "structure", f"got a {item.type}, expected a {named}", item.path)]
         profile = self.library.find(canonical)
-        if profile is None:
-            return None
-        return [issue for issue in self.problems(item, profile) if issue.severity == "error"]
+        return None if profile is None else self.problems(item, profile)
+
+    def errors(self, item: Element, canonical: str) -> list[Issue] | None:
+        """Return the errors among what an element breaks of a profile or type."""
+        found = self.issues_against(item, canonical)
+        return None if found is None else [issue for issue in found if issue.severity == "error"]
+
+    def untested(self, item: Element, canonical: str, subject: str, rule: str) -> None:
+        """Note that something was not checked against a profile, as it is not known here."""
+        what = f"{subject} was not checked against {canonical}, which {self.library.missing(canonical)}"
+        self.report("warning", "not-found", what, item, rule)
 
     # where references lead
 
@@ -96,9 +108,13 @@ class Run:
         if text.startswith("#"):
             return _contained(place, text[1:])
         above: Element | None = place
+        base = ""
         while above is not None:
-            if above.type in ("Bundle", "Parameters"):
-                found = self._entry(above, text)
+            if above.type == "Bundle.entry":
+                base = _base(above.value.get("fullUrl"))
+            elif above.type in ("Bundle", "Parameters"):
+                entries = self._inside(above)
+                found = entries.get(f"{base}{text}") or entries.get(text)
                 if found is not None:
                     return found
             above = above.parent
@@ -107,10 +123,10 @@ class Run:
             self._elsewhere[text] = None if there is None else Element(there, there["resourceType"])
         return self._elsewhere[text]
 
-    def _entry(self, holder: Element, text: str) -> Element | None:
+    def _inside(self, holder: Element) -> dict[str, Element]:
         if id(holder.value) not in self._entries:
             self._entries[id(holder.value)] = _entries(holder)
-        return self._entries[id(holder.value)].get(text)
+        return self._entries[id(holder.value)]
 
     # the World of FHIRPath
 
@@ -178,6 +194,12 @@ def _contained(place: Element, name: str) -> Element | None:
     if not name:
         return holder
     return next((inner for inner in members(holder, "contained") if inner.value.get("id") == name), None)
+
+
+def _base(url: Any) -> str:
+    """Return where the relative references of an entry begin (R4/bundle.html#references)."""
+    match = _RESTFUL.fullmatch(url) if isinstance(url, str) else None
+    return "" if match is None else match[1]
 
 
 def _entries(holder: Element) -> dict[str, Element]:

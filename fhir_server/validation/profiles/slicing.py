@@ -62,6 +62,10 @@ class Slicing:
 
     def visit(self, parent: Element, found: list[Element], run: Run) -> None:
         """Report what the elements called by one name below `parent` break."""
+        if self.unknown and found:
+            names = ", ".join(self.unknown)
+            what = f"nothing tells elements of the slices {names} from others, so they were not checked"
+            run.report("warning", "not-supported", what, found[0], self.definition.rule)
         if not found:
             for one in self.slices:
                 if one.least > 0:
@@ -113,9 +117,7 @@ class Slicing:
 
     def _too_few(self, one: Slice, count: int, parent: Element, run: Run) -> None:
         known = f" ({one.says})" if one.says else ""
-        what = (
-            f"slice {one.name} of {self.definition.name}: found {count}, at least {one.least} must be{known}"
-        )
+        what = f"{self._slice(one)}: found {count or 'none'}, at least {one.least} must be{known}"
         run.report("error", "required", what, parent, one.definition.rule, self.definition.name)
 
     def _slice(self, one: Slice) -> str:

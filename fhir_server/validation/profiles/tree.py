@@ -13,8 +13,11 @@ from typing import Any, Protocol
 
 from fhir_server.definitions import structures
 from fhir_server.definitions.conformance import Conformance
+from fhir_server.validation.differential import NoSnapshot
+from fhir_server.validation.snapshot import elements
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"
+IMPOSE = f"{CORE}structuredefinition-imposeProfile"
 _SYSTEM = "http://hl7.org/fhirpath/System."
 _FHIR_TYPE = "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type"
 _BY_TYPE = {"discriminator": [{"type": "type", "path": "$this"}], "rules": "open"}
@@ -87,7 +90,7 @@ class Definition:
     def content(self) -> Definition:
         """Return the definition that has the children: another one where contentReference says so."""
         there = self.element.get("contentReference")
-        if there is None or self.children:
+        if there is None or self.children or self.slices:  # slices have children of their own
             return self
         url, _, name = there.partition("#")
         if url and url != self.profile.url:
@@ -98,21 +101,26 @@ class Definition:
 class Profile:
     """A StructureDefinition that resources or elements may have to meet."""
 
-    def __init__(self, definition: Mapping[str, Any], elements: list[dict[str, Any]]) -> None:
+    def __init__(self, definition: Mapping[str, Any], listed: list[dict[str, Any]]) -> None:
         self.definition = definition
         self.url: str = definition["url"]
         self.version: str | None = definition.get("version")
         self.name: str = definition.get("title") or definition.get("name") or self.url
         self.type: str = definition["type"].rpartition("/")[2]
+        self.imposed = [
+            one["valueCanonical"]
+            for one in definition.get("extension", ())
+            if one.get("url") == IMPOSE and "valueCanonical" in one
+        ]
         self.by_id: dict[str, Definition] = {}
-        self.root = self._tree(elements)
+        self.root = self._tree(listed)
         self.visitor: Visitor | None = None
 
-    def _tree(self, elements: list[dict[str, Any]]) -> Definition:
-        root = Definition(elements[0], elements[0]["path"], self)
-        open_: list[tuple[str, Definition]] = [(elements[0]["path"], root)]
+    def _tree(self, listed: list[dict[str, Any]]) -> Definition:
+        root = Definition(listed[0], listed[0]["path"], self)
+        open_: list[tuple[str, Definition]] = [(listed[0]["path"], root)]
         self.by_id[root.id] = root
-        for element in elements[1:]:
+        for element in listed[1:]:
             path = element["path"]
             above, _, last = path.rpartition(".")
             while len(open_) > 1 and open_[-1][0] != above:
@@ -146,6 +154,7 @@ class Library:
         self.conformance = conformance
         self._compiled = compiled
         self._profiles: dict[str, Profile | None] = {}
+        self.faults: dict[str, str] = {}
 
     def find(self, canonical: str) -> Profile | None:
         """Return a profile, None where it is not known or has no elements."""
@@ -155,8 +164,21 @@ class Library:
 
     def _read(self, canonical: str) -> Profile | None:
         definition = self.conformance.find("StructureDefinition", canonical)
-        elements = (definition or {}).get("snapshot", {}).get("element")
-        return Profile(definition, elements) if definition is not None and elements else None
+        if definition is None:
+            return None
+        try:
+            return Profile(definition, elements(definition, self.conformance))
+        except NoSnapshot as fault:
+            self.faults[canonical] = str(fault)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as fault:
+            self.faults[canonical] = f"it is no proper StructureDefinition ({fault!r})"
+        return None
+
+    def missing(self, canonical: str) -> str:
+        """Return why a profile cannot be asked, as half a sentence, and what would help."""
+        if canonical in self.faults:
+            return f"cannot be used: {self.faults[canonical]}"
+        return "is not known here; `xinglin package install` adds the package that has it"
 
     def visitor(self, profile: Profile) -> Visitor:
         """Return a profile's compiled form."""

@@ -43,24 +43,21 @@ class Profiled:
             return
         failures = []
         for canonical in profiles:
-            errors = run.errors(item, canonical)
-            if errors is None:
+            found = run.issues_against(item, canonical)
+            if found is None:
                 if canonical.partition("|")[0] == SIMPLE_QUANTITY and "comparator" not in item.value:
                     return
-                if run.tell_once(f"profile {canonical}"):
-                    what = f"the profile {canonical} is not known here, so this was not checked against it"
-                    run.report("warning", "not-found", what, item, self.rule)
+                run.untested(item, canonical, "this", self.rule)
                 return
-            if not errors:
+            errors = [issue for issue in found if issue.severity == "error"]
+            if not errors or len(profiles) == 1:
+                for issue in found:
+                    run.add(issue)
                 return
             failures.append((canonical, errors))
-        if len(failures) == 1:
-            for issue in failures[0][1]:
-                run.add(issue)
-        elif failures:
-            nearest, errors = min(failures, key=lambda pair: len(pair[1]))
-            what = f"it meets none of {', '.join(profiles)}; the nearest is {nearest}, but {reason(errors)}"
-            run.report("error", "structure", what, item, self.rule)
+        nearest, errors = min(failures, key=lambda pair: len(pair[1]))
+        what = f"it meets none of {', '.join(profiles)}; the nearest is {nearest}, but {reason(errors)}"
+        run.report("error", "structure", what, item, self.rule)
 
 
 def reason(errors: list[Any]) -> str:

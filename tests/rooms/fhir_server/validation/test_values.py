@@ -70,8 +70,8 @@ def test_systems_of_codings(system, good):
     [
         ({"size": 3}, None),
         ({"size": 4}, "error"),
-        ({"hash": "PAG9uybzWLqrfyZ5JKosmgP8/bg="}, None),
-        ({"hash": "PAG9uybzWLqrfyZ5JKosmgP8/bk="}, "warning"),
+        ({"hash": "PAG9uybzWLqyfyZ5JKosmgP8/bg="}, None),
+        ({"hash": "PAG9uybzWLqyfyZ5JKosmgP8/bA="}, "warning"),
     ],
 )
 def test_attachments(members, severity):
