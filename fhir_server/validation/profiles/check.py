@@ -38,7 +38,7 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
     if not (ways or task.profiles or task.claims or task.vital_signs):
         return
     root = Element(resource, resource["resourceType"])
-    run = Run(task.knowledge, library(task.knowledge.conformance))
+    run = Run(task.knowledge, library(task.knowledge.conformance), task.strict)
     try:
         _visit(root, ways, task, run)
     except Exception:

@@ -422,3 +422,97 @@ def test_equal_issues_are_told_once():
     definition = profile("p", "Patient", at("Patient.name", 1))
     patient = {"resourceType": "Patient", "meta": {"profile": [definition["url"]]}}
     assert len(broken(patient, definition, claims=True)) == 1
+
+
+@clause("R4/fhirpath.html#variables", "%resource of a constraint on an inner resource is its container")
+def test_constraints_on_inner_resources():
+    inside = constraint("p-1", "%resource is Bundle and %rootResource is Bundle and %context is Patient")
+    definition = profile("p", "Bundle", at("Bundle.entry"), at("Bundle.entry.resource", constraint=[inside]))
+    bundle = {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Patient"}}]}
+    assert broken(bundle, definition) == []
+    name = constraint("p-3", "%resource is Practitioner and %rootResource is Patient")
+    definition = profile(
+        "p",
+        "Patient",
+        at("Patient.contained", constraint=[constraint("p-2", "%resource is Patient")]),
+        at("Patient.contained.name", constraint=[name]),
+    )
+    definition["snapshot"]["element"][1]["type"] = [{"code": "Practitioner"}]
+    practitioner = {"resourceType": "Practitioner", "name": [{"text": "A"}]}
+    assert broken({"resourceType": "Patient", "contained": [practitioner]}, definition) == []
+
+
+def test_a_content_reference_is_for_elements_of_no_slice():
+    slicing = {"discriminator": [{"type": "value", "path": "name"}], "rules": "open"}
+    definition = profile(
+        "p",
+        "Parameters",
+        at("Parameters.parameter"),
+        at("Parameters.parameter.name", 1, "1", patternString="a"),
+        at("Parameters.parameter.part", contentReference="#Parameters.parameter", slicing=slicing),
+        at("Parameters.parameter.part:b", 0, "1"),
+    )
+    definition["snapshot"]["element"][-1] |= {"path": "Parameters.parameter.part", "sliceName": "b"}
+    definition["snapshot"]["element"].append(
+        {
+            "id": "Parameters.parameter.part:b.name",
+            "path": "Parameters.parameter.part.name",
+            "min": 1,
+            "max": "1",
+            "patternString": "b",
+        }
+    )
+    parameters = {"resourceType": "Parameters", "parameter": [{"name": "a", "part": [{"name": "b"}]}]}
+    assert broken(parameters, definition) == []
+
+
+def test_imposed_profiles():
+    url = "http://hl7.org/fhir/StructureDefinition/structuredefinition-imposeProfile"
+    other = profile("other", "Patient", at("Patient.name", 1))
+    definition = profile("p", "Patient", extension=[{"url": url, "valueCanonical": other["url"]}])
+    assert broken({"resourceType": "Patient"}, definition, other) == [
+        ("error", "Patient.name", "Patient.name")
+    ]
+
+
+def test_additional_bindings():
+    additional = {
+        "url": "http://hl7.org/fhir/tools/StructureDefinition/additional-binding",
+        "extension": [
+            {"url": "purpose", "valueCode": "required"},
+            {"url": "valueSet", "valueCanonical": VALUE_SET},
+        ],
+    }
+    binding = {"strength": "preferred", "valueSet": "http://example.org/other", "extension": [additional]}
+    definition = profile("p", "Observation", at("Observation.code", 1, "1", binding=binding))
+    outside = {"resourceType": "Observation", "code": {"coding": [{"system": "s", "code": "b"}]}}
+    assert broken(outside, definition, terminology=Codes({VALUE_SET: {("s", "a")}})) == [
+        ("error", "Observation.code", "Observation.code")
+    ]
+
+
+def test_a_document_profile():
+    """A slice of entries by their type, whose resources have a profile."""
+    named = profile("named", "Patient", at("Patient.name", 1))
+    definition = profile(
+        "p",
+        "Bundle",
+        at(
+            "Bundle.entry", slicing={"discriminator": [{"type": "type", "path": "resource"}], "rules": "open"}
+        ),
+        at("Bundle.entry:patient", 1, "1"),
+        at("Bundle.entry:patient.resource", 1, "1", type=[{"code": "Patient", "profile": [named["url"]]}]),
+    )
+    bundle = {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Patient"}}]}
+    assert broken(bundle, definition, named) == [("error", "Bundle.entry[0].resource.name", "Patient.name")]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [[{"path": "Patient"}, {"path": 5}], [{"path": "Patient"}, {"path": "Patient.name", "max": {}}]],
+)
+def test_a_profile_that_is_none_refuses_nobody(elements):
+    definition = profile("p", "Patient")
+    definition["snapshot"]["element"] = elements
+    patient = {"resourceType": "Patient", "meta": {"profile": [definition["url"]]}, "name": [{"text": "A"}]}
+    assert [one[0] for one in broken(patient, definition, profiles=(), claims=True)] == ["warning"]
