@@ -312,8 +312,8 @@ def _write(
                 pending.append((request, draft))
             except Invalid as error:
                 wrong += error.issues
-                if len(wrong) > MAX_ISSUES:
-                    break  # what is wrong with thousands of entries is wrong with the program that sent them
+            if len(wrong) > MAX_ISSUES:
+                break  # what is wrong with thousands of entries is wrong with the program that sent them
     if wrong:
         raise Invalid(issues=capped(wrong, complete=False))
     _refuse_shared_targets(pending)
