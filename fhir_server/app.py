@@ -26,6 +26,8 @@ from fhir_server.database.engine import Engine, Mode
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.context import Settings, utc_now
 from fhir_server.interactions.entry import Entry
+from fhir_server.interactions.policy import Policy
+from fhir_server.interactions.registry import Registry
 from fhir_server.observability import events, heartbeat
 from fhir_server.operations.registry import offered
 from fhir_server.outcome import Unavailable
@@ -88,6 +90,8 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         max_count=config.max_count,
         max_includes=config.max_includes,
         max_bundle_entries=config.max_bundle_entries,
+        registry=create_registry(config, database_url),
+        policy=Policy(config.profile_policy),
     )
     engine = Engine(
         database_url,
@@ -96,6 +100,17 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         application_name="xinglin",
     )
     return Entry(engine, settings, utc_now)
+
+
+def create_registry(config: Config, database_url: str) -> Registry:
+    """Return what a process of the installation knows of its definitions."""
+    lookups = Engine(
+        database_url,
+        size=1,
+        statement_timeout_ms=config.statement_timeout_ms,
+        application_name="xinglin definitions",
+    )
+    return Registry(lookups)
 
 
 def _observe(

@@ -55,16 +55,30 @@ class UnitOfWork:
 
     Statements whose answer nobody needs are deferred and travel in front of the next one, so
     that BEGIN, three INSERTs and COMMIT cost one round trip. `changes` collects what was
-    written; `run_write` hands it to the listeners. `keys` gives out primary keys.
+    written; `run_write` hands it to the listeners. `keys` gives out primary keys. `attempt` counts
+    the runs that came to nothing before this one. `definitions` is the state of the definitions by
+    which the whole unit judges, once somebody asked for it.
     """
 
-    __slots__ = ("_deferred", "_in_snapshot", "changes", "connection", "cursor", "keys", "writing")
+    __slots__ = (
+        "_deferred",
+        "_in_snapshot",
+        "attempt",
+        "changes",
+        "connection",
+        "cursor",
+        "definitions",
+        "keys",
+        "writing",
+    )
 
-    def __init__(self, connection: Any, keys: KeyBlocks, *, writing: bool) -> None:
+    def __init__(self, connection: Any, keys: KeyBlocks, *, writing: bool, attempt: int = 0) -> None:
         self.connection = connection
         self.cursor = connection.cursor()
         self.keys = keys
         self.writing = writing
+        self.attempt = attempt
+        self.definitions: Any = None
         self.changes: list[Change] = []
         self._deferred: list[bytes] = []
         self._in_snapshot = False
@@ -124,14 +138,21 @@ def lock_number(name: str) -> int:
 
 
 def run_read(engine: Engine, work: Callable[[UnitOfWork], T]) -> T:
-    """Run `work` on a reading unit and return its answer."""
-    with engine.connection(Mode.SINGLE) as connection:
-        unit = UnitOfWork(connection, engine.keys, writing=False)
-        try:
-            return work(unit)
-        finally:
-            if not connection.closed:
-                _end_quietly(unit)
+    """Run `work` on a reading unit and return its answer.
+
+    Raises Conflict (409) when it saw `ATTEMPTS` times a state that was no longer true (RunAgain).
+    """
+    for attempt in range(ATTEMPTS):
+        with engine.connection(Mode.SINGLE) as connection:
+            unit = UnitOfWork(connection, engine.keys, writing=False, attempt=attempt)
+            try:
+                return work(unit)
+            except RunAgain:
+                continue
+            finally:
+                if not connection.closed:
+                    _end_quietly(unit)
+    raise Conflict(f"what was to be read changed during {ATTEMPTS} attempts; send the request again")
 
 
 def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[UnitOfWork], T]) -> T:
@@ -145,7 +166,7 @@ def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[Uni
             time.sleep(random.uniform(0, 0.002 * 2**attempt))
         # SINGLE: BEGIN and COMMIT are ours, so that they can travel with other statements
         with engine.connection(Mode.SINGLE) as connection:
-            unit = UnitOfWork(connection, engine.keys, writing=True)
+            unit = UnitOfWork(connection, engine.keys, writing=True, attempt=attempt)
             try:
                 unit.defer(b"BEGIN")
                 answer = work(unit)

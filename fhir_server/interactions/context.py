@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.unit_of_work import UnitOfWork
+from fhir_server.interactions.policy import Policy
+from fhir_server.interactions.registry import Registry
 from fhir_server.model import json_format, references
 from fhir_server.model.temporal import instant
 from fhir_server.outcome import Forbidden, Issue
@@ -18,6 +21,9 @@ from fhir_server.search.types.protocol import Environment
 from fhir_server.storage import reader
 from fhir_server.storage.version import Version as Version  # part of every Result
 from fhir_server.validation.knowledge import Knowledge
+
+MOST_RESOLVED = 256
+"""Resources that were referred to and are kept while one unit validates."""
 
 Clock = Callable[[], datetime]
 """Gives the present moment as an aware datetime."""
@@ -43,8 +49,9 @@ class Settings:
     """What an installation decides about its interactions.
 
     `base_urls` are the addresses of the FHIR base, the first one being that of our links;
-    `indexer` knows the search parameters and what zone-less dates and our own addresses mean,
-    `knowledge` the definitions and codes that resources are validated with.
+    `indexer` knows the search parameters and what zone-less dates and our own addresses mean;
+    `registry` the definitions that are installed, `policy` what becomes of a write that does not
+    keep the profiles it claims.
     """
 
     base_urls: tuple[str, ...]
@@ -54,7 +61,8 @@ class Settings:
     max_includes: int = 1000
     max_bundle_entries: int = 20_000
     secrets: Secrets = field(default_factory=Secrets)
-    knowledge: Knowledge = field(default_factory=Knowledge)
+    registry: Registry = field(default_factory=Registry)
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def base_url(self) -> str:
@@ -86,7 +94,8 @@ class Context:
 
     def knowledge(self) -> Knowledge:
         """Return what validation may know: definitions, codes, and what is stored for the caller's eyes."""
-        return replace(self.settings.knowledge, resolve=self._resolve)
+        state = self.settings.registry.state(self.unit)
+        return Knowledge(state.conformance, state.terminology, lru_cache(MOST_RESOLVED)(self._resolve))
 
     def _resolve(self, reference: str) -> dict[str, Any] | None:
         """Return the resource that a reference leads to if it is ours, there, and for this caller's eyes."""

@@ -10,6 +10,7 @@ from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
 from fhir_server.database.unit_of_work import Listener, UnitOfWork, run_read, run_write
 from fhir_server.interactions.context import Clock, Context, Settings
+from fhir_server.storage import definitions
 
 T = TypeVar("T")
 
@@ -43,4 +44,4 @@ class Entry:
         def with_context(unit: UnitOfWork) -> T:
             return work(Context(unit, grant, self.clock, self.settings))
 
-        return run_write(self.engine, self.listeners, with_context)
+        return run_write(self.engine, (definitions.notice, *self.listeners), with_context)

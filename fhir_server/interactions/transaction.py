@@ -35,9 +35,10 @@ from fhir_server.outcome import (
     NoMatch,
     NotSupported,
     TooLarge,
+    Unprocessable,
     capped,
 )
-from fhir_server.storage import reader
+from fhir_server.storage import outcomes, reader
 from fhir_server.storage.writer import Draft, write
 
 
@@ -127,7 +128,7 @@ def batch(
             refusal = refusal_of(error)
             failed = Result(refusal.status, issues=refusal.issues)
             fates.append(_Fate(failed, reason=refusal.issues[0].code))
-    told = [fate.result.issues for fate in fates]
+    told = [fate.result.issues if outcomes.worth_keeping(fate.result.issues) else () for fate in fates]
     if sent is not None:
         told = placed_groups(told, sent)
     answers = [
@@ -292,6 +293,7 @@ def _write(
     results: dict[int, Result] = {}
     warnings: dict[int, tuple[Issue, ...]] = {}
     wrong: list[Issue] = []
+    short: list[Issue] = []
     for request in sorted(plan, key=lambda request: METHODS.index(request.method)):
         place = places.get(request.number)
         if request.method not in ("POST", "PUT", "DELETE"):
@@ -312,10 +314,14 @@ def _write(
                 pending.append((request, draft))
             except Invalid as error:
                 wrong += error.issues
-            if len(wrong) > MAX_ISSUES:
+            except Unprocessable as error:
+                short += error.issues
+            if len(wrong) + len(short) > MAX_ISSUES:
                 break  # what is wrong with thousands of entries is wrong with the program that sent them
     if wrong:
         raise Invalid(issues=capped(wrong, complete=False))
+    if short:
+        raise Unprocessable(issues=capped(short, complete=False))
     _refuse_shared_targets(pending)
     written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
     for (request, draft), outcome in zip(pending, written, strict=True):
@@ -338,7 +344,7 @@ def _draft(
                     f"request.url leads to {request.type_name}/{place.id}, but the resource's id is {own!r}",
                     expression=f"{request.type_name}.id",
                 )
-        issues = drafts.check(resource)
+        checked = drafts.judge(context, resource)
         draft = drafts.draft(
             context,
             resource,
@@ -346,8 +352,11 @@ def _draft(
             "C" if request.method == "POST" else "U",
             must_be_new=request.method == "POST" or request.must_be_new,
             if_version=request.if_match,
+            issues=checked.outcome,
         )
-        return draft, tuple(issue.within(f"{request.path}.resource") for issue in issues)
+        if not outcomes.worth_keeping(checked.issues):
+            return draft, ()
+        return draft, tuple(issue.within(f"{request.path}.resource") for issue in checked.issues)
     except FhirError as error:
         raise error.within(f"{request.path}.resource") from None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fhir_server.authorization.permit import permit
 from fhir_server.interactions import conditions, drafts
 from fhir_server.interactions.context import Context, Resource, Result
-from fhir_server.outcome import Invalid, Issue
+from fhir_server.interactions.drafts import Checked
+from fhir_server.outcome import Invalid
 from fhir_server.storage.writer import Draft, Written, write
 
 
@@ -27,9 +28,11 @@ def update(
     permit(context.grant, "update", type_name)
     drafts.check_type(resource, type_name)
     check_id(resource, id_)
-    issues = drafts.check(resource)
-    draft = drafts.draft(context, resource, id_, "U", if_version=if_match, must_be_new=must_be_new)
-    return _written(context, draft, issues)
+    checked = drafts.judge(context, resource)
+    draft = drafts.draft(
+        context, resource, id_, "U", if_version=if_match, must_be_new=must_be_new, issues=checked.outcome
+    )
+    return _written(context, draft, checked)
 
 
 def conditional_update(
@@ -41,7 +44,7 @@ def conditional_update(
     """
     permit(context.grant, "update", type_name)
     drafts.check_type(resource, type_name)
-    issues = drafts.check(resource)
+    checked = drafts.judge(context, resource)
     criteria = conditions.criteria(context, type_name, criteria_text)
     conditions.lock(context, [criteria])
     match = conditions.match(context, criteria)
@@ -52,8 +55,9 @@ def conditional_update(
             expression=f"{type_name}.id",
         )
     id_ = match or own or drafts.new_id()
-    draft = drafts.draft(context, {**resource, "id": id_}, id_, "U", if_version=if_match)
-    return _written(context, draft, issues)
+    resource = {**resource, "id": id_}
+    draft = drafts.draft(context, resource, id_, "U", if_version=if_match, issues=checked.outcome)
+    return _written(context, draft, checked)
 
 
 def check_id(resource: Resource, id_: str) -> None:
@@ -70,7 +74,7 @@ def check_id(resource: Resource, id_: str) -> None:
         )
 
 
-def _written(context: Context, draft: Draft, issues: tuple[Issue, ...]) -> Result:
+def _written(context: Context, draft: Draft, checked: Checked) -> Result:
     written: Written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
     status = 201 if written.created else 200
-    return Result(status, written.version, issues=issues, changes=int(written.changed))
+    return Result(status, written.version, issues=checked.issues, changes=int(written.changed))

@@ -17,6 +17,12 @@ from fhir_server.rest.negotiation import FHIR_JSON, FHIR_VERSIONS, JSON, media_t
 from fhir_server.rest.request import Request, decode_parameters
 
 FORM = "application/x-www-form-urlencoded"
+ARCHIVES = frozenset(
+    ("application/gzip", "application/x-gzip", "application/tar+gzip", "application/x-tar",
+     "application/x-compressed-tar", "application/octet-stream")
+)  # fmt: skip
+"""How clients name a .tgz."""
+
 _CHUNK_BYTES = 256 * 1024
 _UTF8 = ("utf-8", "utf8", "us-ascii")
 
@@ -47,6 +53,11 @@ def is_there(request: Request) -> bool:
     """Return whether a request has a body at all: an operation without parameters may come without."""
     environ = request.environ
     return (environ.get("CONTENT_LENGTH") or "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
+
+
+def is_archive(request: Request) -> bool:
+    """Return whether the body says that it is a .tgz, or bytes of any kind."""
+    return media_type_of(request.environ.get("CONTENT_TYPE") or "")[0] in ARCHIVES
 
 
 def resource_for(

@@ -22,9 +22,9 @@ from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
 from fhir_server.operations import registry as operations
-from fhir_server.operations.declaration import Call
+from fhir_server.operations.declaration import Argument, Call
 from fhir_server.operations.parameters import arguments
-from fhir_server.outcome import Invalid, NotSupported, PreconditionFailed
+from fhir_server.outcome import Invalid, NotSupported, PreconditionFailed, Unavailable
 from fhir_server.rest import body, response
 from fhir_server.rest.caller import caller
 from fhir_server.rest.preferences import preferences
@@ -193,7 +193,11 @@ def capabilities(here: Installation, request: Request, match: Match) -> Answer:
         raise NotSupported("mode=terminology is not built yet; mode=full gives the CapabilityStatement")
     if mode not in ("full", "normative"):
         raise Invalid(f"mode={mode} is not known; full, normative and terminology are")
-    return Answer(200, here.capabilities.text())
+    try:
+        text = here.entry.read(caller(request), here.capabilities.text)
+    except Unavailable:  # what we are able to do does not depend on the database being there
+        text = here.capabilities.last()
+    return Answer(200, text)
 
 
 def operation(here: Installation, request: Request, match: Match) -> Answer:
@@ -207,11 +211,16 @@ def operation(here: Installation, request: Request, match: Match) -> Answer:
             name for name in ("GET", "HEAD", "POST", "OPTIONS") if name in (*found.methods, "OPTIONS")
         )
         raise WrongMethod(request.method, request.path, allowed, f"; ${found.code} changes something")
-    sent = None
+    sent, archive = None, None
     if request.method == "POST" and body.is_there(request):
-        sent = body.resource(request, here.config)
+        if "package" in found.inputs and body.is_archive(request):
+            archive = body.read(request, here.config.max_body_bytes)
+        else:
+            sent = body.resource(request, here.config)
     lenient = preferences(request.header("PREFER")).lenient
     given = arguments(found, request.criteria(), sent, type_name, lenient=lenient)
+    if archive is not None:
+        given = {**given, "package": [Argument(archive, "base64Binary")]}
     call = Call(type_name, id_, given, request.sent)
 
     def work(context: Context) -> dict[str, Any]:

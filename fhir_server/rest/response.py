@@ -104,8 +104,8 @@ def of_write(
         said = f"{version.address} is {did}, version {version.version}"
         issues = positions.placed(result.issues, sent or b"")
         return Answer(result.status, outcome_text(issues, said), headers)
-    if result.issues:
-        headers.append(("X-Warnings", str(len(result.issues))))
+    if warnings := sum(issue.severity != "information" for issue in result.issues):
+        headers.append(("X-Warnings", str(warnings)))
     if preferences.returns == "minimal":
         return Answer(result.status, b"", headers)
     headers.append(("Content-Location", address))
