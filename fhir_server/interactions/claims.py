@@ -83,12 +83,17 @@ def check(context: Context, resource: Resource, already: Sequence[Issue]) -> tup
         for what, canonical, path in unknown
     ]
     if len(unknown) < len(claims):
-        told = {issue.expression for issue in issues}
         known = set(already)
         for issue in validate(resource, Task(knowledge, claims=True)):
-            if issue not in known and not (issue.expression in told and issue.code == "not-found"):
+            if issue not in known and not _is_about_an_unknown_claim(issue):
                 issues.append(issue)
     if action == "reject" and any(issue.severity in ("error", "fatal") for issue in issues):
         context.settings.registry.confirm(context.unit)
         raise Unprocessable(issues=issues)
     return tuple(issues)
+
+
+def _is_about_an_unknown_claim(issue: Issue) -> bool:
+    """Say whether an issue tells what `check` tells in its own words."""
+    place = (issue.expression or "").rstrip("[]0123456789")
+    return issue.code == "not-found" and place.endswith((".meta.profile", ".questionnaire"))

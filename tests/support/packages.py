@@ -20,7 +20,12 @@ def profile(
     type_name: str = "Patient",
     **more: Any,
 ) -> Resource:
-    """Return a profile, without a snapshot, on a type that has `name`, which it asks for so many times."""
+    """Return a profile on a type that has `name`, which it asks for so many times."""
+    name = {"id": f"{type_name}.name", "path": f"{type_name}.name", "min": least_names}
+    base = {"path": f"{type_name}.name", "min": 0, "max": "*"}
+    whole = {**name, "max": "*", "base": base, "definition": "names", "type": [{"code": "HumanName"}]}
+    root = {"id": type_name, "path": type_name, "min": 0, "max": "*", "definition": "a resource"}
+    root["base"] = {"path": type_name, "min": 0, "max": "*"}
     return {
         "resourceType": "StructureDefinition",
         "url": url,
@@ -32,12 +37,8 @@ def profile(
         "type": type_name,
         "baseDefinition": f"http://hl7.org/fhir/StructureDefinition/{type_name}",
         "derivation": "constraint",
-        "differential": {
-            "element": [
-                {"id": type_name, "path": type_name},
-                {"id": f"{type_name}.name", "path": f"{type_name}.name", "min": least_names},
-            ]
-        },
+        "snapshot": {"element": [root, whole]},
+        "differential": {"element": [{"id": type_name, "path": type_name}, name]},
         **more,
     }
 
