@@ -112,11 +112,15 @@ def operation_outcome(issues: Sequence[Issue]) -> dict[str, Any]:
 MAX_ISSUES = 100
 
 
-def capped(issues: Sequence[Issue]) -> Sequence[Issue]:
-    """Return the first hundred issues, and one more that says how many there are if there are more."""
+def capped(issues: Sequence[Issue], *, complete: bool = True) -> Sequence[Issue]:
+    """Return the first hundred issues, and one more that says how many there are if there are more.
+
+    `complete` is False where nobody has looked for all of them.
+    """
     if len(issues) <= MAX_ISSUES:
         return issues
-    what = f"{len(issues)} problems in all; the first {MAX_ISSUES} are listed"
+    many = f"{len(issues)} problems in all" if complete else f"more than {MAX_ISSUES} problems"
+    what = f"{many}; the first {MAX_ISSUES} are listed"
     return [*issues[:MAX_ISSUES], Issue("error", "too-long", what)]
 
 

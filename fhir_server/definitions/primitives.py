@@ -3,13 +3,21 @@
 A test is a callable that answers truthy for a right value; for any other it answers falsy or raises
 one of FAILURES. Most are methods written in C, because every value of every write passes one. Where
 the expressions of the specification are loose, they are tightened here: dates exist on the calendar,
-and a string has a character that is not white space (its own `[ \\r\\n\\t\\S]+` refuses a no-break
-space and lets "   " pass).
+a string has a character that is not white space (its own `[ \\r\\n\\t\\S]+` refuses a no-break
+space and lets "   " pass), a uri is not empty (R4/json.html: no text is), a code has single blanks and
+no tabs inside. Readings where the text leaves a choice:
+
+- a second of 60 may follow any minute, as the expression has it: which leap seconds there were no
+  server knows for times to come, and zones of half an hour move the minute;
+- a string, markdown and code has at most 1,048,576 characters ("1024*1024 characters"), not bytes;
+- white space in base64 stands between groups of four characters, where the expression has it;
+- a canonical, url, uri may be anything without white space: R4 lets them be relative and opaque.
 """
 
 from __future__ import annotations
 
 import binascii
+import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -17,6 +25,7 @@ from typing import Any, NamedTuple
 
 Test = Callable[[Any], object]
 FAILURES = (TypeError, AttributeError)  # what a test raises when the value is no text
+MAX_CHARACTERS = 1024 * 1024
 
 _LEAP = r"(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
 _DAY = (
@@ -41,13 +50,26 @@ def _one_word(form: Test) -> Test:
     return test
 
 
+def _text(value: Any) -> object:
+    return len(value) <= MAX_CHARACTERS and value.strip()
+
+
+def _code(value: Any) -> object:
+    return len(value) <= MAX_CHARACTERS and (value.split() == [value] or _CODE(value))
+
+
+_CODE = _form(r"\S+(?: \S+)*")
+
+
 def _boolean(value: Any) -> bool:
     return value is True or value is False
 
 
 def _decimal(value: Any) -> bool:
-    # float: only Python callers have one; what json_format reads is int or Decimal.
-    return isinstance(value, Decimal | int | float) and not isinstance(value, bool)
+    # float: only Python callers have one, and NaN too; what json_format reads is int or Decimal.
+    if value.__class__ is int:
+        return True
+    return isinstance(value, Decimal | float) and math.isfinite(value)
 
 
 def _integer(low: int) -> Test:
@@ -58,12 +80,22 @@ def _integer(low: int) -> Test:
 
 
 def _base64(value: Any) -> bool:
-    """White space may stand between the characters; the rest is exact, padding too."""
+    """White space may stand between groups of four characters; the rest is exact, padding too."""
     try:
-        binascii.a2b_base64("".join(value.split()), strict_mode=True)
-    except (ValueError, AttributeError):
+        binascii.a2b_base64(value, strict_mode=True)
+    except AttributeError:
         return False
-    return bool(value.strip())
+    except (TypeError, ValueError):
+        words = value.split() if value.__class__ is str and value.isascii() else ()
+        if len(words) < 2 and (not words or words[0] == value):
+            return False
+        if any(len(word) % 4 for word in words):
+            return False
+        try:
+            binascii.a2b_base64("".join(words), strict_mode=True)
+        except ValueError:
+            return False
+    return value != ""
 
 
 class Primitive(NamedTuple):
@@ -73,17 +105,14 @@ class Primitive(NamedTuple):
     expected: str
 
 
-_TEXT = Primitive(str.strip, "a text with something other than white space in it")
+_TEXT = Primitive(_text, "a text of at most 1,048,576 characters that are not all white space")
 _URI = Primitive(_one_word(_form(r"\S+")), "a uri, which has no white space")
 
 PRIMITIVES: dict[str, Primitive] = {
     "base64Binary": Primitive(_base64, "base64 (RFC 4648)"),
     "boolean": Primitive(_boolean, "true or false, without quotation marks"),
     "canonical": _URI,
-    "code": Primitive(
-        _one_word(_form(r"\S+(?: \S+)*")),
-        "a code: no white space at its ends, no two blanks in a row",
-    ),
+    "code": Primitive(_code, "a code: no white space at its ends, no two blanks in a row"),
     "date": Primitive(_form(_DATE), "a day that exists, as YYYY, YYYY-MM or YYYY-MM-DD"),
     "dateTime": Primitive(
         _form(rf"{_DATE}|{_DAY}T{_TIME}{_ZONE}"),
@@ -109,6 +138,9 @@ PRIMITIVES: dict[str, Primitive] = {
     ),
     "xhtml": Primitive(str.strip, "a <div> of XHTML"),
 }
+
+ELEMENT_ID = Primitive(PRIMITIVES["uri"].test, "a text without white space")
+"""Element.id (R4/element.html#id): a string "that does not contain spaces"."""
 
 
 def fits(type_name: str, value: Any) -> bool:

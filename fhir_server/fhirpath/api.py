@@ -16,10 +16,15 @@ from typing import Any
 
 from fhir_server.fhirpath import nodes
 from fhir_server.fhirpath.comparison import truth
-from fhir_server.fhirpath.errors import FhirPathError, FhirPathSyntaxError, FhirPathTypeError
+from fhir_server.fhirpath.errors import (
+    FhirPathError,
+    FhirPathSyntaxError,
+    FhirPathTooCostly,
+    FhirPathTypeError,
+)
 from fhir_server.fhirpath.evaluate import compiled, watched
 from fhir_server.fhirpath.parser import parse
-from fhir_server.fhirpath.scope import Compiled, Scope, World
+from fhir_server.fhirpath.scope import MAX_ITEMS, Compiled, Exhausted, Scope, World
 from fhir_server.fhirpath.values import (
     Collection,
     Element,
@@ -37,6 +42,7 @@ __all__ = [
     "Expression",
     "FhirPathError",
     "FhirPathSyntaxError",
+    "FhirPathTooCostly",
     "FhirPathTypeError",
     "Quantity",
     "Result",
@@ -48,16 +54,21 @@ __all__ = [
     "root",
     "system",
     "to_json",
+    "truth",
     "type_of",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an expression found, and what its trace() calls saw: (name, items) in their order."""
+    """What an expression found, and what its trace() calls saw: (name, items) in their order.
+
+    `spent` counts the items that passed through the evaluation; equal for equal resources.
+    """
 
     items: Collection
     traces: list[tuple[str, Collection]]
+    spent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +102,29 @@ class Expression:
         environment: Mapping[str, Any] | None = None,
         world: World | None = None,
         now: datetime | None = None,
+        budget: int = MAX_ITEMS,
     ) -> Result:
-        """Return the items together with the trace."""
+        """Return the items together with the trace.
+
+        Raises FhirPathTooCostly when more than `budget` items pass through the evaluation.
+        """
         item = root(resource) if isinstance(resource, dict) else resource
         focus: Collection = [] if item is None else [item]
         variables = _variables(item, focus) if self.looks_around else {}
         if environment:
             for name, value in environment.items():
                 variables[name] = value if isinstance(value, list) else [_typed(value)]
-        scope = Scope(focus, variables, world, now)
+        scope = Scope(focus, variables, world, now, budget)
         try:
             items = self.run(scope, focus)
+        except Exhausted:
+            what = f"the expression passes through more than {budget} items; narrow it"
+            raise FhirPathTooCostly(what, self.text, 0) from None
         except RecursionError:
             raise FhirPathTypeError("the evaluation goes too deep", self.text, 0) from None
         except (DecimalException, OverflowError, ValueError) as error:
             raise FhirPathTypeError(f"a number is out of range ({error})", self.text, 0) from None
-        return Result(items, scope.traces)
+        return Result(items, scope.traces, budget - scope.budget)
 
     def holds(
         self,

@@ -27,6 +27,10 @@ class FhirPathTypeError(FhirPathError):
     """The expression is well-formed, but asks something that the value or the model does not allow."""
 
 
+class FhirPathTooCostly(FhirPathTypeError):
+    """The evaluation passes through more items than it is allowed."""
+
+
 def place(text: str, position: int) -> str:
     """Return where `position` is, in words, with a few characters around it.
 

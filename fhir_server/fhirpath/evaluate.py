@@ -17,7 +17,7 @@ from fhir_server.fhirpath.errors import FhirPathSyntaxError, FhirPathTypeError
 from fhir_server.fhirpath.functions import FUNCTIONS
 from fhir_server.fhirpath.functions.table import Function
 from fhir_server.fhirpath.operators import LOGIC, OPERATORS
-from fhir_server.fhirpath.scope import Compiled, Scope
+from fhir_server.fhirpath.scope import FEW, Compiled, Scope
 from fhir_server.fhirpath.values import Collection, Element, Quantity, TypeInfo, members, system_type
 from fhir_server.fhirpath.watch import Watch
 
@@ -124,13 +124,17 @@ class _Compiler:
     def member(self, name: str) -> Compiled:
         def step(scope: Scope, focus: Collection) -> Collection:
             if len(focus) == 1 and type(focus[0]) is Element:
-                return members(focus[0], name)
-            found: Collection = []
+                found = members(focus[0], name)
+                if len(found) > FEW:
+                    scope.spend(len(found))
+                return found
+            found = []
             for item in focus:
                 if type(item) is Element:
                     found += members(item, name)
                 elif name in _PARTS.get(type(item), ()):
                     found.append(getattr(item, name))
+            scope.spend(len(focus) + len(found))
             return found
 
         return step
@@ -152,7 +156,7 @@ class _Compiler:
     def binary(self, tree: nodes.BinaryExpression) -> Compiled:
         left, right, sign = self.operand(tree.left), self.operand(tree.right), tree.operator
         if sign == "|":
-            return lambda scope, focus: distinct([*left(scope, focus), *right(scope, focus)])
+            return self.union(left, right)
         if sign in LOGIC:
             return self.logic(tree, left, right)
         if sign in ("=", "!=") and isinstance(tree.right, nodes.StringLiteral):
@@ -161,11 +165,21 @@ class _Compiler:
 
         def run(scope: Scope, focus: Collection) -> Collection:
             one, other = left(scope, focus), right(scope, focus)
+            if len(one) > FEW or len(other) > FEW:
+                scope.spend(len(one) + len(other))
             try:
                 answer = operate(one, other)
             except Fault as fault:
                 raise fail(fault) from None
             return [] if answer is None else [answer]
+
+        return run
+
+    def union(self, left: Compiled, right: Compiled) -> Compiled:
+        def run(scope: Scope, focus: Collection) -> Collection:
+            both = [*left(scope, focus), *right(scope, focus)]
+            scope.spend(len(both))
+            return distinct(both)
 
         return run
 
@@ -274,6 +288,8 @@ class _Compiler:
         if function.lazy or not arguments:
 
             def call_lazy(scope: Scope, focus: Collection) -> Collection:
+                if len(focus) > FEW:
+                    scope.spend(len(focus))
                 try:
                     return run(scope, focus, *arguments)
                 except Fault as fault:
@@ -284,6 +300,7 @@ class _Compiler:
         def call_eager(scope: Scope, focus: Collection) -> Collection:
             this = scope.this
             values = [argument(scope, this) for argument in arguments]
+            scope.spend(len(focus) + sum(map(len, values)))
             try:
                 return run(scope, focus, *values)
             except Fault as fault:

@@ -1,140 +1,175 @@
-"""What a narrative may contain (R4/narrative.html#xhtml, invariants txt-1 and txt-2)."""
+"""What a narrative may contain: Narrative.div, txt-1 and txt-2 (R4/narrative.html#xhtml).
+
+The one list, for htmlChecks() and for validation. The text of R4 allows the basic formatting of
+HTML 4.0, chapters 7–11 and 15, with `a` and `img`; and forbids what runs, what is loaded as a
+stylesheet, and deprecated elements. So, where the formal expressions of txt-1 and the text differ:
+
+- `address`, `bdo` and `kbd` stand in chapters 7–9 and are allowed, though txt-1's XPath forgot them;
+- `ins` and `del` (section 9.4, named as the exception), `center`, `font`, `basefont`, `s`, `strike`,
+  `u`, `dir` and `menu` (deprecated), `map` and `area` (chapter 13) are not;
+- attributes are those of the XPath, for any element, and XHTML's own xml:lang and xml:space.
+
+White space is XML's: a no-break space is content.
+"""
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from html.entities import name2codepoint
 from typing import Any
 from xml.parsers import expat
 
-_XHTML = "http://www.w3.org/1999/xhtml"
-# The basic formatting of XHTML 1.0 chapters 7–11 (without section 4 of 9) and 15, a and img.
+NAMESPACE = "http://www.w3.org/1999/xhtml"
+_XML = "http://www.w3.org/XML/1998/namespace"
+_SEPARATOR = " "
+_SPACE = " \t\r\n"
+
+_ELEMENTS = """
+    div span h1 h2 h3 h4 h5 h6 address
+    bdo
+    em strong dfn code samp kbd var cite abbr acronym blockquote q sub sup p br pre
+    ul ol li dl dt dd
+    table caption thead tbody tfoot colgroup col tr th td
+    tt i b big small hr
+    a img
+"""
+"""A line a chapter: 7, 8, 9, 10, 11, 15, and what the text adds."""
+_ATTRIBUTES = """
+    abbr accesskey align alt axis bgcolor border cellhalign cellpadding cellspacing cellvalign char charoff
+    charset cite class colspan compact coords dir frame headers height href hreflang hspace id lang
+    longdesc name nowrap rel rev rowspan rules scope shape span src start style summary tabindex title
+    type valign value vspace width
+"""
+ELEMENTS = frozenset(_ELEMENTS.split())
+ATTRIBUTES = frozenset(_ATTRIBUTES.split())
+XML_ATTRIBUTES = frozenset({"lang", "space"})
+_ADDRESSES = frozenset({"href", "src", "cite", "longdesc"})
+_RUNS = re.compile(r"\s*(?:javascript|vbscript|data\s*:\s*(?!image/(?!svg)))", re.IGNORECASE)
+_STYLE_RUNS = re.compile(r"expression\s*\(|javascript:|@import|behaviou?r\s*:|-moz-binding", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x20]+")
+MAX_DEPTH = 100  # as deep as a browser or a printer of ours will follow
+MAX_FOUND = 20
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+def problems(text: Any) -> tuple[str, ...]:
+    """Return what breaks txt-1 in a narrative's div, else what breaks txt-2; nothing if it is right.
+
+    >>> problems('<div xmlns="http://www.w3.org/1999/xhtml"><p>Anna &amp; Li&nbsp;</p></div>')
+    ()
+    >>> problems('<div xmlns="http://www.w3.org/1999/xhtml"><script>x</script></div>')
+    ('<script> is not allowed in a narrative (line 1)',)
+    >>> problems('<div xmlns="http://www.w3.org/1999/xhtml"> </div>')
+    ('a narrative has some text or an image; this one is empty',)
+    """
+    found, has_content = _read(text)
+    return found if found or has_content else ("a narrative has some text or an image; this one is empty",)
 
 
-_TAGS = _words(
-    """a abbr acronym address b bdo big blockquote br caption cite code col colgroup dd del dfn div dl dt
-    em h1 h2 h3 h4 h5 h6 hr i img ins kbd li ol p pre q s samp small span strike strong sub sup table
-    tbody td tfoot th thead tr tt u ul var center font"""
-)
-_COMMON = _words("id class title style lang xml:lang dir accesskey tabindex")
-_ATTRIBUTES = {
-    "a": _words("href name charset hreflang type rel rev shape coords target"),
-    "img": _words("src alt longdesc height width usemap ismap align border hspace vspace"),
-    "blockquote": _words("cite"),
-    "q": _words("cite"),
-    "ins": _words("cite datetime"),
-    "del": _words("cite datetime"),
-    "table": _words("summary width border frame rules cellspacing cellpadding align bgcolor"),
-    "font": _words("size color face"),
-    "ol": _words("type start compact"),
-    "ul": _words("type compact"),
-    "li": _words("type value"),
-    "pre": _words("width xml:space"),
-    "br": _words("clear"),
-    "hr": _words("align noshade size width"),
-}
-_CELL = _words(
-    """align char charoff valign span width height abbr axis headers scope rowspan colspan nowrap
-    bgcolor"""
-)
-_BLOCK_ALIGN = _words("div p h1 h2 h3 h4 h5 h6 caption")
-_TABLE_PARTS = _words("col colgroup thead tbody tfoot tr td th")
-_ENTITIES = frozenset(name2codepoint)
+def is_safe(text: Any) -> bool:
+    """Return whether a narrative's div is right."""
+    found, has_content = _read(text)
+    return has_content and not found
+
+
+@lru_cache(maxsize=1)  # txt-1 and txt-2 ask about the same text one after the other
+def checked(text: Any) -> tuple[bool, bool]:
+    """Return whether a narrative's div keeps txt-1 and txt-2.
+
+    >>> checked('<div xmlns="http://www.w3.org/1999/xhtml"><u>x</u></div>')
+    (False, True)
+    """
+    found, has_content = _read(text)
+    return not found, has_content
+
+
+def _read(text: Any) -> tuple[tuple[str, ...], bool]:
+    if not isinstance(text, str):
+        return ("a narrative is a text",), False
+    reader = _Reader()
+    try:
+        # As bytes: expat would refuse a text with half of a surrogate pair in another way.
+        reader.parser.Parse(text.strip(_SPACE).encode("utf-8", "surrogatepass"), True)
+    except _Refused as refusal:
+        reader.found.append(str(refusal))
+    except expat.ExpatError as error:
+        what = expat.ErrorString(error.code)
+        reader.found.append(f"not well-formed XHTML: {what} (line {error.lineno}, column {error.offset + 1})")
+    return tuple(dict.fromkeys(reader.found)), reader.has_content
 
 
 class _Refused(Exception):
-    pass
+    """No reason to read on."""
 
 
-def problem(xhtml: Any) -> str | None:
-    """Return what is wrong with the tags of a narrative's div (txt-1), or None.
+class _Reader:
+    """Collects what is wrong while expat reads."""
 
-    >>> problem('<div xmlns="http://www.w3.org/1999/xhtml"><p>Hello</p></div>')
-    >>> problem('<div xmlns="http://www.w3.org/1999/xhtml"><script>1</script></div>')
-    '<script> is not allowed in a narrative'
-    """
-    return _checked(xhtml)[0]
-
-
-def has_content(xhtml: Any) -> bool:
-    """Say whether a narrative shows a text or an image (txt-2).
-
-    >>> has_content('<div xmlns="http://www.w3.org/1999/xhtml"> </div>')
-    False
-    """
-    return _checked(xhtml)[1]
-
-
-@lru_cache(maxsize=64)  # txt-1 and txt-2 ask about the same text one after the other
-def _checked(xhtml: Any) -> tuple[str | None, bool]:
-    if not isinstance(xhtml, str):
-        return "a narrative is a text", False
-    checks = _Checks()
-    parser = expat.ParserCreate(encoding="utf-8")
-    parser.StartElementHandler = checks.start
-    parser.EndElementHandler = checks.end
-    parser.CharacterDataHandler = checks.text
-    parser.StartDoctypeDeclHandler = checks.doctype
-    parser.ProcessingInstructionHandler = checks.instruction
-    parser.UseForeignDTD(True)  # &nbsp; and its like are skipped instead of refused; nothing is loaded
-    parser.SkippedEntityHandler = checks.entity
-    try:
-        parser.Parse(xhtml.strip().encode("utf-8", "surrogatepass"), True)
-    except _Refused as refusal:
-        return str(refusal), checks.has_content
-    except expat.ExpatError as error:
-        return f"not well-formed XML: {error}", checks.has_content
-    return None, checks.has_content
-
-
-class _Checks:
     def __init__(self) -> None:
-        self.depth = 0
+        self.found: list[str] = []
         self.has_content = False
+        self.depth = 0
+        self.parser = expat.ParserCreate("utf-8", namespace_separator=_SEPARATOR)
+        # XHTML's entities (&nbsp;) have no declaration here: with a foreign DTD they are skipped, not errors.
+        self.parser.UseForeignDTD(True)
+        self.parser.ExternalEntityRefHandler = lambda *_: 1
+        self.parser.SkippedEntityHandler = self.entity
+        self.parser.StartElementHandler = self.start
+        self.parser.EndElementHandler = self.end
+        self.parser.CharacterDataHandler = self.text
+        self.parser.ProcessingInstructionHandler = self.instruction
+        self.parser.StartDoctypeDeclHandler = self.doctype
+        self.parser.XmlDeclHandler = self.declaration
 
-    def start(self, tag: str, attributes: dict[str, str]) -> None:
-        self.depth += 1
-        if self.depth > 100:
-            raise _Refused("a narrative may have 100 levels of tags")
-        if self.depth == 1 and (tag != "div" or attributes.get("xmlns") != _XHTML):
-            raise _Refused(f"a narrative is one <div xmlns={_XHTML!r}>")
-        if tag not in _TAGS:
-            raise _Refused(f"<{tag}> is not allowed in a narrative")
-        if tag == "img" and attributes.get("src"):
-            self.has_content = True
-        for name, value in attributes.items():
-            if name == "xmlns":
-                if value != _XHTML:
-                    raise _Refused(f"the namespace {value!r} is not allowed in a narrative")
-            elif not _allows(tag, name):
-                raise _Refused(f"<{tag} {name}> is not allowed in a narrative")
-            elif name in ("href", "src") and value.strip().lower().startswith(("javascript:", "vbscript:")):
-                raise _Refused("a narrative has no scripts")
-
-    def end(self, tag: str) -> None:
-        self.depth -= 1
-
-    def text(self, data: str) -> None:
-        if not self.has_content and not data.isspace():
-            self.has_content = True
+    def problem(self, what: str) -> None:
+        self.found.append(f"{what} (line {self.parser.CurrentLineNumber})")
+        if len(self.found) >= MAX_FOUND:
+            raise _Refused("and more; only the first problems are listed")
 
     def doctype(self, *_: object) -> None:
-        raise _Refused("a narrative has no DOCTYPE")
+        raise _Refused("a narrative has no document type declaration")
 
-    def instruction(self, target: str, data: str) -> None:
-        raise _Refused("a narrative has no processing instructions")
+    def declaration(self, *_: object) -> None:
+        raise _Refused("a narrative is a <div> and not a document with an XML declaration")
 
     def entity(self, name: str, is_parameter: bool) -> None:
-        if name not in _ENTITIES:
-            raise _Refused(f"the entity &{name}; is not known")
+        if is_parameter:
+            return  # the foreign DTD itself
         self.has_content = True
+        if name not in name2codepoint:
+            self.problem(f"&{name}; is no entity of XHTML")
 
+    def instruction(self, target: str, _: str) -> None:
+        self.problem(f"<?{target}?> is not allowed in a narrative")
 
-def _allows(tag: str, name: str) -> bool:
-    if name in _COMMON or name in _ATTRIBUTES.get(tag, ()):
-        return True
-    return (tag in _TABLE_PARTS and name in _CELL) or (tag in _BLOCK_ALIGN and name == "align")
+    def text(self, text: str) -> None:
+        if not self.has_content and text.strip(_SPACE):
+            self.has_content = True
+
+    def end(self, _: str) -> None:
+        self.depth -= 1
+
+    def start(self, qualified: str, attributes: dict[str, str]) -> None:
+        namespace, _, name = qualified.rpartition(_SEPARATOR)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise _Refused(f"a narrative may have {MAX_DEPTH} levels of elements")
+        if self.depth == 1 and (name != "div" or namespace != NAMESPACE):
+            self.problem(f'a narrative is a <div xmlns="{NAMESPACE}">, not <{name} xmlns="{namespace}">')
+        elif name not in ELEMENTS or namespace != NAMESPACE:
+            self.problem(f"<{name}> is not allowed in a narrative")
+        if name == "img" and attributes.get("src"):
+            self.has_content = True
+        for qualified_name, value in attributes.items():
+            self.attribute(name, qualified_name, value)
+
+    def attribute(self, element: str, qualified: str, value: str) -> None:
+        namespace, _, name = qualified.rpartition(_SEPARATOR)
+        if namespace == _XML and name in XML_ATTRIBUTES:
+            return
+        if namespace or name not in ATTRIBUTES:
+            self.problem(f"the attribute {name} of <{element}> is not allowed in a narrative")
+        elif (name in _ADDRESSES and _RUNS.match(_CONTROL.sub("", value))) or (
+            name == "style" and _STYLE_RUNS.search(value)
+        ):
+            self.problem(f"the {name} of <{element}> would run something")

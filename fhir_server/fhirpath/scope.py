@@ -7,11 +7,16 @@ from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 from fhir_server.fhirpath import temporal
-from fhir_server.fhirpath.comparison import Fault
 from fhir_server.fhirpath.values import Collection, Element
 
 # An expression from outside must not keep a process busy: so many items may pass through it.
 MAX_ITEMS = 2_000_000
+FEW = 8
+"""Collections of so many items are not counted; what is made one by one is counted where it is made."""
+
+
+class Exhausted(Exception):
+    """An evaluation has passed through all the items that it was allowed."""
 
 
 class World(Protocol):
@@ -48,6 +53,7 @@ class Scope:
         variables: dict[str, Collection],
         world: World | None,
         now: datetime | None = None,
+        budget: int = MAX_ITEMS,
     ) -> None:
         self.this: Collection = focus
         self.index: int | None = None
@@ -55,14 +61,14 @@ class Scope:
         self.variables = variables
         self.world = world
         self.traces: list[tuple[str, Collection]] = []
-        self.budget = MAX_ITEMS
+        self.budget = budget
         self._now = now
 
     def spend(self, items: int) -> None:
-        """Count items that were made; raises Fault beyond the limit."""
+        """Count items that were made; raises Exhausted beyond the limit."""
         self.budget -= items
         if self.budget < 0:
-            raise Fault(f"the expression passes through more than {MAX_ITEMS} items; narrow it")
+            raise Exhausted
 
     def now(self) -> datetime:
         """Return the one moment that now(), today() and timeOfDay() mean throughout an evaluation."""

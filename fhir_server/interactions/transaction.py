@@ -28,6 +28,7 @@ from fhir_server.interactions.update import conditional_update, update
 from fhir_server.interactions.vread import vread
 from fhir_server.model.positions import placed_groups
 from fhir_server.outcome import (
+    MAX_ISSUES,
     FhirError,
     Invalid,
     Issue,
@@ -313,10 +314,12 @@ def _write(
                 pending.append((request, draft))
             except Invalid as error:
                 wrong += error.issues
+                if len(wrong) > MAX_ISSUES:
+                    break  # what is wrong with thousands of entries is wrong with the program that sent them
             except Unprocessable as error:
                 short += error.issues
     if wrong:
-        raise Invalid(issues=capped(wrong))
+        raise Invalid(issues=capped(wrong, complete=False))
     if short:
         raise Unprocessable(issues=capped(short))
     _refuse_shared_targets(pending)

@@ -106,6 +106,18 @@ class Crashed(Event):
     incident: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RuleUnanswered(Event):
+    """A rule of the specification got no answer, so it counts as kept: the rule, and the kind of error.
+
+    `error` is the name of an exception's class; FhirPathTooCostly where the evaluation was stopped.
+    """
+
+    routine: ClassVar[bool] = False
+    rule: str
+    error: str
+
+
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []

@@ -24,6 +24,7 @@ from fhir_server.observability.events import (
     InstanceReceived,
     ProcessEnded,
     RequestServed,
+    RuleUnanswered,
     SearchServed,
 )
 
@@ -40,6 +41,7 @@ HELP = {
     "xinglin_cds_seconds": "time to answer a CDS Hooks call",
     "xinglin_drained_total": "entries taken off a queue by the background worker",
     "xinglin_process_restarts_total": "processes that ended by themselves and were started again",
+    "xinglin_rules_unanswered_total": "rules of the specification that validation could not evaluate",
     "xinglin_crashes_total": "errors that nobody foresaw",
 }
 
@@ -123,6 +125,8 @@ class Meter:
                 add("xinglin_drained_total", (("queue", queue),), count)
             case ProcessEnded(name):
                 add("xinglin_process_restarts_total", (("process", name),))
+            case RuleUnanswered(rule, error):
+                add("xinglin_rules_unanswered_total", (("rule", rule), ("error", error)))
             case Crashed():
                 add("xinglin_crashes_total", ())
 

@@ -2,7 +2,9 @@
 
 R4 defines no such operation. Parameters and answer are those of the engines behind fhirpath-lab, so
 that its page can ask this server: `parameters` echoes what was asked, then there is one `result` for
-each item of `context`, with the items found and what trace() saw as its parts.
+each item of `context`, with the items found and what trace() saw as its parts; without a context one
+`result`, and none when nothing was found. That form is looser than R4's rule for Parameters (inv-1: one
+of value, resource and part), where a result and a trace have a name and parts.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from typing import Any
 
 from fhir_server import __version__
 from fhir_server.definitions.operations import Parameter
+from fhir_server.definitions.structures import is_resource_type
 from fhir_server.fhirpath import api
 from fhir_server.fhirpath.api import Element, Expression, FhirPathError, Watch
 from fhir_server.interactions.context import Context, Resource
 from fhir_server.interactions.read import read
 from fhir_server.model import json_format
 from fhir_server.operations.declaration import INSTANCE, SYSTEM, Argument, Call, Operation
-from fhir_server.operations.typed_values import item_of, part
+from fhir_server.operations.typed_values import as_json, item_of, part
 from fhir_server.outcome import FhirError, Invalid, Issue, TooCostly, Unprocessable, operation_outcome
 from fhir_server.validation.knowledge import Knowledge, Task
 from fhir_server.validation.validator import validate
@@ -51,7 +54,8 @@ def run(context: Context, call: Call) -> Resource:
     made: list[dict[str, Any]] = [{"name": "parameters", "part": echo}]
     if around is None or expression is None:
         assert expression is not None
-        made.append(evaluation.result(expression, call.one("expression"), root))
+        found = evaluation.result(expression, call.one("expression"), root)
+        made += [found] if "part" in found else []
     else:
         for number, item in enumerate(evaluation.items(around, call.one("context"), root)):
             where = item.path if isinstance(item, Element) else f"{around.text}[{number}]"
@@ -92,7 +96,9 @@ class _Evaluation:
             raise _pointed(error, argument) from None
         except (AttributeError, KeyError, TypeError):
             # The engine relies on a resource that is structurally right, and here nobody has checked it.
-            if self.resource is None or not (issues := validate(self.resource)):
+            found = validate(self.resource) if self.resource is not None else []
+            issues = [issue for issue in found if issue.severity == "error"]
+            if not issues:
                 raise
             raise Unprocessable(issues=issues) from None
 
@@ -198,7 +204,10 @@ def _echo(call: Call, resource: Resource | None) -> list[dict[str, Any]]:
         if (text := call.text(name)) is not None and text:
             made.append({"name": name, "valueString": text})
     if resource is not None:
-        made.append({"name": "resource", "resource": resource})
+        if is_resource_type(resource["resourceType"]):
+            made.append({"name": "resource", "resource": resource})
+        else:  # of another version of FHIR: what R4's Parameters cannot hold
+            made.append({"name": "resource", "extension": [as_json(resource)]})
     for argument in call.arguments.get("variables", ()):
         if argument.value:
             made.append({"name": "variables", "part": argument.value})

@@ -6,6 +6,7 @@ resource by itself with the other parameters in the URL. What is wrong is told a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -16,11 +17,13 @@ from fhir_server.definitions.primitives import PRIMITIVES, fits
 from fhir_server.interactions.context import Resource
 from fhir_server.model import json_format
 from fhir_server.operations.declaration import Argument, Arguments, Operation, holds_resource
-from fhir_server.outcome import FhirError, Invalid, Issue
+from fhir_server.outcome import MAX_ISSUES, FhirError, Invalid, Issue, capped
 from fhir_server.validation.explain import did_you_mean, shown
 
 JSON_VALUE = "http://fhir.forms-lab.com/StructureDefinition/json-value"
 """The extension by which a parameter carries JSON that its value[x] cannot hold, as a text."""
+
+_DECIMAL = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?")  # no exponents: nobody writes them in a URL
 
 # Clients differ in how they send a text: canonical, uri, code or string are all meant as what is declared.
 _TEXTS = frozenset({"string", "code", "id", "uri", "url", "canonical", "oid", "uuid", "markdown"})
@@ -42,6 +45,7 @@ def arguments(
     inputs = operation.inputs
     found: dict[str, list[Argument]] = {}
     issues: list[Issue] = []
+    missed: set[str] = set()
     if body is not None and _is_bare(operation, body, type_name):
         name = operation.body_parameter
         if name is None:
@@ -55,21 +59,25 @@ def arguments(
     named: list[tuple[str, Any, str | None]] = [(name, text, None) for name, text in pairs]
     named += _members(body, issues)
     for name, raw, place in named:
+        if len(issues) > MAX_ISSUES:
+            raise Invalid(issues=capped(issues, complete=False))
         declared = inputs.get(name)
         if declared is None:
             if not lenient:
                 hint = did_you_mean(name, inputs)
-                what = f"${operation.code} has no parameter {name!r}{hint}; it takes {', '.join(inputs)}"
+                what = f"${operation.code} has no parameter {shown(name)}; it takes {', '.join(inputs)}{hint}"
                 issues.append(Issue("error", "invalid", what, place))
+                missed.update(inputs)  # one of them is meant
             continue
         try:
             value = _of_url(declared, raw) if place is None else _of_member(declared, raw, place)
             found.setdefault(name, []).append(value)
         except FhirError as error:
             issues += error.issues
-    issues += _wrong_numbers(operation, found, issues)
+            missed.add(name)
+    issues += _wrong_numbers(operation, found, missed)
     if issues:
-        raise Invalid(issues=issues)
+        raise Invalid(issues=capped(issues, complete=False))
     return found
 
 
@@ -93,6 +101,13 @@ def _members(body: Resource | None, issues: list[Issue]) -> Iterator[tuple[str, 
     """Yield name, member and place of each parameter of a Parameters resource."""
     if body is None:
         return
+    known = {"resourceType", *structures.fields("Parameters")}
+    for key in body:
+        if key not in known and key.removeprefix("_") not in known:
+            what = f"Parameters has no element {shown(key)}{did_you_mean(key, known)}"
+            issues.append(Issue("error", "structure", what, f"Parameters.{key}"))
+            if len(issues) > MAX_ISSUES:
+                return
     members = body.get("parameter", [])
     if not isinstance(members, list):
         what = f"got {shown(members)}, expected an array of parameters"
@@ -119,16 +134,9 @@ def _of_url(declared: Parameter, text: str) -> Argument:
         kind in ("integer", "positiveInt", "unsignedInt") and text.lstrip("-").isdecimal() and len(text) < 12
     ):
         value = int(text)
-    elif kind == "decimal":
-        value = _decimal(text)
+    elif kind == "decimal" and _DECIMAL.fullmatch(text):
+        value = Decimal(text)
     return _checked(declared, value, kind, None)
-
-
-def _decimal(text: str) -> Any:
-    try:
-        return Decimal(text)
-    except ArithmeticError:
-        return text
 
 
 def _of_member(declared: Parameter, member: dict[str, Any], place: str) -> Argument:
@@ -189,11 +197,11 @@ def _checked(declared: Parameter, value: Any, kind: str, place: str | None) -> A
 
 
 def _wrong_numbers(
-    operation: Operation, found: dict[str, list[Argument]], issues: Sequence[Issue]
+    operation: Operation, found: dict[str, list[Argument]], missed: set[str]
 ) -> Iterator[Issue]:
     for name, declared in operation.inputs.items():
         there = found.get(name, [])
-        if len(there) < declared.min and not issues:
+        if len(there) < declared.min and name not in missed:
             what = f"${operation.code} needs the parameter {name} ({_kind(declared)})"
             yield Issue("error", "required", what)
         if declared.max is not None and len(there) > declared.max:

@@ -34,8 +34,9 @@ def find(code: str, level: str, type_name: str | None = None) -> Operation:
         if any(defined.code == code for defined in all_operations()):
             what = f"there is no operation ${code} here yet, though R4 defines one"
         else:
-            what = f"there is no operation ${code}{did_you_mean(code, {one.code for one in OPERATIONS})}"
-        raise NotFound(f"{what}; /fhir/metadata lists those there are", code="not-supported")
+            what = f"there is no operation ${code}"
+        hint = did_you_mean(code, {one.code for one in OPERATIONS})
+        raise NotFound(f"{what}; /fhir/metadata lists those there are{hint}", code="not-supported")
     on_type = [operation for operation in named if operation.is_on(type_name)]
     if not on_type:
         types = sorted({name for operation in named for name in operation.types})

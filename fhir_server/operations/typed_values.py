@@ -75,10 +75,11 @@ def _element(item: Element) -> dict[str, Any]:
         return made if item.extra is None else {**made, f"_{key}": item.extra}
     if isinstance(value, str):  # xhtml, and nothing else today
         return {"valueString": value}
-    return {"extension": [_as_json(value)]}
+    return {"extension": [as_json(value)]}
 
 
-def _as_json(value: Any) -> dict[str, Any]:
+def as_json(value: Any) -> dict[str, Any]:
+    """Return the extension that carries a value as JSON in a text."""
     return {"url": JSON_VALUE, "valueString": json_format.encode(value).decode()}
 
 
@@ -94,7 +95,7 @@ def _system(item: Any) -> dict[str, Any]:
     if isinstance(item, Quantity):
         return {"name": "Quantity", "valueQuantity": _quantity(item)}
     if isinstance(item, TypeInfo):
-        return {"name": "TypeInfo", "extension": [_as_json(api.to_json(item))]}
+        return {"name": "TypeInfo", "extension": [as_json(api.to_json(item))]}
     name = api.type_of(item).name
     value = api.to_json(item)
     if value == "":

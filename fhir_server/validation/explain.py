@@ -10,14 +10,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fhir_server.definitions import structures
-from fhir_server.definitions.primitives import FAILURES, PRIMITIVES, fits
+from fhir_server.definitions.primitives import FAILURES
 from fhir_server.definitions.structures import Field
+from fhir_server.fhirpath import narrative
 from fhir_server.model import json_format, json_scan
 from fhir_server.outcome import Issue
-from fhir_server.validation import bindings, narrative
-from fhir_server.validation.structure import cardinality, has_sibling, reference_problem, text_is_enough
+from fhir_server.validation import bindings
+from fhir_server.validation.structure import (
+    cardinality,
+    format_of,
+    has_children,
+    has_sibling,
+    reference_problem,
+    text_is_enough,
+)
 
 MAX_SHOWN = 60  # characters of an offending value
+ELE_1 = "http://hl7.org/fhir/StructureDefinition/Element#ele-1"
 
 
 def resource_problems(value: Any, path: str | None, in_transaction: bool) -> Iterator[Issue]:
@@ -78,6 +87,8 @@ def _object(value: Any, type_path: str, path: str, in_transaction: bool) -> Iter
     if not value:
         yield Issue("error", "structure", "an object has at least one member; this one is empty", path)
         return
+    if type_path != "Element" and not has_children(value):
+        yield _childless(path)
     fields = structures.fields(type_path)
     is_resource = structures.is_resource_type(type_path)
     for key, member in value.items():
@@ -92,6 +103,11 @@ def _object(value: Any, type_path: str, path: str, in_transaction: bool) -> Iter
             yield _unknown(key, type_path, path, fields)
     yield from _missing(value, fields, path)
     yield from _narrowed(value, type_path, path)
+
+
+def _childless(path: str) -> Issue:
+    what = "an element has a value or children; here is an id alone (ele-1)"
+    return Issue("error", "invariant", what, path, ELE_1)
 
 
 def _unknown(key: str, type_path: str, path: str, fields: Mapping[str, Field]) -> Issue:
@@ -168,7 +184,7 @@ def _siblings(
     place = f"{path}.{field.element.name.removesuffix('[x]')}"
     key = field.key
     if not field.many:
-        yield from _object(member, "Element", place, in_transaction)
+        yield from _beside(member, value.get(key), place, in_transaction)
         return
     if not isinstance(member, list) or not member:
         yield wrong_kind(place, member, f"an array beside {key}, with an object or null for each value")
@@ -180,7 +196,7 @@ def _siblings(
     for number, sibling in enumerate(member):
         beside = values[number] if isinstance(values, list) and number < len(values) else None
         if sibling is not None:
-            yield from _object(sibling, "Element", f"{place}[{number}]", in_transaction)
+            yield from _beside(sibling, beside, f"{place}[{number}]", in_transaction)
         elif beside is None:
             what = f"neither {key} nor _{key} has anything at this place"
             yield Issue("error", "structure", what, f"{place}[{number}]")
@@ -190,6 +206,12 @@ def _siblings(
                 yield wrong_kind(f"{place}[{number}]", None, field.type)
     if all(sibling is None for sibling in member) and values is not None:
         yield Issue("error", "structure", f"_{key} holds nothing but null; leave it out", place)
+
+
+def _beside(sibling: Any, value: Any, path: str, in_transaction: bool) -> Iterator[Issue]:
+    yield from _object(sibling, "Element", path, in_transaction)
+    if value is None and isinstance(sibling, dict) and sibling and not has_children(sibling):
+        yield _childless(path)
 
 
 def _value(value: Any, field: Field, path: str, in_transaction: bool) -> Iterator[Issue]:
@@ -216,7 +238,7 @@ def _value(value: Any, field: Field, path: str, in_transaction: bool) -> Iterato
 
 
 def _leaf(value: Any, field: Field, path: str) -> Iterator[Issue]:
-    primitive = PRIMITIVES[field.type]
+    primitive = format_of(field)
     limits = bindings.limits(field.element.binding) if field.type == "code" else ()
     if limits and isinstance(value, str):
         for value_set in limits:
@@ -224,7 +246,7 @@ def _leaf(value: Any, field: Field, path: str) -> Iterator[Issue]:
                 hint = did_you_mean(value, bindings.codes(value_set))
                 what = f"got {shown(value)}, expected {bindings.expected(value_set)}{hint}"
                 yield Issue("error", "code-invalid", what, path)
-    elif not fits(field.type, value):
+    elif not _passes(primitive.test, value):
         if isinstance(value, dict | list):
             yield wrong_kind(path, value, primitive.expected)
         else:

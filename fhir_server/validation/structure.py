@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fhir_server.definitions import structures
-from fhir_server.definitions.primitives import FAILURES, PRIMITIVES, Test
+from fhir_server.definitions.primitives import ELEMENT_ID, FAILURES, PRIMITIVES, Primitive, Test
 from fhir_server.definitions.structures import Field
+from fhir_server.fhirpath import narrative
 from fhir_server.model import references
-from fhir_server.validation import bindings, narrative
+from fhir_server.validation import bindings
 
 Accept = Callable[[Any], bool]
 
@@ -57,7 +58,8 @@ class Structure:
         members: dict[str, tuple[int, Test]] = {}
         fields = structures.fields(path)
         required, groups = cardinality(fields)
-        accept = _object(members, required, groups)
+        # What stands beside a primitive may be an id alone; whether there is a value its holder knows.
+        accept = _object(members, required, groups, lone_id=path == "Element")
         # Registered before its members are: HumanName has extensions, which have HumanNames.
         self._objects[path] = self._narrowed(path, accept)
         for key, field in fields.items():
@@ -115,7 +117,12 @@ def leaf_test(field: Field) -> Test:
         if not others:
             return first
         return lambda value: first(value) and all(other(value) for other in others)
-    return PRIMITIVES[field.type].test
+    return format_of(field).test
+
+
+def format_of(field: Field) -> Primitive:
+    """Return the format of a primitive field: that of its type, or of an element's id."""
+    return ELEMENT_ID if field.key == "id" and field.type == "string" else PRIMITIVES[field.type]
 
 
 def has_sibling(field: Field) -> bool:
@@ -150,14 +157,32 @@ def present(key: str, value: Mapping[str, Any]) -> bool:
     return key in value or f"_{key}" in value
 
 
+def has_children(value: Mapping[str, Any]) -> bool:
+    """Return whether an element without a value has something beside its id (ele-1).
+
+    >>> has_children({"id": "a"}), has_children({"id": "a", "extension": []})
+    (False, True)
+    """
+    return len(value) > 1 or "id" not in value
+
+
 def _object(
-    members: Mapping[str, tuple[int, Test]], required: list[Field], groups: list[tuple[frozenset[str], int]]
+    members: Mapping[str, tuple[int, Test]],
+    required: list[Field],
+    groups: list[tuple[frozenset[str], int]],
+    *,
+    lone_id: bool = False,
 ) -> Accept:
-    """Return the test of an object: `members` says for each key how often and which test."""
+    """Return the test of an object: `members` says for each key how often and which test.
+
+    ele-1: an element has a value or children, and an id is none; `lone_id` lets it pass.
+    """
     names = tuple(field.key for field in required)
 
     def accept(value: Any) -> bool:
         if value.__class__ is not dict or not value:
+            return False
+        if len(value) == 1 and "id" in value and not lone_id:
             return False
         for key, member in value.items():
             kind, test = members[key]
@@ -172,7 +197,7 @@ def _object(
                     if (item is None and f"_{key}" not in value) or (item is not None and not test(item)):
                         return False
             elif kind == SIBLING:
-                if not test(member):
+                if not test(member) or (key[1:] not in value and not has_children(member)):
                     return False
             elif kind == CHOSEN:
                 # Extensions in the place of a value choose a type too: rare, so `explain` looks at it.
@@ -202,7 +227,7 @@ def _paired(values: Any, siblings: Any, test: Test) -> bool:
         if sibling is None:
             if values is None or values[number] is None:
                 return False
-        elif not test(sibling):
+        elif not test(sibling) or ((values is None or values[number] is None) and not has_children(sibling)):
             return False
     return any(sibling is not None for sibling in siblings)
 

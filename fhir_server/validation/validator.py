@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
+from fhir_server.definitions import structures
+from fhir_server.observability import events
 from fhir_server.outcome import Issue
-from fhir_server.validation import explain, invariants
+from fhir_server.validation import bundles, codes, explain, invariants, questionnaires, resolution, values
+from fhir_server.validation.conformance import rules
 from fhir_server.validation.knowledge import R4, Task
 from fhir_server.validation.profiles import check as profiles
 from fhir_server.validation.structure import Structure
 
 MAX_ISSUES = 100
+MAX_COUNTED = 10_000
+"""Nobody reads on; a client that sends a million wrong values does not get a worker for minutes."""
 
 _ALONE = Structure(in_transaction=False)
 _IN_TRANSACTION = Structure(in_transaction=True)
@@ -24,13 +28,25 @@ Check = Callable[[Any, Task], Iterator[Issue]]
 def structural(resource: Any, task: Task) -> Iterator[Issue]:
     """Yield what breaks the structure that R4 gives to a type."""
     structure = _IN_TRANSACTION if task.in_transaction else _ALONE
-    if not structure.accepts(resource):
-        yield from explain.resource_problems(resource, None, task.in_transaction)
+    try:
+        if not structure.accepts(resource):
+            yield from explain.resource_problems(resource, None, task.in_transaction)
+    except RecursionError:
+        yield Issue("error", "structure", "the resource is nested deeper than we can follow")
 
 
-# In this order; what the first finds makes the others pointless, as they may rely on it.
 FIRST: Check = structural
-FURTHER: tuple[Check, ...] = (invariants.check, profiles.check)
+# In this order. A check relies on a resource of a known type, and on its structure unless task.malformed.
+FURTHER: tuple[Check, ...] = (
+    invariants.check,
+    values.check,
+    resolution.check,
+    bundles.check,
+    codes.check,
+    rules.check,
+    questionnaires.check,
+    profiles.check,
+)
 
 
 def validate(resource: Any, task: Task = R4) -> list[Issue]:
@@ -40,7 +56,10 @@ def validate(resource: Any, task: Task = R4) -> list[Issue]:
     `task` says against which profiles and with which knowledge; without it R4 alone is asked. The
     entries of a transaction Bundle may hold references that its processing resolves
     (`Practitioner?identifier=…`). At most 100 problems are listed, then one line says how many
-    there are.
+    there are. No exception leaves: a check of ours that fails is told as a warning.
+
+    Where the structure is faulty, the other checks are asked all the same. What they say of a faulty
+    element, and of the elements in it, is left out, and so are invariants of the elements around it.
 
     >>> patient = {"resourceType": "Patient", "gender": "femal", "name": [{"famly": "Li"}]}
     >>> for issue in validate(patient):
@@ -50,26 +69,93 @@ def validate(resource: Any, task: Task = R4) -> list[Issue]:
     """
     if not task.in_transaction and _is_transaction(resource):
         task = replace(task, in_transaction=True)
-    found = _listed(FIRST(resource, task))
-    if FURTHER and not found:
-        found = _listed(chain.from_iterable(check(resource, task) for check in FURTHER))
-    return found
+    found = _Found()
+    faults: set[str] = set()
+    for issue in FIRST(resource, task):
+        faults.add(issue.expression or "")
+        if not found.add(issue):
+            return found.listed()
+    if not faults:
+        _ask_further(resource, task, found, lambda issue: True)
+    elif isinstance(resource, dict) and structures.is_resource_type(resource.get("resourceType")):
+        _ask_further(resource, replace(task, malformed=True), found, _apart_from(faults))
+    return found.listed() if found.count else []
 
 
-def _listed(problems: Iterator[Issue]) -> list[Issue]:
-    """Return the first errors, and warnings in what room they leave."""
-    found: dict[str, list[Issue]] = {"error": [], "warning": [], "information": []}
-    count = 0
-    for issue in problems:
-        count += 1
-        alike = found[issue.severity]
+def _ask_further(resource: Any, task: Task, found: _Found, counts: Callable[[Issue], bool]) -> None:
+    for check in FURTHER:
+        try:
+            for issue in check(resource, task):
+                if counts(issue) and not found.add(issue):
+                    return
+        except Exception as error:  # the write of a right resource must not fail by a flaw of ours
+            if not task.malformed:
+                events.emit(events.crashed(error))
+                what = f"{check.__module__.rpartition('.')[2]} was not checked to the end: a fault of ours"
+                found.add(Issue("warning", "exception", what))
+
+
+def _apart_from(faults: Iterable[str]) -> Callable[[Issue], bool]:
+    """Return whether an issue of a later check tells something new beside faults at these elements.
+
+    >>> tells = _apart_from({"Patient.name[0].use"})
+    >>> [tells(Issue("error", "invariant", "…", place)) for place in ("Patient", "Patient.name[1]")]
+    [False, True]
+    >>> [tells(Issue("error", "value", "…", place)) for place in ("Patient", "Patient.name[0].use")]
+    [True, False]
+    """
+    faulty = set(faults)
+    around = {place for fault in faulty for place in _prefixes(fault)}
+
+    def counts(issue: Issue) -> bool:
+        place = issue.expression or ""
+        if issue.code == "invariant" and place in around:
+            return False
+        return faulty.isdisjoint(_prefixes(place))
+
+    return counts
+
+
+def _prefixes(place: str) -> Iterator[str]:
+    """Yield an element and those around it, with index and without: what it stands in may be faulty.
+
+    >>> list(_prefixes("Patient.name[0].use"))
+    ['Patient.name[0].use', 'Patient.name[0]', 'Patient.name', 'Patient']
+    """
+    yield place
+    for end in range(len(place) - 1, 0, -1):
+        if place[end] in ".[":
+            yield place[:end]
+
+
+class _Found:
+    """Counts problems, and keeps the first errors and warnings."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._refusals = 0
+        self._errors: list[Issue] = []
+        self._advice: list[Issue] = []
+
+    def add(self, issue: Issue) -> bool:
+        """Take an issue; return whether more are wanted. Advice never ends it: an error may follow."""
+        self.count += 1
+        alike = self._advice
+        if issue.severity in ("error", "fatal"):
+            alike = self._errors
+            self._refusals += 1
         if len(alike) < MAX_ISSUES:
             alike.append(issue)
-    listed = (found["error"] + found["warning"] + found["information"])[:MAX_ISSUES]
-    if count > MAX_ISSUES:
-        what = f"{count} problems in all; the first {MAX_ISSUES} are listed"
-        listed.append(Issue(listed[0].severity, "too-long", what))
-    return listed
+        return self._refusals < MAX_COUNTED
+
+    def listed(self) -> list[Issue]:
+        """Return the first errors, and advice in what room they leave."""
+        listed = (self._errors + self._advice)[:MAX_ISSUES]
+        if self.count > MAX_ISSUES:
+            many = f"{self.count}" if self._refusals < MAX_COUNTED else f"{self.count} or more"
+            what = f"{many} problems in all; the first {MAX_ISSUES} are listed"
+            listed.append(Issue(listed[0].severity, "too-long", what))
+        return listed
 
 
 def _is_transaction(resource: Any) -> bool:

@@ -64,7 +64,7 @@ def _find(scope: Scope, item: Any, reference: str) -> Element | None:
     place = item if isinstance(item, Element) else None
     while place is not None:
         if place.type == "Bundle":
-            entry = _entry(place, reference)
+            entry = _entry(scope, place, reference)
             if entry is not None:
                 return entry
         place = place.parent
@@ -79,14 +79,18 @@ def _contained(scope: Scope, name: str) -> Element | None:
             continue
         if not name:
             return holder
-        for inner in members(holder, "contained"):
+        contained = members(holder, "contained")
+        scope.spend(len(contained))
+        for inner in contained:
             if inner.value.get("id") == name:
                 return inner
     return None
 
 
-def _entry(bundle: Element, reference: str) -> Element | None:
-    for entry in members(bundle, "entry"):
+def _entry(scope: Scope, bundle: Element, reference: str) -> Element | None:
+    entries = members(bundle, "entry")
+    scope.spend(len(entries))
+    for entry in entries:
         url = entry.value.get("fullUrl")
         if not isinstance(url, str) or not isinstance(entry.value.get("resource"), dict):
             continue
@@ -155,11 +159,11 @@ def _conforms_to(scope: Scope, items: Collection, profile: Collection) -> Collec
 
 
 def _html_checks(scope: Scope, items: Collection) -> Collection:
-    return [all(isinstance(item, Element) and narrative.problem(item.value) is None for item in items)]
+    return [all(isinstance(item, Element) and narrative.checked(item.value)[0] for item in items)]
 
 
 def _html_content(scope: Scope, items: Collection) -> Collection:
-    return [all(isinstance(item, Element) and narrative.has_content(item.value) for item in items)]
+    return [all(isinstance(item, Element) and narrative.checked(item.value)[1] for item in items)]
 
 
 def _check_modifiers(scope: Scope, items: Collection, *known: Collection) -> Collection:

@@ -11,6 +11,11 @@ from fhir_server.model.json_scan import kind
 from fhir_server.validation import bindings
 
 DIV = '<div xmlns="http://www.w3.org/1999/xhtml"><p>Li</p></div>'
+ABSENT = {
+    "extension": [
+        {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}
+    ]
+}
 
 PATIENT = {
     "resourceType": "Patient",
@@ -24,7 +29,7 @@ PATIENT = {
     ],
     "identifier": [{"use": "official", "system": "urn:oid:1.2.3", "value": "7"}],
     "active": True,
-    "name": [{"use": "official", "family": "Li", "given": ["Na", None], "_given": [None, {"id": "g"}]}],
+    "name": [{"use": "official", "family": "Li", "given": ["Na", None], "_given": [None, ABSENT]}],
     "gender": "female",
     "birthDate": "1970-02-28",
     "_birthDate": {"extension": [{"url": "http://x/time", "valueDateTime": "1970-02-28T04:10:00+08:00"}]},

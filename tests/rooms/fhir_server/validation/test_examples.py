@@ -31,6 +31,17 @@ REFUSED = {
     "observation-example-clinical-gender.json": "Observation.performer[0].reference",
     # age-1 and the maximum binding of Age: a unit of time; `b` is the barn.
     "list-example-double-cousin-relationship-pedigree.json": "List.contained[5].age.code",
+    # bundle.html, Bundle.entry.fullUrl: it SHALL NOT disagree with the id in the resource.
+    "diagnosticreport-example-lri.json": "Bundle.entry[1].fullUrl",
+    "message-request-link.json": "Bundle.entry[2].fullUrl",
+    "message-response-link.json": "Bundle.entry[3].fullUrl",
+    # CapabilityStatement.rest.resource.searchParam.type: it SHALL be the same as in the definition.
+    "capabilitystatement-base.json": "CapabilityStatement.rest[0].searchParam[5]",
+    "capabilitystatement-knowledge-repository.json": "CapabilityStatement.rest[0].resource[0].searchParam[5]",
+    "capabilitystatement-measure-processor.json": "CapabilityStatement.rest[0].resource[0].searchParam[2]",
+    "capabilitystatement-terminology-server.json": "CapabilityStatement.rest[0].resource[0].searchParam[2]",
+    # ValueSet.compose.include.system: an absolute URI; here is #hacked.
+    "valueset-example-hierarchical.json": "ValueSet.compose.include[0].system",
     # datatypes.html#id: 64 characters at most; here are 67.
     "questionnaireresponse-extensions-QuestionnaireResponse-item-subject.json": "SearchParameter.id",
     # No clause: 1e-245 is beyond what we keep (10^±40), so that jsonb need not write it out.

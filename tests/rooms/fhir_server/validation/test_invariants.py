@@ -14,7 +14,7 @@ from fhir_server.interactions import drafts
 from fhir_server.model import json_format
 from fhir_server.outcome import Invalid
 from fhir_server.validation import invariants
-from fhir_server.validation.invariants import Judge, Rule
+from fhir_server.validation.judge import Judge, Rule
 from fhir_server.validation.structure import Structure
 from fhir_server.validation.validator import MAX_ISSUES, validate
 

@@ -10,6 +10,7 @@ from fhir_server.validation.validator import MAX_ISSUES, validate
 
 PATIENT = {"resourceType": "Patient"}
 OBSERVATION = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
+ABSENT = {"extension": [{"url": "http://x/absent", "valueCode": "unknown"}]}
 XHTML = 'xmlns="http://www.w3.org/1999/xhtml"'
 
 
@@ -55,6 +56,14 @@ REJECTED = [
     ("null in an array of objects", patient(name=[None]), "Patient.name[0]"),
     ("empty object", patient(name=[{}]), "Patient.name[0]"),
     ("empty object alone", patient(maritalStatus={}), "Patient.maritalStatus"),
+    ("an id alone", patient(maritalStatus={"id": "a"}), "Patient.maritalStatus"),
+    ("an id alone in a list", patient(name=[{"id": "a"}]), "Patient.name[0]"),
+    ("an id in the place of a value", patient(_birthDate={"id": "a"}), "Patient.birthDate"),
+    (
+        "an id in the place of a value in a list",
+        patient(name=[{"given": ["a", None], "_given": [None, {"id": "a"}]}]),
+        "Patient.name[0].given[1]",
+    ),
     ("no such day", patient(birthDate="1970-13-45"), "Patient.birthDate"),
     ("not in two digits", patient(birthDate="1970-1-1"), "Patient.birthDate"),
     ("a date with a time", patient(birthDate="1970-01-01T00:00:00Z"), "Patient.birthDate"),
@@ -183,10 +192,14 @@ ACCEPTED = [
         "extensions in the place of a status",
         observation(status=..., _status={"extension": [{"url": "x", "valueCode": "y"}]}),
     ),
-    ("extensions in the place of a choice", observation(_valueString={"id": "a"})),
-    ("an extension value of extensions", patient(extension=[{"url": "x", "_valueString": {"id": "a"}}])),
-    ("siblings only", patient(name=[{"_given": [{"id": "a"}]}])),
-    ("values and siblings", patient(name=[{"given": ["a", None], "_given": [None, {"id": "a"}]}])),
+    ("extensions in the place of a choice", observation(_valueString=ABSENT)),
+    ("an extension value of extensions", patient(extension=[{"url": "x", "_valueString": ABSENT}])),
+    ("siblings only", patient(name=[{"_given": [ABSENT]}])),
+    ("values and siblings", patient(name=[{"given": ["a", None], "_given": [None, ABSENT]}])),
+    (
+        "ids beside values",
+        patient(name=[{"given": ["a"], "_given": [{"id": "a"}]}], _birthDate={"id": "b"}, birthDate="1970"),
+    ),
     ("a whole number as decimal", observation(valueQuantity={"value": 5})),
     ("a reference of no known type", observation(subject={"reference": "http://x/y"})),
     ("a reference of a logical type", observation(subject={"type": "http://x/y", "display": "z"})),

@@ -26,7 +26,9 @@ def test_min(patient, expected):
 
 
 @clause("R4/elementdefinition.html#ElementDefinition.max", "more elements than max are refused")
-@pytest.mark.parametrize(("most", "count", "right"), [("1", 1, True), ("1", 2, False), ("0", 0, True), ("0", 1, False)])
+@pytest.mark.parametrize(
+    ("most", "count", "right"), [("1", 1, True), ("1", 2, False), ("0", 0, True), ("0", 1, False)]
+)
 def test_max(most, count, right):
     definition = profile("p", "Patient", at("Patient.name", 0, most))
     patient = {"resourceType": "Patient"} | ({"name": [{"text": "A"}] * count} if count else {})
@@ -42,7 +44,10 @@ def test_cardinality_below_a_repeating_element():
 
 def test_an_extension_alone_is_there():
     definition = profile("p", "Patient", at("Patient.birthDate", 1, "1"))
-    patient = {"resourceType": "Patient", "_birthDate": {"extension": [{"url": "http://x", "valueCode": "a"}]}}
+    patient = {
+        "resourceType": "Patient",
+        "_birthDate": {"extension": [{"url": "http://x", "valueCode": "a"}]},
+    }
     assert [one for one in broken(patient, definition) if one[0] == "error"] == []
 
 
@@ -198,7 +203,9 @@ def test_profiles_of_a_datatype():
     names = [{"code": "HumanName", "profile": [official["url"], spoken["url"]]}]
     definition = profile("p", "Patient", at("Patient.name", type=names))
     rest = (official, spoken)
-    assert broken({"resourceType": "Patient", "name": [{"family": "A"}, {"text": "B"}]}, definition, *rest) == []
+    assert (
+        broken({"resourceType": "Patient", "name": [{"family": "A"}, {"text": "B"}]}, definition, *rest) == []
+    )
     found = issues({"resourceType": "Patient", "name": [{"given": ["A"]}]}, definition, *rest)
     assert [one.expression for one in found] == ["Patient.name[0]"]
     assert "meets none of" in found[0].diagnostics
@@ -388,7 +395,9 @@ def test_claims():
     assert broken(bundle, definition, profiles=(), claims=False) == []
     parameters = {
         "resourceType": "Parameters",
-        "parameter": [{"name": "a", "part": [{"name": "b", "resource": {**patient, "contained": [patient]}}]}],
+        "parameter": [
+            {"name": "a", "part": [{"name": "b", "resource": {**patient, "contained": [patient]}}]}
+        ],
     }
     assert [one[1] for one in broken(parameters, definition, profiles=(), claims=True)] == [
         "Parameters.parameter[0].part[0].resource.name",
