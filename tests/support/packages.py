@@ -18,12 +18,15 @@ def profile(
     *,
     least_names: int = 1,
     type_name: str = "Patient",
+    element: str = "name",
     **more: Any,
 ) -> Resource:
-    """Return a profile on a type that has `name`, which it asks for so many times."""
-    name = {"id": f"{type_name}.name", "path": f"{type_name}.name", "min": least_names}
-    base = {"path": f"{type_name}.name", "min": 0, "max": "*"}
-    whole = {**name, "max": "*", "base": base, "definition": "names", "type": [{"code": "HumanName"}]}
+    """Return a profile that asks for `name`, or another element that repeats, so many times."""
+    path = f"{type_name}.{element}"
+    name = {"id": path, "path": path, "min": least_names}
+    base = {"path": path, "min": 0, "max": "*"}
+    kind = {"name": "HumanName", "telecom": "ContactPoint"}[element]
+    whole = {**name, "max": "*", "base": base, "definition": "names", "type": [{"code": kind}]}
     root = {"id": type_name, "path": type_name, "min": 0, "max": "*", "definition": "a resource"}
     root["base"] = {"path": type_name, "min": 0, "max": "*"}
     return {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from tests.support.builders import bundle, patient, post
 from tests.support.clause import clause
 from tests.support.http import FhirClient, Reply
 from tests.support.packages import PROFILE, package, profile, value_set
+from tests.support.server import wait_for
 
 NAMED = {**patient(), "meta": {"profile": [PROFILE]}}
 NAMELESS: dict[str, Any] = {"resourceType": "Patient", "meta": {"profile": [PROFILE]}, "gender": "male"}
@@ -214,3 +217,34 @@ def test_capabilities(doors: Doors) -> None:
     install(client, package(profile(version="2.0.0"), version="2.0.0"))
     assert supported(other.get("metadata")) == [PROFILE, f"{PROFILE}|1.0.0", f"{PROFILE}|2.0.0"]
     assert client.get("metadata").data == client.get("metadata").data
+
+
+def test_writes_during_installs_are_judged_by_one_state(doors: Doors) -> None:
+    """Both profiles of a package ask for an element, or neither does: never just one of them."""
+    second = f"{PROFILE}-2"
+
+    def of(least: int) -> bytes:
+        return package(profile(least_names=least), profile(second, least_names=least, element="telecom"))
+
+    both = {**NAMELESS, "meta": {"profile": [PROFILE, second]}}
+    installer, writers = doors(), [doors(), doors()]
+    over = threading.Event()
+    told: list[str | None] = []
+
+    def write(client: FhirClient) -> None:
+        while not over.is_set():
+            reply = client.post("Patient", both)
+            assert reply.status == 201, reply.data
+            told.append(reply.headers.get("X-Warnings"))
+
+    install(installer, of(0))
+    with ThreadPoolExecutor(len(writers)) as pool:
+        writing = [pool.submit(write, client) for client in writers]
+        for number in range(24):
+            seen = len(told)
+            install(installer, of((number + 1) % 2))
+            wait_for(lambda: len(told) > seen + 2 or any(each.done() for each in writing))  # noqa: B023
+        over.set()
+        for each in writing:
+            each.result()
+    assert set(told) == {None, "2"}
