@@ -149,6 +149,32 @@ def test_the_outcome_goes_with_its_version(doors: Doors) -> None:
     assert client.get("Patient/y/$validation-outcome").status == 404
 
 
+@clause("R4/questionnaireresponse.html#link", "a response is held against the Questionnaire that it names")
+def test_a_questionnaire_is_a_claim(doors: Doors) -> None:
+    client = doors("reject")
+    url = "http://example.org/fhir/Questionnaire/asked"
+    response = {"resourceType": "QuestionnaireResponse", "questionnaire": url, "status": "completed"}
+    unknown = client.send("POST", "QuestionnaireResponse", response, OUTCOME)
+    assert (unknown.status, severities(unknown)[0]) == (201, "information")
+    item = {"linkId": "q", "type": "string", "text": "What?", "required": True}
+    asked = {"resourceType": "Questionnaire", "url": url, "status": "active", "item": [item]}
+    assert client.post("Questionnaire", asked).status == 201
+    assert client.post("QuestionnaireResponse", response).status == 422
+    answered = {**response, "item": [{"linkId": "q", "answer": [{"valueString": "this"}]}]}
+    assert client.post("QuestionnaireResponse", answered).status == 201
+
+
+def test_entries_of_a_stored_bundle_claim_for_themselves(doors: Doors) -> None:
+    client = doors("reject")
+    install(client, package(profile()))
+    document = bundle(
+        "collection", {"fullUrl": "urn:uuid:7c1a3bb2-1b2f-4b61-9d3c-6c5a5e6f0a01", "resource": NAMELESS}
+    )
+    refused = client.post("Bundle", document)
+    assert refused.status == 422
+    assert refused.issue["expression"] == ["Bundle.entry[0].resource.name"]
+
+
 @clause("R4/operations.html#executing", "$install: the bytes as they are, or in Parameters")
 def test_install_over_http(doors: Doors) -> None:
     client = doors()
