@@ -145,13 +145,16 @@ class Library:
     def __init__(self, conformance: Conformance, compiled: Callable[[Profile, Library], Visitor]) -> None:
         self.conformance = conformance
         self._compiled = compiled
-        self._profiles: dict[str, Profile | None] = {}
+        self._profiles: dict[str, Profile] = {}
 
     def find(self, canonical: str) -> Profile | None:
         """Return a profile, None where it is not known or has no elements."""
-        if canonical not in self._profiles:
-            self._profiles[canonical] = self._read(canonical)
-        return self._profiles[canonical]
+        found = self._profiles.get(canonical)
+        if found is None:
+            found = self._read(canonical)
+            if found is not None:  # anybody can claim any number of profiles that are not there
+                self._profiles[canonical] = found
+        return found
 
     def _read(self, canonical: str) -> Profile | None:
         definition = self.conformance.find("StructureDefinition", canonical)
