@@ -81,7 +81,7 @@ class Answers:
         key = value_key(kind, value)
         if key in options.keys:
             if kind == "Coding":
-                yield from self._display(item, value, options.displays.get(key), path)
+                yield from self._display(item, value, options.displays.get(key, []), path)
             return
         hint = ""
         if kind not in options.kinds:
@@ -118,18 +118,19 @@ class Answers:
             what = f"got {label(kind, value)}, expected its system beside it: a code alone has no meaning"
             yield Issue("warning", "code-invalid", said(item, what), path)
         else:
-            yield from self._display(item, value, self.around.listed_display(value_set, system, code), path)
+            listed = self.around.listed_display(value_set, system, code)
+            yield from self._display(item, value, [listed] if listed else [], path)
 
-    def _display(self, item: Item, value: dict[str, Any], offered: str | None, path: str) -> Iterator[Issue]:
+    def _display(self, item: Item, value: dict[str, Any], offered: list[str], path: str) -> Iterator[Issue]:
         """Yield an error where the answer reads as something else than what was chosen."""
         given = value.get("display")
         if not isinstance(given, str) or not self.is_english:
             return
-        official = self.around.display(value.get("system"), value.get("code", ""))
-        known = [name for name in (offered, official) if name]
+        official = self.around.names(value.get("system"), value.get("code", ""))
+        known = [*official, *offered]
         if known and _plain(given) not in map(_plain, known):
             severity = "error" if official else "warning"
-            what = f"got the name {shown(given)} for {label('Coding', value)}, expected {known[-1]!r}"
+            what = f"got the name {shown(given)} for {label('Coding', value)}, expected {known[0]!r}"
             yield Issue(severity, "invalid", said(item, what), f"{path}.display")
 
 

@@ -7,6 +7,7 @@ What is in another language, or asks for what we do not have, is not evaluated.
 
 from __future__ import annotations
 
+from time import thread_time
 from typing import Any
 
 from fhir_server.fhirpath import api
@@ -20,6 +21,8 @@ FHIRPATH = "text/fhirpath"
 VARIABLE = f"{CORE}variable"
 MAX_WORK = 300_000
 """Expressions times items of the response; what is beyond is not evaluated."""
+MAX_CPU_S = 3.0
+"""How long the expressions of one Questionnaire may take for one response."""
 
 
 class Expressions:
@@ -28,6 +31,7 @@ class Expressions:
     def __init__(self, form: Form, tree: Tree, around: Surroundings) -> None:
         self.form, self.tree, self.around = form, tree, around
         self.work = MAX_WORK
+        self.cpu_s = 0.0
         self.skipped = 0
         self.resource = api.root(tree.root.source)
         self._elements: dict[int, Element] = {id(tree.root): self.resource}
@@ -69,9 +73,16 @@ class Expressions:
 
     def _evaluate(self, text: str, node: Node | None, above: Node, item: Item | None) -> Collection | None:
         self.work -= len(self.tree.all)
-        if self.work < 0:
+        if self.work < 0 or self.cpu_s > MAX_CPU_S:
             self.skipped += 1
             return None
+        start = thread_time()
+        try:
+            return self._evaluated(text, node, above, item)
+        finally:
+            self.cpu_s += thread_time() - start
+
+    def _evaluated(self, text: str, node: Node | None, above: Node, item: Item | None) -> Collection:
         expression = api.compile(text)
         environment: dict[str, Any] = dict(self._visible(node or above))
         focus = self._element(node or above)
@@ -160,7 +171,7 @@ class World:
     def resolve(self, reference: str) -> dict[str, Any] | None:
         """Return a contained resource, or what the installation has."""
         if reference.startswith("#"):
-            return self.around.contained.get(reference)
+            return self.around.own.get(reference)
         return self.around.task.knowledge.resolve(reference)
 
     def member_of(self, coded: Any, type_name: str, value_set: str) -> bool | None:
@@ -173,7 +184,7 @@ class World:
 
     def subsumes(self, system: str, code: str, other: str) -> bool | None:
         """Say whether `code` is `other` or more general than it."""
-        return self.around.task.knowledge.terminology.subsumes(system, code, other)
+        return self.around.terminology.subsumes(system, code, other)
 
     def conforms_to(self, resource: dict[str, Any], profile: str) -> bool | None:
         """Return None: profiles are looked at elsewhere."""

@@ -121,6 +121,7 @@ class Form:
         self.items: list[Item] = []
         self.demanded: list[Item] = []
         self.by_link_id: dict[str, Item] = {}
+        self._below: dict[tuple[int, str], Item] = {}
         self.again: list[Item] = []
         self.all: list[Item] = []
         """All items in the order of the document."""
@@ -137,6 +138,7 @@ class Form:
             beside.items.append(item)
             if item.min_occurs > 0 and item.kind != DISPLAY:
                 beside.demanded.append(item)
+            self._below.setdefault((id(parent), link_id), item)
             if link_id in self.by_link_id:
                 self.again.append(item)
             else:
@@ -145,6 +147,10 @@ class Form:
             todo += [(inner, item, number, f"{path}.item[{number}]") for number, inner in enumerate(below)][
                 ::-1
             ]
+
+    def meant(self, link_id: str, above: Item | None) -> Item | None:
+        """Return the item of a linkId: the one right below `above` first, should there be several."""
+        return self._below.get((id(above), link_id)) or self.by_link_id.get(link_id)
 
     def common(self, one: Item, other: Item) -> Item | None:
         """Return the nearest item above both (or one of them), None if that is the Questionnaire."""

@@ -19,7 +19,7 @@ class Options:
         self.kinds: set[str] = set()
         self.exclusive: set[Any] = set()
         self.systems: dict[str, list[str | None]] = {}
-        self.displays: dict[Any, str] = {}
+        self.displays: dict[Any, list[str]] = {}
         self.labels: list[str] = []
         for option in item.source.get("answerOption", ()):
             found = typed_value(option)
@@ -34,7 +34,7 @@ class Options:
             if kind == "Coding" and "code" in value:
                 self.systems.setdefault(value["code"], []).append(value.get("system"))
                 if isinstance(value.get("display"), str):
-                    self.displays[key] = value["display"]
+                    self.displays.setdefault(key, []).append(value["display"])
             if any(
                 typed_value(one) == ("Boolean", True)
                 for one in extensions(option).get(f"{CORE}questionnaire-optionExclusive", ())
@@ -51,7 +51,7 @@ def label(kind: str, value: Any) -> str:
     """Return a value for a message: `system#code` of a Coding, the address of a Reference.
 
     >>> label("Coding", {"system": "http://x", "code": "a"}), label("Time", "10:00:00")
-    ('http://x#a', "'10:00:00'")
+    ('http://x#a', '"10:00:00"')
     """
     if isinstance(value, dict):
         if kind == "Coding":

@@ -12,6 +12,7 @@ from typing import Any
 from fhir_server.fhirpath import api
 from fhir_server.outcome import Issue
 from fhir_server.validation.explain import did_you_mean, shown
+from fhir_server.validation.questionnaires import derivation
 from fhir_server.validation.questionnaires.answers import said
 from fhir_server.validation.questionnaires.constraints import CALCULATED, CONSTRAINTS, parts
 from fhir_server.validation.questionnaires.enabling import DAYS, EXPRESSIONS, NUMBERS, TEXTS
@@ -61,6 +62,8 @@ class Rules:
             if isinstance(canonical, str) and self.around.find("Questionnaire", canonical) is None:
                 what = f"the Questionnaire {shown(canonical)} that this one is derived from is not known here"
                 yield Issue("warning", "not-found", what, f"Questionnaire.derivedFrom[{place}]")
+        for kind, base in self._derivations():
+            yield from derivation.check(self.form, base, kind)
         for item in self.form.again:
             first = self.form.by_link_id[item.link_id]
             what = f"the linkId {shown(item.link_id)} is there already, at {first.path}"
@@ -68,6 +71,15 @@ class Rules:
         yield from _expressions(self.form.extensions, "Questionnaire")
         for item in self.form.all:
             yield from self._item(item)
+
+    def _derivations(self) -> Iterator[tuple[str, Form]]:
+        canonicals = self.form.source.get("derivedFrom", ())
+        beside = self.form.source.get("_derivedFrom", ())
+        for canonical, sibling in zip(canonicals, beside, strict=False):
+            kind = derivation.kind(sibling) if isinstance(sibling, dict) else None
+            base = self.around.find("Questionnaire", canonical) if kind and canonical else None
+            if kind is not None and base is not None:
+                yield kind, Form(base)
 
     def _item(self, item: Item) -> Iterator[Issue]:
         if item.kind == QUESTION:

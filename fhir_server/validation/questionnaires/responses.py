@@ -19,15 +19,17 @@ from fhir_server.outcome import Issue
 from fhir_server.validation.explain import did_you_mean, shown
 from fhir_server.validation.questionnaires.answers import Answers, said
 from fhir_server.validation.questionnaires.constraints import Constraints
-from fhir_server.validation.questionnaires.enabling import Enabling
+from fhir_server.validation.questionnaires.enabling import EXPRESSIONS, Enabling
 from fhir_server.validation.questionnaires.expressions import Expressions
-from fhir_server.validation.questionnaires.form import CORE, DISPLAY, GROUP, QUESTION, Form, Item
+from fhir_server.validation.questionnaires.form import CORE, DISPLAY, GROUP, QUESTION, Form, Item, typed_value
+from fhir_server.validation.questionnaires.options import label
 from fhir_server.validation.questionnaires.surroundings import Surroundings
 from fhir_server.validation.questionnaires.tree import Node, Tree
 from fhir_server.validation.structure import Structure
 
 WHOLE = frozenset({"completed", "amended"})
 MAX_HINTS = 10
+MAX_CONDITIONS = 3
 TRANSLATION = f"{CORE}translation"
 
 
@@ -102,7 +104,7 @@ class Response:
         text = subject.get("reference")
         named = references.named_type(text) if isinstance(text, str) else None
         if named is None and isinstance(text, str) and text.startswith("#"):
-            named = self.around.contained.get(text, {}).get("resourceType")
+            named = self.around.own.get(text, {}).get("resourceType")
         if allowed and named is not None and named not in allowed:
             what = (
                 f"got a {named}, expected {' or '.join(map(str, allowed))} (subjectType of the Questionnaire)"
@@ -141,7 +143,7 @@ class Response:
                 what += ": this type is abstract, and the Questionnaire should say which one it is"
             yield self._issue("error", "structure", item, what, f"{path}.answer")
         elif node.enabled is False and node.is_answered:
-            what = "it is not enabled (enableWhen), but it has answers"
+            what = f"it has answers, but it is not enabled{_conditions(item)}"
             yield self._issue("error", "business-rule", item, what, path)
         if item.is_question:
             if item.kind != QUESTION:
@@ -286,6 +288,19 @@ class Response:
         rule = self._rule(item)
         for issue in issues:
             yield Issue(issue.severity, issue.code, issue.diagnostics, issue.expression, issue.rule or rule)
+
+
+def _conditions(item: Item) -> str:
+    """Return what enables an item, for messages."""
+    words = []
+    for condition in item.source.get("enableWhen", ())[:MAX_CONDITIONS]:
+        wanted = typed_value(condition, "answer")
+        value = "" if wanted is None else f" {label(*wanted)}"
+        words.append(f"{condition.get('question')!r} {condition.get('operator')}{value}")
+    if not words:
+        has_expression = any(url in item.extensions for url in EXPRESSIONS)
+        return "" if has_expression else ", as what holds it is not"
+    return f": that takes {(' or ' if item.source.get('enableBehavior') == 'any' else ' and ').join(words)}"
 
 
 def _is_below(item: Item, above: Node) -> bool:

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
-from fhir_server.validation.knowledge import Task
+from fhir_server.definitions.conformance import Conformance
+from fhir_server.definitions.core import Core
+from fhir_server.validation.knowledge import NoTerminology, Task, Terminology
+from terminology.terms import Terms
+
+
+@cache
+def _r4() -> Terminology:
+    """Return what R4's own code systems and value sets say, for a task that knows no more."""
+    return Terms(Conformance([Core()]).find)
 
 
 class Surroundings:
-    """Finds what a resource names, from the near to the far: contained, same Bundle, installation."""
+    """Finds what a resource names, from the near to the far: contained, same Bundle, installation.
+
+    `contained` is what canonicals such as `#v` may mean, `own` what references in the resource do: the
+    Questionnaire of a response brings contained value sets, but not the subjects of its answers.
+    """
 
     def __init__(
         self, task: Task, contained: Iterable[dict[str, Any]] = (), bundle: Bundled | None = None
     ) -> None:
         self.task = task
+        given = task.knowledge.terminology
+        self.terminology = _r4() if isinstance(given, NoTerminology) else given
         self.contained = {f"#{inner['id']}": inner for inner in contained if isinstance(inner.get("id"), str)}
+        self.own = self.contained
         self.bundle = bundle
         self._lists: dict[int, Membership] = {}
         self._answers: dict[tuple[str, str | None, str], bool | None] = {}
@@ -23,7 +40,7 @@ class Surroundings:
     def within(self, contained: Iterable[dict[str, Any]]) -> Surroundings:
         """Return the surroundings of a resource that brings contained ones of its own."""
         inner = Surroundings(self.task, contained, self.bundle)
-        inner.contained = {**self.contained, **inner.contained}
+        inner.contained, inner.own = {**self.contained, **inner.contained}, self.own
         return inner
 
     def find(self, type_name: str, canonical: str) -> dict[str, Any] | None:
@@ -48,9 +65,9 @@ class Surroundings:
             self._answers[asked] = self._member(value_set, system, code)
         return self._answers[asked]
 
-    def display(self, system: str | None, code: str) -> str | None:
-        """Return the name that a code system gives to a code, None if it is not known."""
-        return self.task.knowledge.terminology.display(system, code) if system else None
+    def names(self, system: str | None, code: str) -> tuple[str, ...]:
+        """Return the names that a code system gives to a code, none if they are not known."""
+        return self.terminology.names(system, code) if system else ()
 
     def listed_display(self, value_set: str, system: str, code: str) -> str | None:
         """Return the name that a value set itself gives to a code, None if it gives none."""
@@ -73,7 +90,7 @@ class Surroundings:
     def _member(self, value_set: str, system: str | None, code: str) -> bool | None:
         near = self._near(value_set)
         if near is None and not value_set.startswith("#"):
-            answer = self.task.knowledge.terminology.member(value_set, system, code)
+            answer = self.terminology.member(value_set, system, code)
             if answer is not None:
                 return answer
             near = self._read(self.task.knowledge.conformance.find("ValueSet", value_set))
@@ -85,14 +102,6 @@ class Membership:
 
     def __init__(self, value_set: dict[str, Any]) -> None:
         self.source = value_set
-        self.expanded: _Codes | None = None
-        expansion = value_set.get("expansion")
-        if isinstance(expansion, dict) and "contains" in expansion and "compose" not in value_set:
-            self.expanded = _Codes(
-                (entry.get("system"), entry["code"])
-                for entry in _contained_codes(expansion)
-                if "code" in entry and not entry.get("abstract")
-            )
         compose = value_set.get("compose", {})
         self.displays = {
             (part.get("system"), concept.get("code")): concept["display"]
@@ -100,13 +109,34 @@ class Membership:
             for concept in part.get("concept", ())
             if "display" in concept
         }
+        self.expanded: _Codes | None = None
+        expansion = value_set.get("expansion")
+        if isinstance(expansion, dict) and "contains" in expansion:
+            entries = list(_contained_codes(expansion))
+            self.expanded = _Codes(
+                (entry.get("system"), entry["code"])
+                for entry in entries
+                if "code" in entry and not entry.get("abstract")
+            )
+            total = expansion.get("total")
+            self.is_all = not isinstance(total, int) or total <= len(entries)
+            self.displays |= {
+                (entry.get("system"), entry.get("code")): entry["display"]
+                for entry in entries
+                if "display" in entry
+            }
         self.include = [_Part(part) for part in compose.get("include", ())]
         self.exclude = [_Part(part) for part in compose.get("exclude", ())]
 
     def has(self, around: Surroundings, system: str | None, code: str) -> bool | None:
         """Say whether the code is in it."""
-        if self.expanded is not None:
-            return self.expanded.has(system, code)
+        there = self._composed(around, system, code) if self.include else None
+        if there is None and self.expanded is not None:
+            listed = self.expanded.has(system, code)
+            return True if listed else False if self.is_all else None
+        return there
+
+    def _composed(self, around: Surroundings, system: str | None, code: str) -> bool | None:
         out = _any(part.has(around, system, code) for part in self.exclude)
         if out:
             return False
@@ -142,12 +172,12 @@ class _Part:
             elif "filter" in self.source:
                 answers += [self._passes(around, one, code) for one in self.source["filter"]]
             else:
-                answers.append(around.task.knowledge.terminology.known(self.system, code))
+                answers.append(around.terminology.known(self.system, code))
         answers += [around.member(other, system, code) for other in self.source.get("valueSet", ())]
         return False if False in answers else None if None in answers else True
 
     def _passes(self, around: Surroundings, condition: dict[str, Any], code: str) -> bool | None:
-        terms, value = around.task.knowledge.terminology, condition.get("value", "")
+        terms, value = around.terminology, condition.get("value", "")
         if condition.get("property") != "concept" or self.system is None:
             return None
         if condition.get("op") == "is-a":

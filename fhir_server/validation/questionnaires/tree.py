@@ -96,7 +96,8 @@ class Tree:
         self._orders = {link_id: [node.order for node in nodes] for link_id, nodes in self.by_link_id.items()}
 
     def _node(self, source: dict[str, Any], parent: Node, answer: int | None, place: int) -> Node:
-        node = Node(source, self.form.by_link_id.get(source.get("linkId", "")), parent, answer, place)
+        item = self.form.meant(source.get("linkId", ""), parent.item)
+        node = Node(source, item, parent, answer, place)
         parent.below.setdefault(answer, []).append(node)
         return node
 

@@ -105,6 +105,12 @@ LIMITS = [
         [("String", "xAB1"), ("String", "AB1x"), ("String", "A1")],
     ),
     (
+        "regex as FHIRPath",
+        limited("string", extension("regex", valueString="matches('^[0-9]{4}$')")),
+        [("String", "2020")],
+        [("String", "20201")],
+    ),
+    (
         "regex of a url",
         limited("url", extension("regex", valueString="https:.*")),
         [("Uri", "https://x")],
@@ -348,3 +354,13 @@ def test_the_same_option_twice_is_advice():
 def test_a_value_that_is_only_extensions_is_not_looked_at():
     answer = {"_valueInteger": {"extension": [extension("data-absent-reason", valueCode="unknown")]}}
     assert issues(limited("integer", extension(MIN, valueInteger=3)), response(given("q", answer))) == []
+
+
+def test_two_options_of_one_code_have_two_names():
+    questionnaire = options(coding("red", display="Red"), coding("red", display="Scarlet"))
+    for name, found in (
+        ("red", []),
+        ("Scarlet", []),
+        ("Blue", [("warning", "item[0].answer[0].value.display")]),
+    ):
+        assert issues(questionnaire, response(given("q", coding("red", display=name)))) == found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fhir_server.validation.questionnaires import check
+from tests.rooms.fhir_server.validation.questionnaires.knowledge import task
 from tests.rooms.fhir_server.validation.questionnaires.samples import (
     COLOURS,
     SDC,
@@ -258,7 +260,8 @@ def test_expressions_in_another_language_are_left_open():
     assert issues(questionnaire, response()) == []
 
 
-def test_codes_of_conditions():
-    questionnaire = asked("choice", "!=", coding("red"))
-    assert errors(questionnaire, response(given("if", coding("blue")))) == [""]
-    assert COLOURS in str(questionnaire)
+def test_the_message_says_what_would_enable_it():
+    questionnaire = asked("choice", "=", coding("red"))
+    found = check(response(given("if", coding("blue")), given("then", TEXT)), task(questionnaire))
+    (said,) = [issue.diagnostics for issue in found if issue.severity == "error"]
+    assert f"that takes 'if' = {COLOURS}#red" in said

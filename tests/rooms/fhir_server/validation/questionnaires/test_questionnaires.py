@@ -216,3 +216,35 @@ def test_no_false_error_on_the_official_examples(examples):
     }
     assert len(examples) > 10
     assert wrong == BROKEN_EXAMPLES
+
+
+def derived(kind, *items):
+    extension_ = extension("questionnaire-derivationType", valueCoding={"code": kind})
+    return {
+        **form(*items),
+        "url": f"{URL}/derived",
+        "derivedFrom": [URL],
+        "_derivedFrom": [{"extension": [extension_]}],
+    }
+
+
+BASE = form(item("a", required=True), item("b", "integer"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "items", "expected"),
+    [
+        ("compliesWith", [item("a", required=True)], []),
+        ("compliesWith", [item("b", "integer")], [("error", "Questionnaire")]),
+        ("compliesWith", [item("a", required=True), item("c")], [("error", "item[1].linkId")]),
+        ("compliesWith", [item("a")], [("error", "item[0].required")]),
+        ("compliesWith", [item("a", required=True), item("b", "string")], [("error", "item[1].type")]),
+        ("compliesWith", [item("a", required=True, repeats=True)], [("error", "item[0].repeats")]),
+        ("extends", [item("a", required=True), item("b", "integer"), item("c")], []),
+        ("extends", [item("a", required=True), item("c")], [("error", "Questionnaire")]),
+        ("inspiredBy", [item("c")], []),
+    ],
+)
+@clause("extension questionnaire-derivationType", "a derived form keeps what its kind promises")
+def test_derivation(kind, items, expected):
+    assert found(derived(kind, *items), BASE) == expected

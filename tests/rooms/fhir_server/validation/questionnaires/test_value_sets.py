@@ -56,6 +56,10 @@ EXPANDED = {
 }
 
 
+BLIND = {"compose": {"include": [{"system": COLOURS}]}}
+PART = {**EXPANDED["expansion"], "total": 1000}
+
+
 def asks(reference=VS, kind="choice", **members):
     return form(item("q", kind, repeats=True, answerValueSet=reference), **members)
 
@@ -70,6 +74,10 @@ SETS = [
     ("a string", value_set(LISTED), ("String", "red"), ["error"]),
     ("expanded", EXPANDED, coding("red"), []),
     ("expanded, abstract", EXPANDED, coding("all"), ["error"]),
+    ("composed of what is not known, and expanded", {**EXPANDED, **BLIND}, coding("red"), []),
+    ("composed of what is not known, and not in it", {**EXPANDED, **BLIND}, coding("green"), ["error"]),
+    ("a part of an expansion", {**EXPANDED, "expansion": PART}, coding("red"), []),
+    ("perhaps in the rest of it", {**EXPANDED, "expansion": PART}, coding("green"), ["warning"]),
     ("a whole known system", value_set({"system": TYPES}), coding("string", TYPES), []),
     ("a whole known system, another", value_set({"system": TYPES}), coding("strin", TYPES), ["error"]),
     ("a whole unknown system", value_set({"system": COLOURS}), coding("red"), ["warning"]),
@@ -123,6 +131,20 @@ def test_sets_of_r4_are_asked_of_terminology():
     questionnaire = asks("http://hl7.org/fhir/ValueSet/item-type|4.0.1")
     assert errors(questionnaire, response(given("q", coding("string", TYPES)))) == []
     assert errors(questionnaire, response(given("q", coding("strin", TYPES)))) == [PLACE]
+
+
+def test_sets_of_r4_without_any_terminology():
+    questionnaire = asks(
+        "#v", contained=[value_set({"valueSet": ["http://hl7.org/fhir/ValueSet/item-type"]})]
+    )
+    answered = {**response(given("q", coding("strin", TYPES))), "contained": [{**questionnaire, "id": "f"}]}
+    del answered["contained"][0]["contained"]
+    answered = {
+        **answered,
+        "questionnaire": "#f",
+        "contained": answered["contained"] + questionnaire["contained"],
+    }
+    assert [issue.severity for issue in check(answered)] == ["error"]
 
 
 def test_a_set_that_is_not_known_is_said():

@@ -95,12 +95,12 @@ def empty_groups(count):
 def _seconds(made):
     questionnaire, answered = made
     known = task(questionnaire)
-    start = time.perf_counter()
+    start = time.thread_time()
     for _ in check(answered, known):
         pass
     for _ in check(questionnaire, known):
         pass
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 @pytest.mark.parametrize(
