@@ -25,12 +25,13 @@ _MIME = re.compile(r"[A-Za-z0-9][\w!#$&^.+\-]*/[A-Za-z0-9*][\w!#$&^.+\-]*(?:\s*;
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s]+", re.ASCII)
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
 _SUBDIVISION = re.compile(r"([A-Z]{2})-[A-Z0-9]{1,3}", re.ASCII)
-_LOINC = re.compile(r"\d{1,5}-\d|(?:LP|LA|LG)\d+-\d|LL\d+-\d|MTHU\d+", re.ASCII)
+_LOINC = re.compile(r"\d{1,7}-\d|(?:LP|LA|LG)\d+-\d|LL\d+-\d|MTHU\d+", re.ASCII)
 
 # UN M49: the world, continents and regions; countries are those of ISO 3166, by number.
 REGIONS = frozenset((
     "001", "002", "003", "005", "009", "011", "013", "014", "015", "017", "018", "019", "021", "029", "030",
-    "034", "035", "039", "053", "054", "057", "061", "142", "143", "145", "150", "151", "154", "155", "202", "419",
+    "034", "035", "039", "053", "054", "057", "061", "142", "143", "145", "150", "151", "154", "155", "202",
+    "419",
 ))  # fmt: skip
 
 
@@ -114,6 +115,21 @@ def loinc(code: str) -> Answer:
     return None if -total % 10 == int(check) else False
 
 
+# How units are written by hand, and what UCUM calls them.
+_MEANT: Mapping[str, str] = {
+    "mcg": "ug", "gm": "g", "gram": "g", "lb": "[lb_av]", "lbs": "[lb_av]", "oz": "[oz_av]", "cc": "mL",
+    "inch": "[in_i]", "inches": "[in_i]", "ft": "[ft_i]", "feet": "[ft_i]", "mmHg": "mm[Hg]",
+    "mEq": "meq", "IU": "[iU]", "mIU": "m[iU]", "uIU": "u[iU]", "sec": "s", "second": "s",
+    "seconds": "s", "minute": "min", "minutes": "min", "mins": "min", "hr": "h", "hrs": "h",
+    "hour": "h", "hours": "h", "day": "d", "days": "d", "week": "wk", "weeks": "wk", "month": "mo",
+    "months": "mo", "year": "a", "years": "a", "yr": "a", "yrs": "a", "degC": "Cel", "degF": "[degF]",
+    "drop": "[drp]", "drops": "[drp]", "ea": "{each}", "each": "{each}", "tab": "{tbl}", "TAB": "{tbl}",
+    "tbl": "{tbl}", "tablet": "{tbl}", "bpm": "/min", "10^3": "10*3", "10^6": "10*6", "10^9": "10*9",
+    "10^12": "10*12", "percent": "%",
+}  # fmt: skip
+_PARTS = re.compile(r"([./])")
+
+
 @dataclass(frozen=True, slots=True)
 class Grammar:
     """A code system by rule; the answers are those of `code_systems.CodeSystem`.
@@ -144,9 +160,17 @@ class Grammar:
         return ()
 
     def near(self, code: str) -> str | None:
-        """Return the code in the case that the rule wants, or as urn:oid:, if that was all."""
+        """Return the code as the rule wants it written, if only its spelling was wrong.
+
+        >>> GRAMMARS[UCUM].near("mcg/hr"), GRAMMARS["urn:iso:std:iso:4217"].near("eur")
+        ('ug/h', 'EUR')
+        """
         if self.url == URI and _OID.fullmatch(code) is not None:
             return f"urn:oid:{code}"
+        if self.url == UCUM:
+            meant = "".join(_MEANT.get(part, part) for part in _PARTS.split(code.strip()))
+            if meant != code and self.test(meant):
+                return meant
         for other in (code.strip(), code.upper(), code.lower(), code.capitalize()):
             if other != code and self.test(other):
                 return other

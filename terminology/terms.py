@@ -37,8 +37,9 @@ class Kept:
             kept: T = self._found[key][0]
             return kept
         made = make()
+        _, replaced = self._found.get(key, (None, 0))  # another thread may have been quicker
         self._found[key] = made, weight(made)
-        self.weight += weight(made)
+        self.weight += weight(made) - replaced
         while self.weight > self.most and len(self._found) > 1:
             oldest = next(iter(self._found), None)
             self.weight -= self._found.pop(oldest, (None, 0))[1]
@@ -80,8 +81,13 @@ class Terms:
             return GRAMMARS[url]
         if resource is None:
             return None
-        more = [found for name in supplements if (found := self._find("CodeSystem", name)) is not None]
-        own = [found for found in more if str(found.get("supplements", "")).partition("|")[0] == url]
+        own = []
+        for name in supplements:
+            supplement = self._find("CodeSystem", name)
+            if supplement is None:  # what it says is asked for, and nobody knows it
+                return None
+            if str(supplement.get("supplements", "")).partition("|")[0] == url:
+                own.append(supplement)
         return CodeSystem(resource, own)
 
     def value_set(self, canonical: str) -> ValueSet | None:

@@ -25,9 +25,22 @@ KEPT = (
     "context",
     "contextInvariant",
 )
-KEPT_OF_ELEMENT = frozenset(
-    "id path sliceName sliceIsConstraining slicing min max type binding constraint contentReference "
-    "maxLength mustSupport isModifier isSummary".split()
+KEPT_OF_ELEMENT = (
+    "id",
+    "path",
+    "sliceName",
+    "sliceIsConstraining",
+    "slicing",
+    "min",
+    "max",
+    "type",
+    "binding",
+    "constraint",
+    "contentReference",
+    "maxLength",
+    "mustSupport",
+    "isModifier",
+    "isSummary",
 )
 KEPT_OF_CONSTRAINT = ("key", "severity", "human", "expression", "source")
 VALUES = ("fixed", "pattern", "minValue", "maxValue", "defaultValue")
@@ -45,8 +58,36 @@ def profiles(definitions: list[dict[str, Any]]) -> dict[str, Any]:
 def structure(definition: dict[str, Any]) -> dict[str, Any]:
     """Return a StructureDefinition with the elements that it states itself."""
     kept = {name: definition[name] for name in KEPT if name in definition}
-    elements = [element(stated) for stated in definition["differential"]["element"]]
+    stated = definition["differential"]["element"]
+    choices = {choice["path"]: choice for choice in closed_choices(definition)}
+    elements = []
+    for each in stated:
+        for path in [path for path in choices if names_a_type(each["path"], path)]:
+            elements.append(choices.pop(path))
+        elements.append(element(each))
     return {"resourceType": "StructureDefinition", **kept, "differential": {"element": elements}}
+
+
+def closed_choices(definition: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices that the snapshot closes by slices and the differential does not speak of.
+
+    R4's own snapshots say that a path `valueQuantity` leaves no other type, also where it is optional;
+    publishers today leave the others. So what the snapshot says of `value[x]` is stated beside it.
+    """
+    stated = {each["path"] for each in definition["differential"]["element"]}
+    return [
+        element({name: each[name] for name in ("id", "path", "slicing", "type")})
+        for each in definition.get("snapshot", {}).get("element", ())
+        if each.get("slicing", {}).get("rules") == "closed"
+        and each["path"].endswith("[x]")
+        and each["path"] not in stated
+    ]
+
+
+def names_a_type(path: str, choice: str) -> bool:
+    """Say whether `Observation.valueQuantity` is of the choice `Observation.value[x]`."""
+    parent, _, name = choice.removesuffix("[x]").rpartition(".")
+    return path.rpartition(".")[0] == parent and path.rpartition(".")[2].startswith(name)
 
 
 def element(stated: dict[str, Any]) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def not_selectable(concept: dict[str, Any]) -> bool:
 
 def trimmed(row: list[Any]) -> list[Any]:
     """Return `row` without the defaults at its end."""
-    while row[-1] in (None, False, "", []):
+    while row[-1] is None or row[-1] is False or row[-1] in ("", []):  # 0 is a place and stays
         row.pop()
     return row
 

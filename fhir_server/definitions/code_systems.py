@@ -79,7 +79,7 @@ def resource(url: str) -> dict[str, Any] | None:
     """
     if url not in _rows():
         return None
-    system = code_system(url)
+    system = msgspec.json.decode(_rows()[url], type=CodeSystem)  # not kept: who asks keeps what it makes
     types = {code: type_name for code, type_name, _ in system.properties}
     top: list[dict[str, Any]] = []
     made: list[dict[str, Any]] = []

@@ -169,9 +169,17 @@ def _type(element: Element, origin: str, code: str) -> dict[str, Any]:
     return made
 
 
+def _stater(of: Structure, key: str) -> str:
+    """Return the type that first states a constraint which `of` has at its root."""
+    name = of.name
+    while (base := structure(name).base) and key in structure(base).elements[base].constraints:
+        name = base
+    return name
+
+
 def _constraints(element: Element, of: Structure) -> Iterator[dict[str, Any]]:
     """Yield what an element states, after what every element and every extension states."""
-    keys = [(of.name, key) for key in element.constraints]
+    keys = [(of.name if "." in element.path else _stater(of, key), key) for key in element.constraints]
     if "." in element.path and element.types != ("Resource",):
         is_text = _origin(element.path)[0] in SYSTEM_TEXTS or (
             of.kind == "primitive-type" and element.name == "value"

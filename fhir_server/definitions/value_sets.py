@@ -71,7 +71,7 @@ def resource(url: str) -> dict[str, Any] | None:
     """
     if url not in _rows():
         return None
-    found = value_set(url)
+    found = msgspec.json.decode(_rows()[url], type=ValueSet)  # not kept, and the caller's own
     return {
         "resourceType": "ValueSet",
         "url": url,

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from fhir_server.definitions import structures
 from fhir_server.outcome import Issue
 from fhir_server.validation.knowledge import R4, Task
-from fhir_server.validation.resolution import nested
+from fhir_server.validation.resolution import HOLDERS, NOTHING, nested
 
 Resource = Mapping[str, Any]
 
@@ -32,13 +32,19 @@ _STATUS = re.compile(r"[1-5][0-9]{2}(?![0-9])")
 
 
 def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
-    """Yield what is wrong with a Bundle, and with the Bundles inside a resource.
+    """Return what is wrong with a Bundle, and with the Bundles inside a resource.
 
     >>> bundle = {"resourceType": "Bundle", "type": "collection", "entry": [
     ...     {"fullUrl": "Patient/1", "resource": {"resourceType": "Patient", "id": "1"}}]}
     >>> [(issue.expression, issue.diagnostics) for issue in check(bundle)]
     [('Bundle.entry[0].fullUrl', "'Patient/1' is relative; a fullUrl is an absolute address")]
     """
+    if resource["resourceType"] in HOLDERS or "contained" in resource:
+        return _bundles(resource)
+    return NOTHING
+
+
+def _bundles(resource: Any) -> Iterator[Issue]:
     for bundle, path in nested(resource, "Bundle"):
         yield from _links(bundle, path)
         for number, entry in enumerate(bundle.get("entry", ())):

@@ -82,7 +82,8 @@ def _own() -> Verdicts:
 
 
 def _resource(value: Any, verdicts: Verdicts) -> list[Found] | None:
-    return _object(value["resourceType"])(value, verdicts)
+    name: Any = value.get("resourceType") if value.__class__ is dict else None
+    return _object(name)(value, verdicts) if structures.is_resource_type(name) else None
 
 
 @cache
@@ -108,7 +109,7 @@ def _object(path: str, without: str = "") -> Visit:
     def visit(node: Any, verdicts: Verdicts) -> list[Found] | None:
         if not ready:
             prepare()
-        if node.keys() <= plain:
+        if node.__class__ is not dict or node.keys() <= plain:
             return None
         found: list[Found] | None = None
         for key, member in node.items():
@@ -189,27 +190,45 @@ def _coding(bound: Bound | None) -> Visit:
     inside = _object("Coding")
 
     def visit(node: Any, verdicts: Verdicts) -> list[Found] | None:
+        if node.__class__ is not dict:
+            return None
         look = (value_set, node.get("system"), node.get("code"), node.get("display"))
-        if node.keys() <= LOOK and verdicts.fine.get(look):
+        try:
+            if verdicts.fine.get(look) and node.keys() <= LOOK:
+                return None
+        except TypeError:  # an array or object in the place of a text
+            return None
+        if not _is_text(look):
             return None
         problems, fits = verdicts.of(look, node.get("version"))
         found = _placed(problems)
-        if bound is not None and not fits and not _explained(found, bound):
+        if bound is not None and not fits and not _explained(problems, bound):
             found.append(Found(verdicts.outside(bound, [node]), []))
         return found + (inside(node, verdicts) or [])
 
     return visit
 
 
+# The structure may be faulty where a resource is refused anyway and all of its faults are wanted.
+def _is_text(look: tuple[Any, ...]) -> bool:
+    return all(part is None or part.__class__ is str for part in look)
+
+
+def _is_coding(value: Any) -> bool:
+    return value.__class__ is dict and _is_text(
+        (value.get("system"), value.get("code"), value.get("display"), value.get("version"))
+    )
+
+
 def _placed(problems: Iterable[Problem]) -> list[Found]:
     return [Found(problem, [(problem.tail, None)] if problem.tail else []) for problem in problems]
 
 
-def _explained(found: list[Found], bound: Bound) -> bool:
-    """Return whether what was found says already why no coding is from the value set."""
+def _explained(problems: Iterable[Problem], bound: Bound) -> bool:
+    """Return whether what is wrong with the codings says already why none is from the value set."""
     return any(
         problem.severity == "error" or (problem.tail != "display" and not bound.required)
-        for problem, _ in found
+        for problem in problems
     )
 
 
@@ -232,20 +251,31 @@ def _concept(bound: Bound | None) -> Visit:
         return fits
 
     def visit(node: Any, verdicts: Verdicts) -> list[Found] | None:
+        if node.__class__ is not dict:
+            return None
         codings = node.get("coding")
-        if codings is None or known(codings, verdicts.fine):
+        if codings.__class__ is not list:
+            return inside(node, verdicts)
+        try:
+            if known(codings, verdicts.fine):
+                return inside(node, verdicts)
+        except (AttributeError, TypeError):  # something else in the place of a coding or of a text
+            return inside(node, verdicts)
+        if not all(map(_is_coding, codings)):
             return inside(node, verdicts)
         found: list[Found] = []
+        all_problems: list[Problem] = []
         fitting = False
         for index, coding in enumerate(codings):
             look = (value_set, coding.get("system"), coding.get("code"), coding.get("display"))
             problems, fits = verdicts.of(look, coding.get("version"))
             fitting = fitting or fits
+            all_problems += problems
             here = _placed(problems) + (inside_coding(coding, verdicts) or [])
             if here:
                 found = _noted(found, here, "coding", index)
         coded = [coding for coding in codings if "code" in coding]
-        if bound is not None and coded and not fitting and not _explained(found, bound):
+        if bound is not None and coded and not fitting and not _explained(all_problems, bound):
             found.append(Found(verdicts.outside(bound, coded), []))
         return found + (inside(node, verdicts) or [])
 
@@ -261,14 +291,18 @@ def _quantity(type_name: str) -> Visit:
     inside = _object(type_name)
 
     def visit(node: Any, verdicts: Verdicts) -> list[Found] | None:
-        system = node.get("system")
-        look = (value_set, system, node.get("code"), None)
-        if system is None or verdicts.fine.get(look):
+        if node.__class__ is not dict:
+            return None
+        system, code = node.get("system"), node.get("code")
+        if system.__class__ is not str or (code is not None and code.__class__ is not str):
+            return inside(node, verdicts)
+        look = (value_set, system, code, None)
+        if verdicts.fine.get(look):
             return inside(node, verdicts)
         problems, fits = verdicts.of(look)
         found = _placed(problems)
         if bound is not None and not fits and not problems:
-            found.append(Found(verdicts.outside(bound, [node]), []))
+            found.append(Found(verdicts.outside(bound, [node]), [("code", None)]))
         return found + (inside(node, verdicts) or [])
 
     return visit

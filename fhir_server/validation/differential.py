@@ -7,17 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fhir_server.outcome import Unprocessable
-from fhir_server.validation.element_tree import ElementDefinition, Node
+from fhir_server.validation.element_tree import ElementDefinition, Node, NoSnapshot
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"
 BY_URL = {"discriminator": [{"type": "value", "path": "url"}], "ordered": False, "rules": "open"}
 BY_TYPE = {"discriminator": [{"type": "type", "path": "$this"}], "ordered": False, "rules": "open"}
 PLACE = frozenset(("id", "path", "sliceName"))
-
-
-class NoSnapshot(Unprocessable):
-    """422: a StructureDefinition's elements cannot be worked out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +35,7 @@ class Differential:
             if not node.children:
                 node = self._opened(node, at)
             node.children = list(node.children)
-            for child in _by_choice(node, stated.children):
+            for child in _by_choice(node, stated.children, in_slice=":" in at):
                 self._put(node, child, f"{at}.{child.name}")
         if stated.slices:
             node.slices = list(base.slices)
@@ -61,10 +56,8 @@ class Differential:
         known = [child.name for child in parent.children]
         near = difflib.get_close_matches(stated.name[:100], known, 1, 0.5)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise NoSnapshot(
-            f"{self.definition.get('url')} speaks of {at}, which its base does not have; "
-            f"{hint}There are {', '.join(known)}",
-            expression="StructureDefinition.differential.element",
+        raise self._refused(
+            f"speaks of {at}, which its base does not have; {hint}There are {', '.join(known) or 'none'}"
         )
 
     def _put_slice(self, node: Node, base: Node, stated: Node, at: str) -> None:
@@ -76,8 +69,10 @@ class Differential:
             for each in stated.slices:
                 self._put_slice(node, base, each, at)
             return
-        element = {name: value for name, value in base.element.items() if name != "slicing"}
-        element["min"] = 0
+        element = {**_without(base.element, "slicing"), "min": 0}
+        named = _choice({base.name: base}, stated.name)
+        if named is not None:  # a slice called `valueQuantity` has this type, also if it does not say so
+            element["type"] = _types(base, named[1])
         fresh = Node(stated.name, element, base.children)
         node.slices.append(self._merged(fresh, stated, at))
 
@@ -95,6 +90,8 @@ class Differential:
                 made[name] = self._constraints(base.get(name, ()), value)
             elif name == "binding":
                 made[name] = {**base.get(name, {}), **value}
+            elif name == "isModifier":  # what modifies in the base does so in every profile
+                made[name] = bool(value or base.get(name))
             else:
                 made[name] = value
         return made
@@ -111,33 +108,42 @@ class Differential:
         reference = node.element.get("contentReference")
         if reference:
             target = self._referred(reference)
-            element = {name: value for name, value in node.element.items() if name != "contentReference"}
+            element = _without(node.element, "contentReference")
             element["type"] = target.element.get("type", [])
             return Node(node.name, element, target.children, node.slices)
-        return replace(node, children=self.look_up(self._type_of(node, at)).children)
+        return replace(node, children=self._type_of(node, at).children)
 
-    def _type_of(self, node: Node, at: str) -> str:
-        """Return the canonical of the definition that says what is inside an element."""
+    def _type_of(self, node: Node, at: str) -> Node:
+        """Return the tree of the type or profile that says what is inside an element."""
         types = node.element.get("type", [])
-        codes = {choice.get("code", "") for choice in types}
-        if len(codes) == 1:
-            profiles = [profile for choice in types for profile in choice.get("profile", ())]
-            if len(profiles) == 1:
-                return str(profiles[0])
-            code = str(types[0]["code"])
-            return code if ":" in code else CORE + code
+        codes = {str(choice.get("code", "")) for choice in types}
         if not codes and self.definition.get("derivation") != "specialization":
-            raise NoSnapshot(f"{self.definition.get('url')} speaks of the inside of {at}, which has no type")
-        return CORE + "Element"
+            raise self._refused(f"speaks of the inside of {at}, which has no type")
+        if len(codes) != 1:
+            return self.look_up(CORE + "Element")
+        profiles = [profile for choice in types for profile in choice.get("profile", ())]
+        code = codes.pop()
+        if len(profiles) == 1:
+            return self.look_up(profiles[0])
+        return self.look_up(code if ":" in code else CORE + code)
 
     def _referred(self, reference: str) -> Node:
         """Return the element that a contentReference (`#Observation.referenceRange`) means."""
-        node: Node | None = self.base
-        for name in reference.partition("#")[2].split(".")[1:]:
+        root, *names = (step.partition(":")[0] for step in reference.partition("#")[2].split("."))
+        node: Node | None = self.base if root == self.base.name else self.look_up(CORE + root)
+        for name in names:
             node = node.child(name) if node is not None else None
         if node is None:
-            raise NoSnapshot(f"{self.definition.get('url')} refers to {reference}, which is not in its base")
+            raise self._refused(f"refers to {reference}, which is not in its base")
         return node
+
+    def _refused(self, said: str) -> NoSnapshot:
+        url = self.definition.get("url", "a StructureDefinition without a url")
+        return NoSnapshot(f"{url} {said}", expression="StructureDefinition.differential.element")
+
+
+def _without(element: ElementDefinition, name: str) -> dict[str, Any]:
+    return {key: value for key, value in element.items() if key != name}
 
 
 def _sliced(node: Node) -> ElementDefinition:
@@ -151,11 +157,12 @@ def _sliced(node: Node) -> ElementDefinition:
     return node.element
 
 
-def _by_choice(base: Node, stated: Sequence[Node]) -> list[Node]:
+def _by_choice(base: Node, stated: Sequence[Node], in_slice: bool) -> list[Node]:
     """Return the stated children under the names that the base has: `valueQuantity` is of `value[x]`.
 
-    One type alone means that the choice has this type only; several, or one beside `value[x]` itself,
-    are slices by type (R4/profiling.html#slicing, R4/formats.html#choice).
+    They are slices by type (R4/profiling.html#slicing). R4 leaves open what becomes of the other types;
+    we read it as publishers do. Required, the type is the only one; optional, the others stay, but not
+    in an extension. Inside a slice the element itself is narrowed to the one type.
     """
     known = {child.name: child for child in base.children}
     typed: dict[str, list[tuple[Node, str]]] = {}
@@ -170,16 +177,32 @@ def _by_choice(base: Node, stated: Sequence[Node]) -> list[Node]:
     for name, nodes in typed.items():
         together = made[name]
         of_base = known[name]
-        if len(nodes) == 1 and not together.element and not together.slices and not of_base.slices:
+        element = dict(together.element)
+        alone = (
+            len(nodes) == 1
+            and not element
+            and not nodes[0][0].slices
+            and not together.slices
+            and not of_base.slices
+        )
+        if alone:
             node, code = nodes[0]
-            made[name] = Node(name, _of_type(of_base, node, code), node.children, node.slices)
-            continue
+            narrowed = _of_type(of_base, node, code)
+            if in_slice:
+                made[name] = Node(name, narrowed, node.children)
+                continue
+            if node.element.get("min") or base.name == "Extension":
+                element = {"type": narrowed["type"], "slicing": {**BY_TYPE, "rules": "closed"}}
+            if node.element.get("min"):
+                element["min"] = 1
         slices = list(together.slices)
         for node, code in nodes:
-            element = _of_type(of_base, node, code)
+            slices += node.slices  # a path `valueQuantity` together with a sliceName
+            if node.slices and not node.element:
+                continue
             slice_name = _slice_of_type(of_base, code) or node.name
-            slices.append(Node(slice_name, element, node.children, node.slices))
-        made[name] = Node(name, together.element, together.children, slices)
+            slices.append(Node(slice_name, _of_type(of_base, node, code), node.children))
+        made[name] = Node(name, element, together.children, slices)
     return list(made.values())
 
 
@@ -198,8 +221,11 @@ def _of_type(base: Node, stated: Node, code: str) -> ElementDefinition:
     """Return what is stated about a choice with the one type that its name says."""
     if "type" in stated.element:
         return stated.element
-    types = [choice for choice in base.element.get("type", ()) if choice.get("code") == code]
-    return {**stated.element, "type": types}
+    return {**stated.element, "type": _types(base, code)}
+
+
+def _types(base: Node, code: str) -> list[Any]:
+    return [choice for choice in base.element.get("type", ()) if choice.get("code") == code]
 
 
 def _slice_of_type(base: Node, code: str) -> str:

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
+
+from fhir_server.outcome import Unprocessable
 
 ElementDefinition = Mapping[str, Any]
 Step = tuple[str, str]
 """The name of a step and the name of its slice ("" where the step is not sliced)."""
+
+DEEPEST = 60
+LARGEST = 20_000
+"""Steps of a path and elements of a snapshot, at most; the largest published ones have 10 and 1,000."""
+
+
+class NoSnapshot(Unprocessable):
+    """422: a StructureDefinition's elements cannot be worked out."""
 
 
 @dataclass(slots=True)
@@ -49,6 +60,10 @@ def tree(elements: Sequence[ElementDefinition]) -> Node:
     at: list[Step] = []
     for element in elements:
         at = _steps_of_id(element) if by_id else _steps_of_path(element, at)
+        if len(at) > DEEPEST:
+            raise NoSnapshot(
+                f"a path has {len(at)} steps and begins {element['path'][:60]}; {DEEPEST} are allowed"
+            )
         node = root
         for name, slice_name in at[1:]:
             node = _step(node.children, node.child(name), name)
@@ -67,6 +82,8 @@ def _step(siblings: list[Node], found: Node | None, name: str) -> Node:
 
 def _slice(node: Node, name: str) -> Node:
     """Return a slice, inside the slices that its name says it is a slice of: `a/b` is inside `a`."""
+    if name.count("/") > DEEPEST:
+        raise NoSnapshot(f"a slice is called {name[:60]}… and is inside more than {DEEPEST} others")
     done = ""
     for part in name.split("/"):
         done = f"{done}/{part}" if done else part
@@ -77,11 +94,11 @@ def _slice(node: Node, name: str) -> Node:
 def _id_is_of_path(element: ElementDefinition) -> bool:
     """Say whether the id has the steps of the path and names the slice that the element is."""
     path, steps = element["path"].split("."), str(element.get("id", "")).split(".")
-    if len(path) != len(steps):
+    if "id" not in element or len(path) != len(steps):
         return False
     for name, step in zip(path[1:], steps[1:], strict=True):
-        stated = step.partition(":")[0]
-        if stated != name and not (stated.endswith("[x]") and name.startswith(stated[:-3])):
+        stated, sliced, _ = step.partition(":")
+        if stated != name and not (sliced and stated.endswith("[x]") and name.startswith(stated[:-3])):
             return False
     return bool(element.get("sliceName")) <= (":" in steps[-1])
 
@@ -106,7 +123,10 @@ def _steps_of_path(element: ElementDefinition, before: list[Step]) -> list[Step]
 
 def flat(node: Node, name: str) -> list[dict[str, Any]]:
     """Return the elements of a tree in the order of a snapshot, with ids and paths that begin with `name`."""
-    return list(_flat(node, name, name))
+    found = list(islice(_flat(node, name, name), LARGEST + 1))
+    if len(found) > LARGEST:
+        raise NoSnapshot(f"a snapshot of {name} has more than the {LARGEST} elements that are allowed")
+    return found
 
 
 def _flat(node: Node, path: str, id_: str, slice_name: str = "") -> Iterator[dict[str, Any]]:

@@ -224,16 +224,21 @@ def _value(value: Any, field: Field, path: str, in_transaction: bool) -> Iterato
     elif field.type == "Quantity" and field.element.profiles:
         yield from _object(value, field.element.profiles[0], path, in_transaction)
     else:
-        found = list(_object(value, field.type, path, in_transaction))
-        yield from found
-        if not found and field.type == "Reference":
+        is_right = True
+        for issue in _object(value, field.type, path, in_transaction):
+            is_right = False
+            yield issue  # at once: there may be a million
+        if is_right and field.type == "Reference":
             problem = reference_problem(value, frozenset(field.element.targets), in_transaction)
             if problem is not None:
                 yield Issue("error", "value", problem, f"{path}.reference")
-        elif not found and field.type == "CodeableConcept":
+        elif is_right and field.type == "CodeableConcept":
             for value_set in bindings.limits(field.element.binding):
                 if not bindings.has_coding(value_set, value, text_is_enough=text_is_enough(field)):
-                    what = f"got {shown(value)}, expected a coding that is {bindings.expected(value_set)}"
+                    hint = _right_coding(value_set, value)
+                    what = (
+                        f"got {shown(value)}, expected a coding that is {bindings.expected(value_set)}{hint}"
+                    )
                     yield Issue("error", "code-invalid", what, path)
 
 
@@ -243,7 +248,7 @@ def _leaf(value: Any, field: Field, path: str) -> Iterator[Issue]:
     if limits and isinstance(value, str):
         for value_set in limits:
             if not _passes(bindings.code_test(value_set), value):
-                hint = did_you_mean(value, bindings.codes(value_set))
+                hint = did_you_mean(value, bindings.near(value_set, value))
                 what = f"got {shown(value)}, expected {bindings.expected(value_set)}{hint}"
                 yield Issue("error", "code-invalid", what, path)
     elif not _passes(primitive.test, value):
@@ -254,6 +259,18 @@ def _leaf(value: Any, field: Field, path: str) -> Iterator[Issue]:
     elif field.type == "xhtml":
         for problem in narrative.problems(value):
             yield Issue("error", "invalid", problem, path)
+
+
+def _right_coding(value_set: str, concept: Mapping[str, Any]) -> str:
+    """Return a half-sentence: the system that has the code, or the code that may be meant."""
+    for coding in concept.get("coding", ()):
+        systems = bindings.systems(value_set, coding.get("code"))
+        if systems and coding.get("system") not in systems:
+            return f"; did you mean {coding['code']!r} of {systems[0]}?"
+        hint = did_you_mean(coding.get("code"), bindings.near(value_set, coding.get("code")))
+        if hint:
+            return hint
+    return ""
 
 
 def _passes(test: Any, value: Any) -> bool:

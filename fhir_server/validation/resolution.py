@@ -21,6 +21,10 @@ from fhir_server.validation import anchors
 from fhir_server.validation.knowledge import R4, Task
 
 Resource = Mapping[str, Any]
+
+HOLDERS = frozenset({"Bundle", "Parameters"})
+"""Resources with whole resources in them, besides contained ones."""
+NOTHING: Iterator[Issue] = iter(())
 Pointer = tuple[str, tuple[str, ...]]
 """What a Reference says, and the types that it may lead to (none, or Resource: any)."""
 
@@ -43,7 +47,7 @@ PROCESSED = frozenset({"batch", "transaction"})
 
 
 def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
-    """Yield the references inside a resource that lead to nothing, or to what may not be there.
+    """Return the references inside a resource that lead to nothing, or to what may not be there.
 
     >>> patient = {"resourceType": "Patient", "id": "p", "managingOrganization": {"reference": "#o"},
     ...            "contained": [{"resourceType": "Practitioner", "id": "o"}]}
@@ -51,6 +55,12 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
     [('Patient.managingOrganization.reference', "'#o' is a Practitioner; expected Organization")]
     """
     kind = resource["resourceType"]
+    if kind in HOLDERS or "contained" in resource or "dangling references" in task.strict:
+        return _resource(resource, kind, task)
+    return NOTHING
+
+
+def _resource(resource: Any, kind: str, task: Task) -> Iterator[Issue]:
     if "contained" in resource:
         yield from _contained(resource, kind)
     if kind == "Bundle":
@@ -235,8 +245,8 @@ def _led(
             yield "error", _wrong(text, resource["resourceType"], targets)
         return
     near = index.near(text)
-    if near is not None:
-        full = index.entries[near].get("fullUrl")
+    full = None if near is None else index.entries[near].get("fullUrl")
+    if full is not None:
         yield "warning", f"{text!r} has the type and id of entry {near}, but not its address {full!r}"
     elif required is not None and required.search(path):
         yield "error", f"{text!r} is not in the Bundle; a {kind} brings what its first resource points to"

@@ -10,10 +10,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from fhir_server.definitions.conformance import Conformance
-from fhir_server.validation.differential import Differential, NoSnapshot
-from fhir_server.validation.element_tree import Node, flat, tree
+from fhir_server.validation.differential import Differential
+from fhir_server.validation.element_tree import Node, NoSnapshot, flat, tree
 
-CORE = "http://hl7.org/fhir/StructureDefinition/"
+LONGEST_CHAIN = 40
+"""Definitions built on each other, at most: two or three are usual, and each costs stack."""
 
 _trees: WeakKeyDictionary[Conformance, dict[str, Node]] = WeakKeyDictionary()
 
@@ -33,7 +34,7 @@ def snapshot(definition: dict[str, Any], conformance: Conformance) -> list[dict[
     Raises NoSnapshot (422) when a base definition is unknown or its own base, and when the differential
     speaks of what the base does not have.
     """
-    return flat(_tree(definition, conformance, ()), _root(definition))
+    return flat(_tree(definition, conformance, ()), definition.get("type", "").rpartition("/")[2])
 
 
 def elements(definition: dict[str, Any], conformance: Conformance) -> list[dict[str, Any]]:
@@ -42,16 +43,13 @@ def elements(definition: dict[str, Any], conformance: Conformance) -> list[dict[
     return carried or snapshot(definition, conformance)
 
 
-def _root(definition: dict[str, Any]) -> str:
-    name: str = definition.get("type", "")
-    return name.rpartition("/")[2]
-
-
 def _tree(definition: dict[str, Any], conformance: Conformance, making: tuple[str, ...]) -> Node:
     url = definition.get("url", "")
     if url in making:
         circle = " → ".join([*making[making.index(url) :], url])
         raise NoSnapshot(f"{url} is built on itself: {circle}; one of them must have another base")
+    if len(making) >= LONGEST_CHAIN:
+        raise NoSnapshot(f"{url} and {making[0]} are {LONGEST_CHAIN} definitions apart; no more are followed")
     making = (*making, url)
     stated = definition.get("differential", {}).get("element")
     if not stated:

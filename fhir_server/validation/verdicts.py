@@ -17,6 +17,9 @@ from terminology import ucum
 
 UCUM = "http://unitsofmeasure.org"
 URI = "urn:ietf:rfc:3986"
+# HL7's code systems that are not part of FHIR: codes are added to them long after R4, so one that is
+# not known here may be newer. Only where it is another way of writing a known one it is surely wrong.
+LIVING = "http://terminology.hl7.org/"
 CORE = "http://hl7.org/fhir/StructureDefinition/"
 FEW, MANY = 25, 200  # codes that a message lists, and that it looks through for a near one
 REMEMBERED = 20_000
@@ -91,7 +94,7 @@ class Verdicts:
         elif code is not None:
             canonical = f"{system}|{version}" if version else system
             if self.terminology.known(canonical, code) is False:
-                yield self._unknown(system, code)
+                yield self._unknown(system, code, version)
             elif display is not None:
                 yield from self._display(system, code, display)
 
@@ -123,18 +126,21 @@ class Verdicts:
             return Problem("error", "code-invalid", what, "system", rule)
         return None
 
-    def _unknown(self, system: str, code: str) -> Problem:
+    def _unknown(self, system: str, code: str, version: str | None) -> Problem:
         rule, severity = f"{CORE}Coding#Coding.code", "error"
+        near = self.terminology.near(system, code)
+        what = f"{shown(code)} is no code of {system}"
         if system == UCUM:
-            what = f"no unit of UCUM: {ucum.problem(code)}"
+            what = str(ucum.problem(code))
             # UCUM has no spaces even there, but they do no harm, and published examples have them.
             if ucum.problem(_ANNOTATION.sub("{}", code)) is None:
                 severity = "warning"
-        else:
-            near = self.terminology.near(system, code)
-            what = f"{shown(code)} is no code of {system}{f'; did you mean {near!r}?' if near else ''}"
-            if system == URI:  # as a code 1.2.840.10008.5.1.4.1.1.2 is often seen, and always understood
-                severity = "warning"
+        elif system == URI:  # as a code 1.2.840.10008.5.1.4.1.1.2 is often seen, and always understood
+            severity = "warning"
+        elif system.startswith(LIVING) and version is None and (near or "").casefold() != code.casefold():
+            severity, what = "warning", f"{what}, as far as it is known here"
+        if near is not None:
+            what += f"; did you mean {near!r}?"
         return Problem(severity, "code-invalid", what, "code", rule)
 
     def _display(self, system: str, code: str, display: str) -> Iterator[Problem]:

@@ -37,7 +37,9 @@ def passes(system: System | None, code: str, filters: list[Mapping[str, Any]]) -
 
 def _one(system: System | None, code: str, condition: Mapping[str, Any]) -> Answer:
     name, operator, value = (condition.get(key) for key in ("property", "op", "value"))
-    if not isinstance(name, str) or not isinstance(value, str) or operator not in OPERATORS:
+    if not isinstance(name, str) or not isinstance(value, str) or not isinstance(operator, str):
+        return None
+    if operator not in OPERATORS:
         return None
     if isinstance(system, CodeSystem):
         concept = system.find(code)
@@ -62,8 +64,7 @@ def _is_plain(name: str) -> bool:
 def _without_system(url: str | None, code: str, name: str, operator: str, value: str) -> Answer:
     """Judge what can be judged by the code alone."""
     if url == UCUM and name == "canonical" and operator == "=":
-        mine, wanted = ucum.canonical(1, code), ucum.canonical(1, value)
-        return None if wanted is None else mine is not None and mine[1] == wanted[1]
+        return ucum.measures_like(code, value)
     if url == M49 and name == "class" and operator == "=" and value == "region":
         return True if code in REGIONS else None if GRAMMARS[M49].has(code) is None else False
     if name not in ("code", "concept"):

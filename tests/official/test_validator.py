@@ -10,17 +10,18 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fhir_server.definitions.conformance import Conformance
+from fhir_server.definitions.core import Core
 from fhir_server.model import json_format
 from fhir_server.outcome import Invalid, Issue
 from fhir_server.validation.knowledge import Knowledge, Task
 from fhir_server.validation.validator import validate
+from terminology.terms import Terms
 from tests.support.fhir_xml import from_xml
 
 SHARED = Path(os.environ.get("XINGLIN_SHARED", Path(__file__).parents[2] / ".." / "shared"))
@@ -31,6 +32,7 @@ if not FOLDER.is_dir():
 CASES = {
     case["name"]: case for case in json_format.parse((FOLDER / "manifest.json").read_bytes())["test-cases"]
 }
+CORE = Core()
 # Kinds of a case that are not a validation of R4: a matcher of JSON, terminology that needs a server
 # with SNOMED CT and LOINC or parameters of R5, and digital signatures.
 APART = frozenset({"matchetype", "tx", "tx-advanced", "dsig"})
@@ -108,6 +110,12 @@ def found(case: dict[str, Any], profile: dict[str, Any] | None) -> list[Issue]:
     knowledge = knowing(files)
     strict = frozenset(word for (key, value), word in SWITCHES.items() if case.get(key) == value)
     profiles = () if profile is None else (files[-1]["url"],)
+    # A case that brings an implementation guide is covered by it (R4/implementationguide.html#global).
+    kind = re.search(rb'"resourceType"\s*:\s*"(\w+)"', (FOLDER / case["file"]).read_bytes())
+    for guide in files:
+        for covered in guide.get("global", ()):
+            if kind is not None and covered["type"] == kind[1].decode():
+                profiles += (covered["profile"],)
     task = Task(knowledge=knowledge, profiles=profiles, claims=True, strict=strict)
     try:
         resource = json_format.parse((FOLDER / case["file"]).read_bytes())
@@ -117,22 +125,8 @@ def found(case: dict[str, Any], profile: dict[str, Any] | None) -> list[Issue]:
 
 
 def knowing(files: list[dict[str, Any]]) -> Knowledge:
-    sources: list[Any] = [Files(files)]
-    try:
-        from fhir_server.definitions.core import Core
-
-        sources.append(Core())
-    except ImportError:
-        pass
-    conformance = Conformance(sources)
-    knowledge = Knowledge(conformance=conformance)
-    try:
-        from terminology import Terms
-
-        knowledge = replace(knowledge, terminology=Terms(conformance.find))
-    except ImportError:
-        pass
-    return knowledge
+    conformance = Conformance([Files(files), CORE])
+    return Knowledge(conformance=conformance, terminology=Terms(conformance.find))
 
 
 GAPS = known_gaps()

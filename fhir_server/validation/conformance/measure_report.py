@@ -33,7 +33,7 @@ def check(report: Resource, task: Task) -> Iterator[Issue]:
         there = len(report.get("group", ()))
         if there < len(groups):
             what = f"{canonical} has {len(groups)} groups; this complete report has {there}"
-            yield Issue("warning", "value", what, "MeasureReport")
+            yield Issue("error", "value", what, "MeasureReport.group")
 
 
 def _meant(group: Resource, groups: Any) -> Resource | None:

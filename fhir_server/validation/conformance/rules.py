@@ -18,7 +18,7 @@ from fhir_server.validation.conformance import (
     value_set,
 )
 from fhir_server.validation.knowledge import R4, Task
-from fhir_server.validation.resolution import nested
+from fhir_server.validation.resolution import HOLDERS, NOTHING, nested
 
 Rule = Callable[[Any, Task], Iterator[Issue]]
 """(resource, task) → issues, whose expressions begin with the resource's type."""
@@ -33,12 +33,11 @@ RULES: Mapping[str, Rule] = {
     "StructureDefinition": structure_definition.check,
     "ValueSet": value_set.check,
 }
-HOLDERS = frozenset({"Bundle", "Parameters"})
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 
 
 def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
-    """Yield what conformance resources say against themselves and against what they name.
+    """Return what conformance resources say against themselves and against what they name.
 
     >>> system = {"resourceType": "CodeSystem", "status": "draft", "content": "not-present",
     ...           "concept": [{"code": "a"}]}
@@ -49,9 +48,11 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
     """
     if resource["resourceType"] not in HOLDERS and "contained" not in resource:
         rule = RULES.get(resource["resourceType"])
-        if rule is not None:
-            yield from _apply(rule, resource, task)
-        return
+        return NOTHING if rule is None else _apply(rule, resource, task)
+    return _nested(resource, task)
+
+
+def _nested(resource: Any, task: Task) -> Iterator[Issue]:
     for inner, path in nested(resource):
         rule = RULES.get(inner["resourceType"])
         if rule is not None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fhir_server.definitions import structures
-from fhir_server.fhirpath import api
 from fhir_server.outcome import Issue
 from fhir_server.validation.conformance.capability_statement import definition
 from fhir_server.validation.knowledge import Task
+from fhir_server.validation.values import fhirpath_fault
 
 Resource = Mapping[str, Any]
 
@@ -34,10 +34,10 @@ def check(parameter: Resource, task: Task) -> Iterator[Issue]:
         yield from _expression(expression, bases)
     for number, component in enumerate(parameter.get("component", ())):
         text = component.get("expression")
-        fault = None if text is None else problem(text)
+        fault = None if text is None else fhirpath_fault(text)
         if fault is not None:
             place = f"SearchParameter.component[{number}].expression"
-            yield Issue("error", "value", f"no FHIRPath: {fault}", place)
+            yield Issue(fault[0], "value", f"no FHIRPath: {fault[1]}", place)
     if parameter.get("type") == "composite" and "component" not in parameter:
         what = "a composite parameter has components; none are here"
         yield Issue("warning", "required", what, "SearchParameter.component")
@@ -47,24 +47,11 @@ def check(parameter: Resource, task: Task) -> Iterator[Issue]:
     yield from _origin(parameter, bases, task)
 
 
-def problem(text: str) -> str | None:
-    """Return why a text is no FHIRPath, None if it is.
-
-    >>> problem("$ and true") is None, problem("name.given")
-    (False, None)
-    """
-    try:
-        api.compile(text, lenient=True)
-    except api.FhirPathError as error:
-        return str(error)
-    return None
-
-
 def _expression(text: str, bases: list[str]) -> Iterator[Issue]:
     place = "SearchParameter.expression"
-    fault = problem(text)
+    fault = fhirpath_fault(text)
     if fault is not None:
-        yield Issue("error", "value", f"no FHIRPath: {fault}", place)
+        yield Issue(fault[0], "value", f"no FHIRPath: {fault[1]}", place)
         return
     for name in dict.fromkeys(_HEAD.findall(_TEXT.sub("''", text))):
         if structures.is_resource_type(name) and name not in bases and not ANY & set(bases):

@@ -14,8 +14,8 @@ from fhir_server.definitions import structures
 from fhir_server.definitions.structures import Field
 from fhir_server.outcome import Issue
 from fhir_server.validation.conformance.paths import Place, below, locate
-from fhir_server.validation.conformance.search_parameter import problem
 from fhir_server.validation.knowledge import Task
+from fhir_server.validation.values import fhirpath_fault
 
 Resource = Mapping[str, Any]
 
@@ -65,10 +65,10 @@ def _base(definition: Resource, task: Task) -> Iterator[Issue]:
 def _constraints(element: Resource, here: str) -> Iterator[Issue]:
     for number, constraint in enumerate(element.get("constraint", ())):
         text = constraint.get("expression")
-        fault = None if text is None else problem(text)
+        fault = None if text is None else fhirpath_fault(text)
         if fault is not None:
             place = f"{here}.constraint[{number}].expression"
-            yield Issue("error", "value", f"no FHIRPath: {fault}", place)
+            yield Issue(fault[0], "value", f"no FHIRPath: {fault[1]}", place)
 
 
 def _element(definition: Resource, element: Resource, here: str, task: Task) -> Iterator[Issue]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from fhir_server.definitions import structures
 from fhir_server.definitions.conformance import Conformance
-from fhir_server.validation.differential import NoSnapshot
+from fhir_server.validation.element_tree import NoSnapshot
 from fhir_server.validation.snapshot import elements
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"

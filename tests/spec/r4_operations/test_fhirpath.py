@@ -151,7 +151,7 @@ def test_variables(client: FhirClient) -> None:
     variables = [
         {"name": "text", "valueString": "x"},
         {"name": "day", "valueDate": "2020-01-31"},
-        {"name": "coding", "valueCoding": {"code": "c"}},
+        {"name": "coding", "valueCoding": {"system": "urn:s", "code": "c"}},
         {"name": "other", "resource": observation("Patient/7")},
         {"name": "nothing"},
     ]

@@ -85,9 +85,8 @@ def test_the_words_are_those_of_a_create(client: FhirClient, resource: dict[str,
         pytest.skip("has no address")
     said = client.post(f"{resource['resourceType']}/$validate?mode=create", resource)
     assert said.status == 200
-    written = client.post(resource["resourceType"], resource)
-    assert written.status == 400
-    assert said.json == written.json
+    written = issues(client.post(resource["resourceType"], resource), 400)
+    assert [issue for issue in written if issue not in said.json["issue"]] == []
 
 
 @pytest.mark.parametrize("resource", samples.VALID, ids=lambda resource: str(resource["resourceType"]))
@@ -100,14 +99,15 @@ def test_the_words_are_the_same_for_every_fault(client: FhirClient, resource: di
         type_name = mutant["resourceType"]
         said, written = client.post(f"{type_name}/$validate", mutant), client.post(type_name, mutant)
         if written.status == 400:
-            assert said.json == written.json, done
+            # $validate looks at claimed profiles too, which a write that is refused already does not
+            assert [issue for issue in issues(written, 400) if issue not in issues(said)] == [], done
             compared += 1
         else:
             assert not [issue for issue in issues(said) if issue["severity"] == "error"], done
         if isinstance(mutant.get("id"), str) and mutant["id"] == resource.get("id"):
             updated = client.put(f"{type_name}/{mutant['id']}", mutant)
             if updated.status == 400:
-                assert updated.json == said.json, done
+                assert updated.json == written.json, done
     assert compared > 3
 
 

@@ -21,6 +21,9 @@ class Here:
         return self.resources.get((type_name, url))
 
 
+SUPPLEMENT = {"resourceType": "CodeSystem", "url": "http://here/more", "content": "supplement"}
+
+
 class Codes(NoTerminology):
     def known(self, system, code):
         return code in CODES[system] if system in CODES else None
@@ -137,6 +140,12 @@ def value_set(*includes, **members):
 def test_systems_of_a_value_set(system, good):
     told = errors(value_set({"system": system}))
     assert told == ([] if good else ["ValueSet.compose.include[0].system"])
+
+
+def test_a_supplement_is_no_system():
+    assert errors(value_set({"system": "http://here/more"})) == []
+    told = errors(value_set({"system": "http://here/more"}), SUPPLEMENT)
+    assert told == ["ValueSet.compose.include[0].system"]
 
 
 def test_a_value_set_does_not_include_itself():

@@ -178,6 +178,18 @@ def test_a_broken_invariant_is_told_at_its_element(key, resource, path):
         ),
         patient(contained=[{**ORPHAN, "partOf": {"reference": "#"}}]),
         patient(name=[{"period": {"start": "2021-02-03", "end": "2021-02"}}]),
+        {  # an element, and no resource, though it says resourceType
+            "resourceType": "ExampleScenario",
+            "status": "draft",
+            "contained": [ORPHAN],
+            "instance": [
+                {
+                    "resourceId": "1",
+                    "resourceType": "Patient",
+                    "extension": [{"url": "http://x", "valueReference": {"reference": "#o"}}],
+                }
+            ],
+        },
         patient(name=[{"period": {"start": "2016-12-31T23:59:60Z", "end": "2017-01-01T00:00:00Z"}}]),
         patient(
             telecom=[
@@ -193,7 +205,7 @@ def test_what_is_right_has_no_issue(resource):
 
 def test_advice_refuses_nothing():
     """R4/conformance-rules.html#best-practice: a warning is told, and the resource is taken."""
-    library = {"resourceType": "Library", "status": "draft", "name": "not a name", "type": CODE}
+    library = {"resourceType": "Library", "status": "draft", "name": "not a name", "type": {"text": "x"}}
     (issue,) = validate(library)
     assert (issue.severity, issue.code, issue.expression) == ("warning", "invariant", "Library")
     drafts.check(library)
