@@ -23,10 +23,14 @@ from fhir_server.config import Config
 from fhir_server.console.pages import Room, Site, State
 from fhir_server.console.pages import blueprint as console
 from fhir_server.database.engine import Engine, Mode
+from fhir_server.definitions.core import Core
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.context import Settings, utc_now
 from fhir_server.interactions.entry import Entry
+from fhir_server.interactions.policy import Policy
+from fhir_server.interactions.registry import Registry
 from fhir_server.observability import events, heartbeat
+from fhir_server.operations.registry import offered
 from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
 from fhir_server.rest.door import Door
@@ -35,6 +39,7 @@ from fhir_server.rest.handlers import BUILT, Installation
 from fhir_server.rest.health import Check
 from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
+from terminology.terms import Terms
 
 ROOMS = (
     Room("Patients", "/console/patients"),
@@ -51,7 +56,7 @@ def create_app(config: Config) -> Flask:
     app = Flask("xinglin", static_folder=None)
     started = utc_now()
     entry = create_entry(config, config.database_url, connections=config.threads)
-    capabilities = Capabilities(entry.settings, BUILT, started, auth=config.auth)
+    capabilities = Capabilities(entry.settings, BUILT, started, auth=config.auth, operations=offered())
     door = Door(Installation(entry, config, capabilities), _observe)
     app.wsgi_app = in_front(door, app.wsgi_app)  # type: ignore[method-assign, assignment]
     services = registry.services([config.data_dir / "models"], demonstration=config.demonstration)
@@ -87,6 +92,8 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         max_count=config.max_count,
         max_includes=config.max_includes,
         max_bundle_entries=config.max_bundle_entries,
+        registry=create_registry(config, database_url),
+        policy=Policy(config.profile_policy),
     )
     engine = Engine(
         database_url,
@@ -95,6 +102,17 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         application_name="xinglin",
     )
     return Entry(engine, settings, utc_now)
+
+
+def create_registry(config: Config, database_url: str) -> Registry:
+    """Return what a process of the installation knows of its definitions."""
+    lookups = Engine(
+        database_url,
+        size=1,
+        statement_timeout_ms=config.statement_timeout_ms,
+        application_name="xinglin definitions",
+    )
+    return Registry(lookups, (Core(),), lambda conformance: Terms(conformance.find))
 
 
 def _observe(

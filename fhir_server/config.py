@@ -82,6 +82,12 @@ class Config:
     default_count: int = _setting(20, "entries of a page when _count is not given")
     max_count: int = _setting(1000, "most entries of a page")
     max_includes: int = _setting(1000, "most resources that _include and _revinclude add to a page")
+    profile_policy: tuple[str, ...] = _setting(
+        ("warn",),
+        "what becomes of a write that breaks a profile it claims: off, warn (stored, and told) or reject "
+        "(422); by type and endpoint (fhir, load, dicom, cds): `Patient=reject`, `load:*=off`; "
+        "the most exact entry decides",
+    )
 
     @classmethod
     def read(

@@ -20,10 +20,14 @@ class Issue:
     `severity` is fatal, error, warning or information; `code` is an IssueType
     (R4/valueset-issue-type.html); `expression` is the FHIRPath of the element, or None. `rule` names
     the rule that is broken as the canonical of the definition that states it, `#` and its key:
-    http://hl7.org/fhir/StructureDefinition/Patient#pat-1.
+    http://hl7.org/fhir/StructureDefinition/Patient#pat-1. `line` and `column`, from 1, are where the
+    element begins in the text that was sent, where there was one.
 
     >>> Issue("error", "value", "got 5", "Patient.active").as_json()["expression"]
     ['Patient.active']
+    >>> rule = "http://hl7.org/fhir/StructureDefinition/Patient#pat-1"
+    >>> Issue("error", "invariant", "no details (pat-1)", "Patient.contact[0]", rule).as_json()["diagnostics"]
+    'no details (pat-1), see http://hl7.org/fhir/R4/patient.html#invs'
     """
 
     severity: str
@@ -31,19 +35,29 @@ class Issue:
     diagnostics: str
     expression: str | None = None
     rule: str | None = None
+    line: int | None = None
+    column: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the issue as an element of OperationOutcome.issue."""
-        issue: dict[str, Any] = {
-            "severity": self.severity,
-            "code": self.code,
-            "diagnostics": self.diagnostics,
-        }
-        if self.expression is not None:
-            issue["expression"] = [self.expression]
+        """Return the issue as an element of OperationOutcome.issue.
+
+        A rule is the coding of `details`, and diagnostics end with the page that explains it where
+        that is one of R4. Line and column are in the extensions that HL7 has for them.
+        """
+        issue: dict[str, Any] = {"severity": self.severity, "code": self.code}
+        if self.line is not None:
+            issue["extension"] = [
+                {"url": LINE, "valueInteger": self.line},
+                {"url": COLUMN, "valueInteger": self.column},
+            ]
+        page = None
         if self.rule is not None:
             system, _, key = self.rule.partition("#")
             issue["details"] = {"coding": [{"system": system, "code": key}]}
+            page = page_of(system)
+        issue["diagnostics"] = self.diagnostics if page is None else f"{self.diagnostics}, see {page}"
+        if self.expression is not None:
+            issue["expression"] = [self.expression]
         return issue
 
     def within(self, prefix: str) -> Issue:
@@ -56,9 +70,58 @@ class Issue:
         return replace(self, expression=f"{prefix}.{tail}" if tail else prefix)
 
 
+LINE = "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-line"
+COLUMN = "http://hl7.org/fhir/StructureDefinition/operationoutcome-issue-col"
+
+_R4 = "http://hl7.org/fhir/StructureDefinition/"
+_METADATA_TYPES = (
+    "ContactDetail Contributor DataRequirement Expression ParameterDefinition RelatedArtifact "
+    "TriggerDefinition UsageContext"
+)
+_DATA_TYPES = (
+    "Address Age Annotation Attachment CodeableConcept Coding ContactPoint Count Distance Duration HumanName "
+    "Identifier Money MoneyQuantity Period Quantity Range Ratio SampledData Signature SimpleQuantity Timing"
+)
+_PAGES = {
+    "Extension": "extensibility.html#Extension",
+    "Reference": "references.html#Reference",
+    "Meta": "resource.html#Meta",
+    **{name: f"datatypes.html#{name}" for name in _DATA_TYPES.split()},
+    **{name: f"metadatatypes.html#{name}" for name in _METADATA_TYPES.split()},
+}
+
+
+def page_of(canonical: str) -> str | None:
+    """Return the page of R4 that states the rules of one of its definitions, None for all others.
+
+    >>> page_of("http://hl7.org/fhir/StructureDefinition/Quantity")
+    'http://hl7.org/fhir/R4/datatypes.html#Quantity'
+    >>> page_of("http://hl7.org/fhir/us/core/StructureDefinition/us-core-patient")
+    """
+    name = canonical.removeprefix(_R4).partition("|")[0]
+    if not canonical.startswith(_R4) or not name[:1].isupper() or not name.isalpha():
+        return None
+    return f"http://hl7.org/fhir/R4/{_PAGES.get(name, f'{name.lower()}.html#invs')}"
+
+
 def operation_outcome(issues: Sequence[Issue]) -> dict[str, Any]:
     """Return an OperationOutcome resource that carries `issues` (at least one)."""
     return {"resourceType": "OperationOutcome", "issue": [issue.as_json() for issue in issues]}
+
+
+MAX_ISSUES = 100
+
+
+def capped(issues: Sequence[Issue], *, complete: bool = True) -> Sequence[Issue]:
+    """Return the first hundred issues, and one more that says how many there are if there are more.
+
+    `complete` is False where nobody has looked for all of them.
+    """
+    if len(issues) <= MAX_ISSUES:
+        return issues
+    many = f"{len(issues)} problems in all" if complete else f"more than {MAX_ISSUES} problems"
+    what = f"{many}; the first {MAX_ISSUES} are listed"
+    return [*issues[:MAX_ISSUES], Issue("error", "too-long", what)]
 
 
 class FhirError(Exception):

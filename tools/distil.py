@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import distil_structures
 import distil_terminology as terminology
 
 SHA256 = "b090bf929e1f665cf2c91583720849695bc38d2892a7c5037c56cb00817fb091"
@@ -303,6 +304,7 @@ def facts(path: Path) -> dict[str, bytes]:
     parts = {
         "structures": types,
         "invariants": invariants,
+        "profiles": distil_structures.profiles(package["StructureDefinition"]),
         "search_parameters": search_parameters(package["SearchParameter"], types),
         "compartments": compartments(package["CompartmentDefinition"]),
         "operations": operations(package["OperationDefinition"]),

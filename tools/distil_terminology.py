@@ -35,6 +35,9 @@ RULED = frozenset(
     }
 )
 
+# Two names of one property: a concept that only groups others.
+GROUPING = ("notSelectable", "abstract")
+
 # The package's examples of the resources CodeSystem and ValueSet; nothing of R4 refers to them.
 EXAMPLES = re.compile(r"http://hl7\.org/fhir/(CodeSystem|ValueSet)/example(-.*)?")
 
@@ -79,23 +82,50 @@ def system_facts(resource: dict[str, Any]) -> list[Any]:
     """Return a code system as a row of code_systems.CodeSystem; its concepts in the written order."""
     concepts = list(flat(resource.get("concept", ()), None))
     numbers = {concept["code"]: number for number, (concept, _) in enumerate(concepts)}
-    return [
-        resource.get("version", ""),
-        resource.get("name", ""),
-        resource["content"],
-        resource.get("caseSensitive", True),
+    names = resource["url"] not in DISPLAYS_OF_OTHERS
+    return trimmed(
         [
-            trimmed(
-                [
-                    concept["code"],
-                    "" if resource["url"] in DISPLAYS_OF_OTHERS else concept.get("display", ""),
-                    None if parent is None else numbers[parent],
-                    not_selectable(concept),
-                ]
-            )
-            for concept, parent in concepts
-        ],
+            resource.get("version", ""),
+            resource.get("name", ""),
+            resource["content"],
+            resource.get("caseSensitive"),
+            [
+                trimmed(
+                    [
+                        concept["code"],
+                        concept.get("display", "") if names else "",
+                        None if parent is None else numbers[parent],
+                        not_selectable(concept),
+                        properties(concept),
+                        designations(concept) if names else [],
+                    ]
+                )
+                for concept, parent in concepts
+            ],
+            resource.get("valueSet", ""),
+            resource.get("hierarchyMeaning", ""),
+            [
+                [declared["code"], declared["type"], declared.get("uri", "")]
+                for declared in resource.get("property", ())
+            ],
+        ]
+    )
+
+
+def properties(concept: dict[str, Any]) -> list[list[str]]:
+    """Return [code, value] of a concept's properties, but for those that `not_selectable` reads."""
+    return [
+        [written["code"], str(value).lower() if isinstance(value, bool) else value]
+        for written in concept.get("property", ())
+        if written["code"] not in GROUPING
+        for key, value in written.items()
+        if key.startswith("value")
     ]
+
+
+def designations(concept: dict[str, Any]) -> list[list[str]]:
+    """Return [language, name] of a concept's names in other languages and other uses."""
+    return [[written.get("language", ""), written["value"]] for written in concept.get("designation", ())]
 
 
 def flat(concepts: list[dict[str, Any]], parent: str | None) -> Iterator[tuple[dict[str, Any], str | None]]:
@@ -108,14 +138,14 @@ def flat(concepts: list[dict[str, Any]], parent: str | None) -> Iterator[tuple[d
 def not_selectable(concept: dict[str, Any]) -> bool:
     """Return whether a concept only groups others (the property is called abstract in places)."""
     return any(
-        written["code"] in ("notSelectable", "abstract") and written.get("valueBoolean", False)
+        written["code"] in GROUPING and written.get("valueBoolean", False)
         for written in concept.get("property", ())
     )
 
 
 def trimmed(row: list[Any]) -> list[Any]:
     """Return `row` without the defaults at its end."""
-    while row[-1] is None or row[-1] is False or row[-1] == "":
+    while row[-1] is None or row[-1] is False or row[-1] in ("", []):  # 0 is a place and stays
         row.pop()
     return row
 

@@ -19,6 +19,7 @@ from fhir_server.cli.serve import is_loopback
 from fhir_server.config import Config
 from fhir_server.database import migrating
 from fhir_server.database.engine import Connection
+from fhir_server.storage import outcomes
 
 EXTENSIONS = ("pg_trgm", "btree_gin", "btree_gist", "unaccent")
 LEAST_VERSION = 15
@@ -124,7 +125,8 @@ def server(config: Config, url: str) -> Iterator[Finding]:
             yield Finding(
                 "clock", "advice", f"the database's clock is {apart:.0f} s off ours; synchronise both"
             )
-        needed = config.workers * config.threads + DIMSE_CONNECTIONS + 4
+        # each worker has one more, by which it looks up definitions
+        needed = config.workers * (config.threads + 1) + DIMSE_CONNECTIONS + 4
         if (most := int(_show(connection, "max_connections"))) < needed:
             yield Finding("connections", "broken", f"max_connections is {most}; we open up to {needed}")
         cursor.execute("SELECT name FROM pg_available_extensions WHERE name = ANY(%s)", (list(EXTENSIONS),))
@@ -141,6 +143,24 @@ def schema(config: Config, url: str) -> Iterator[Finding]:
         yield Finding(
             "schema", "advice", f"at {state.current}, newest is {state.newest}; run `xinglin migrate`"
         )
+
+
+def definitions(config: Config, url: str) -> Iterator[Finding]:
+    """What is installed, and how many resources fall short of the profiles that they claim."""
+    with _connection(url) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT to_regclass('package') IS NOT NULL")
+        if not cursor.fetchone()[0]:
+            return
+        cursor.execute("SELECT name || ' ' || version FROM package ORDER BY 1")
+        names = [name for (name,) in cursor.fetchall()]
+        yield Finding("packages", "ok", ", ".join(names) or "none is installed")
+        cursor.execute(outcomes.COUNT)
+        short, wrong = cursor.fetchone()
+        says = f"{short} resources have an outcome of their claimed profiles, {wrong} of them with errors"
+        if short:
+            says += "; GET /fhir/{type}/{id}/$validation-outcome shows it"
+        yield Finding("profiles", "advice" if wrong else "ok", says)
 
 
 def privacy(config: Config, url: str) -> Iterator[Finding]:
@@ -209,4 +229,4 @@ def _show(connection: Connection, name: str) -> str:
 
 
 MACHINE = (data_folder, exposure, libraries, ports)
-DATABASE = (server, schema, privacy)
+DATABASE = (server, schema, definitions, privacy)

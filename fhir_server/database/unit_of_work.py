@@ -16,7 +16,8 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import psycopg2
@@ -25,7 +26,7 @@ from psycopg2 import errors
 from fhir_server.database.changes import Change
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.database.keys import KeyBlocks
-from fhir_server.outcome import Conflict
+from fhir_server.outcome import Conflict, FhirError
 
 T = TypeVar("T")
 
@@ -46,8 +47,30 @@ class Listener(Protocol):
         """React to `changes`; what is written through `unit` shares their fate."""
 
 
-class RunAgain(Exception):
-    """Raised inside a unit that saw a state which is no longer true; the unit starts over."""
+class RunAgain(BaseException):
+    """Raised inside a unit that saw a state which is no longer true; the unit starts over.
+
+    No Exception, as rules that look something up are run where every Exception is caught.
+    """
+
+
+class Through(BaseException):
+    """Carries an error of a lookup through what catches every Exception, to whoever opened the unit."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+@contextmanager
+def looking_up() -> Iterator[None]:
+    """Let nobody but the opener of the unit catch what goes wrong with the database in the block."""
+    try:
+        yield
+    except PASSING as error:
+        raise RunAgain from error
+    except (psycopg2.Error, FhirError) as error:
+        raise Through(error) from error
 
 
 class UnitOfWork:
@@ -55,16 +78,30 @@ class UnitOfWork:
 
     Statements whose answer nobody needs are deferred and travel in front of the next one, so
     that BEGIN, three INSERTs and COMMIT cost one round trip. `changes` collects what was
-    written; `run_write` hands it to the listeners. `keys` gives out primary keys.
+    written; `run_write` hands it to the listeners. `keys` gives out primary keys. `attempt` counts
+    the runs that came to nothing before this one. `definitions` is the state of the definitions by
+    which the whole unit judges, once somebody asked for it.
     """
 
-    __slots__ = ("_deferred", "_in_snapshot", "changes", "connection", "cursor", "keys", "writing")
+    __slots__ = (
+        "_deferred",
+        "_in_snapshot",
+        "attempt",
+        "changes",
+        "connection",
+        "cursor",
+        "definitions",
+        "keys",
+        "writing",
+    )
 
-    def __init__(self, connection: Any, keys: KeyBlocks, *, writing: bool) -> None:
+    def __init__(self, connection: Any, keys: KeyBlocks, *, writing: bool, attempt: int = 0) -> None:
         self.connection = connection
         self.cursor = connection.cursor()
         self.keys = keys
         self.writing = writing
+        self.attempt = attempt
+        self.definitions: Any = None
         self.changes: list[Change] = []
         self._deferred: list[bytes] = []
         self._in_snapshot = False
@@ -124,14 +161,21 @@ def lock_number(name: str) -> int:
 
 
 def run_read(engine: Engine, work: Callable[[UnitOfWork], T]) -> T:
-    """Run `work` on a reading unit and return its answer."""
-    with engine.connection(Mode.SINGLE) as connection:
-        unit = UnitOfWork(connection, engine.keys, writing=False)
-        try:
-            return work(unit)
-        finally:
-            if not connection.closed:
-                _end_quietly(unit)
+    """Run `work` on a reading unit and return its answer.
+
+    Raises Conflict (409) when it saw `ATTEMPTS` times a state that was no longer true (RunAgain).
+    """
+    for attempt in range(ATTEMPTS):
+        with engine.connection(Mode.SINGLE) as connection:
+            unit = UnitOfWork(connection, engine.keys, writing=False, attempt=attempt)
+            try:
+                return work(unit)
+            except RunAgain:
+                continue
+            finally:
+                if not connection.closed:
+                    _end_quietly(unit)
+    raise Conflict(f"what was to be read changed during {ATTEMPTS} attempts; send the request again")
 
 
 def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[UnitOfWork], T]) -> T:
@@ -145,7 +189,7 @@ def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[Uni
             time.sleep(random.uniform(0, 0.002 * 2**attempt))
         # SINGLE: BEGIN and COMMIT are ours, so that they can travel with other statements
         with engine.connection(Mode.SINGLE) as connection:
-            unit = UnitOfWork(connection, engine.keys, writing=True)
+            unit = UnitOfWork(connection, engine.keys, writing=True, attempt=attempt)
             try:
                 unit.defer(b"BEGIN")
                 answer = work(unit)

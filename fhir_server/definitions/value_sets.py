@@ -61,3 +61,22 @@ def enumeration(url: str) -> Mapping[str, frozenset[str]] | None:
     None: no element requires it, or it cannot be enumerated (languages, MIME types, units, currencies).
     """
     return _enumerations().get(url)
+
+
+def resource(url: str) -> dict[str, Any] | None:
+    """Return a value set as FHIR JSON, without prose; None when R4 publishes none with this url.
+
+    >>> sorted(resource("http://hl7.org/fhir/ValueSet/administrative-gender"))
+    ['compose', 'name', 'resourceType', 'status', 'url', 'version']
+    """
+    if url not in _rows():
+        return None
+    found = msgspec.json.decode(_rows()[url], type=ValueSet)  # not kept, and the caller's own
+    return {
+        "resourceType": "ValueSet",
+        "url": url,
+        "version": found.version,
+        "name": found.name,
+        "status": "active",
+        "compose": found.compose,
+    }

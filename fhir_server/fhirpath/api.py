@@ -22,7 +22,7 @@ from fhir_server.fhirpath.errors import (
     FhirPathTooCostly,
     FhirPathTypeError,
 )
-from fhir_server.fhirpath.evaluate import compiled
+from fhir_server.fhirpath.evaluate import compiled, watched
 from fhir_server.fhirpath.parser import parse
 from fhir_server.fhirpath.scope import MAX_ITEMS, Compiled, Exhausted, Scope, World
 from fhir_server.fhirpath.values import (
@@ -35,6 +35,7 @@ from fhir_server.fhirpath.values import (
     to_json,
     type_of,
 )
+from fhir_server.fhirpath.watch import Watch
 
 __all__ = [
     "Element",
@@ -46,8 +47,10 @@ __all__ = [
     "Quantity",
     "Result",
     "TypeInfo",
+    "Watch",
     "World",
     "compile",
+    "compile_watched",
     "root",
     "system",
     "to_json",
@@ -149,7 +152,7 @@ def _variables(item: Element | None, focus: Collection) -> dict[str, Collection]
     """Return %context, %resource (the nearest resource around) and %rootResource (its container)."""
     resource: Collection = focus
     container: Collection = focus
-    place = item
+    place = item if isinstance(item, Element) else None
     while place is not None:
         # ExampleScenario.instance has an element of the name resourceType, too.
         if isinstance(place.value, dict) and place.value.get("resourceType") == place.type:
@@ -172,5 +175,17 @@ def compile(text: str, *, lenient: bool = False) -> Expression:
     try:
         run = compiled(text, tree, lenient=lenient)
         return Expression(text, tree, run, "%" in text or "resolve" in text)
+    except RecursionError:
+        raise FhirPathSyntaxError("the expression is nested too deeply", text, 0) from None
+
+
+def compile_watched(text: str, watch: Watch) -> Expression:
+    """Return the expression that `text` writes, to be evaluated only as long as `watch` lets it.
+
+    For expressions of strangers: it is not remembered, and costs a look for every node. Raises what
+    `compile` raises.
+    """
+    try:
+        return Expression(text, tree := parse(text), watched(text, tree, watch))
     except RecursionError:
         raise FhirPathSyntaxError("the expression is nested too deeply", text, 0) from None

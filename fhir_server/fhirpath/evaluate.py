@@ -19,6 +19,7 @@ from fhir_server.fhirpath.functions.table import Function
 from fhir_server.fhirpath.operators import LOGIC, OPERATORS
 from fhir_server.fhirpath.scope import FEW, Compiled, Scope
 from fhir_server.fhirpath.values import Collection, Element, Quantity, TypeInfo, members, system_type
+from fhir_server.fhirpath.watch import Watch
 
 _KNOWN = {
     "ucum": "http://unitsofmeasure.org",
@@ -35,6 +36,11 @@ def compiled(text: str, tree: nodes.Expression, *, lenient: bool = False) -> Com
     specification wants a single value, and a System type's name also means the FHIR primitive.
     """
     return _Compiler(text, lenient).start(tree)
+
+
+def watched(text: str, tree: nodes.Expression, watch: Watch) -> Compiled:
+    """Return a function that evaluates `tree` as long as `watch` lets it."""
+    return _Watched(text, watch).start(tree)
 
 
 class _Compiler:
@@ -398,6 +404,45 @@ class _Compiler:
 
         return matches
 
+
+class _Watched(_Compiler):
+    """Compiles so that whatever a node has found is shown to `watch` before anything is made of it."""
+
+    def __init__(self, text: str, watch: Watch) -> None:
+        super().__init__(text, lenient=False)
+        self.watch = watch
+
+    def start(self, tree: nodes.Expression) -> Compiled:
+        return self.shown(super().start(tree))
+
+    def follow(self, tree: nodes.Expression) -> Compiled:
+        return self.shown(super().follow(tree))
+
+    def function(self, tree: nodes.FunctionInvocation) -> Compiled:
+        inner, before = super().function(tree), _BEFORE.get(tree.name)
+        if before is None:
+            return inner
+        watch = self.watch
+
+        def run(scope: Scope, focus: Collection) -> Collection:
+            watch.count(before(len(focus)))
+            return inner(scope, focus)
+
+        return run
+
+    def shown(self, inner: Compiled) -> Compiled:
+        watch = self.watch
+
+        def run(scope: Scope, focus: Collection) -> Collection:
+            found = inner(scope, focus)
+            watch.look(found)
+            return found
+
+        return run
+
+
+# What a function does with so many items before anybody can stop it, in steps.
+_BEFORE: dict[str, Callable[[int], int]] = {"sort": lambda count: count * count.bit_length()}
 
 _PARTS: dict[type, tuple[str, ...]] = {TypeInfo: ("namespace", "name"), Quantity: ("value", "unit")}
 _TEMPORAL: dict[str, Callable[[str], temporal.Temporal | None]] = {

@@ -25,6 +25,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_MAX_DIGITS = 200
 _ESCAPED = {"f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -54,6 +55,9 @@ def tokens(text: str) -> list[Token]:
             found.append(Token(kind, unescape(value[1:-1]), position))
         elif kind in ("dateTime", "date", "time"):
             found.append(Token(kind, value[1:], position))
+        elif kind in ("number", "long") and len(value) > _MAX_DIGITS:
+            what = f"a number of {len(value)} digits; {_MAX_DIGITS} are read"
+            raise FhirPathSyntaxError(what, text, position)
         elif kind != "space":
             found.append(Token(kind, value, position))
         position = match.end()

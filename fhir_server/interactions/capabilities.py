@@ -7,18 +7,20 @@ that search can compile. So nothing is claimed that is not there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from fhir_server import __version__
 from fhir_server.definitions import search_parameters
 from fhir_server.definitions.structures import resource_types
-from fhir_server.interactions.context import Settings
+from fhir_server.definitions.versions import order
+from fhir_server.interactions.context import Context, Settings
 from fhir_server.model import json_format, temporal
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry
 from fhir_server.search.types.special import ON_RESOURCE
+from fhir_server.storage import definitions
 
 FHIR_VERSION = "4.0.1"
 
@@ -42,34 +44,82 @@ _SECURITY_OFF = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Supported:
+    """What is installed: profiles as (type, url, version), implementation guides as canonicals."""
+
+    profiles: Sequence[tuple[str, str, str]] = ()
+    guides: Sequence[str] = ()
+
+
+class Offered(NamedTuple):
+    """An operation that is answered: its name, the canonical of its definition, and where it may be called.
+
+    A definition without scheme is below our own base. `types` are those that have it on themselves or
+    on their instances, ("Resource",) is all of them.
+    """
+
+    name: str
+    definition: str
+    system: bool
+    types: tuple[str, ...]
+
+
 class Capabilities:
-    """The CapabilityStatement of one installation, encoded once."""
+    """The CapabilityStatement of one installation, encoded once a generation of its definitions."""
 
     def __init__(
-        self, settings: Settings, interactions: Iterable[str], started: datetime, *, auth: str = "off"
+        self,
+        settings: Settings,
+        interactions: Iterable[str],
+        started: datetime,
+        *,
+        auth: str = "off",
+        operations: Sequence[Offered] = (),
     ) -> None:
         self._settings = settings
         self._interactions = frozenset(interactions)
         self._started = started
         self._auth = auth
+        self._made: tuple[int, bytes] | None = None
+        self._operations = tuple(operations)
 
-    def text(self) -> bytes:
-        """Return the statement as JSON."""
-        return self._encoded
+    def text(self, context: Context) -> bytes:
+        """Return the statement as JSON, as of the definitions that are installed."""
+        made = self._made
+        if made is None or made[0] != definitions.generation(context.unit):
+            context.unit.snapshot()
+            generation = definitions.generation(context.unit)
+            supported = Supported(definitions.profiles(context.unit), definitions.guides(context.unit))
+            self._made = made = (generation, self._encoded(supported))
+        return made[1]
 
-    @cached_property
-    def _encoded(self) -> bytes:
-        return json_format.encode(statement(self._settings, self._interactions, self._started, self._auth))
+    def last(self) -> bytes:
+        """Return what is known without the database: the last statement, or one without packages."""
+        return self._made[1] if self._made is not None else self._encoded(Supported())
+
+    def _encoded(self, supported: Supported) -> bytes:
+        return json_format.encode(
+            statement(
+                self._settings, self._interactions, self._started, self._auth, self._operations, supported
+            )
+        )
 
 
 def statement(
-    settings: Settings, interactions: frozenset[str], started: datetime, auth: str
+    settings: Settings,
+    interactions: frozenset[str],
+    started: datetime,
+    auth: str,
+    operations: Sequence[Offered] = (),
+    supported: Supported = Supported(),
 ) -> dict[str, Any]:
     """Return the CapabilityStatement as a resource.
 
     `interactions` are the names of R4/http.html#summary that the door answers, conditional
-    forms as "update-conditional" and "delete-conditional".
+    forms as "update-conditional" and "delete-conditional"; `supported` is what packages brought.
     """
+    profiles = _by_type(supported.profiles)
     registry = Registry()
     searchable = {name: _searchable(name, registry) for name in resource_types()}
     referring = _referring(searchable)
@@ -78,7 +128,7 @@ def statement(
         "documentation": "Answers are JSON. Searches are strict: an unknown parameter is refused "
         "unless Prefer: handling=lenient is sent.",
         "resource": [
-            _resource(name, interactions, parameters, referring.get(name, []))
+            _resource(name, interactions, parameters, referring.get(name, []), profiles.get(name, []))
             for name, parameters in searchable.items()
         ],
         # one address serves both kinds of Bundle
@@ -86,6 +136,12 @@ def statement(
             _SYSTEM_CODES, interactions | ({"batch"} if "transaction" in interactions else set())
         ),
     }
+    for resource in rest["resource"]:
+        on_type = [one for one in operations if {"Resource", resource["type"]} & set(one.types)]
+        if on_type:
+            resource["operation"] = _operations(settings, on_type)
+    if on_system := [one for one in operations if one.system]:
+        rest["operation"] = _operations(settings, on_system)
     if auth == "off":
         rest["security"] = {"cors": True, "description": _SECURITY_OFF}
     return {
@@ -100,12 +156,33 @@ def statement(
         "implementation": {"description": "Xinglin FHIR R4 server", "url": settings.base_url},
         "fhirVersion": FHIR_VERSION,
         "format": ["application/fhir+json", "json"],
+        **({"implementationGuide": list(supported.guides)} if supported.guides else {}),
         "rest": [rest],
     }
 
 
+def _by_type(profiles: Sequence[tuple[str, str, str]]) -> dict[str, list[str]]:
+    """Return the profiles of each type: every url, and with its version where there are several.
+
+    >>> _by_type([("Patient", "urn:p", "6.1.0"), ("Patient", "urn:p", "7.0.0"), ("Device", "urn:d", "1")])
+    {'Patient': ['urn:p', 'urn:p|6.1.0', 'urn:p|7.0.0'], 'Device': ['urn:d']}
+    """
+    versions: dict[tuple[str, str], list[str]] = {}
+    for name, url, version in profiles:
+        versions.setdefault((name, url), []).append(version)
+    found: dict[str, list[str]] = {}
+    for (name, url), there in versions.items():
+        with_version = [f"{url}|{version}" for version in sorted(there, key=order) if version]
+        found.setdefault(name, []).extend([url, *(with_version if len(there) > 1 else ())])
+    return found
+
+
 def _resource(
-    name: str, interactions: frozenset[str], searchable: Sequence[Parameter], referring: list[str]
+    name: str,
+    interactions: frozenset[str],
+    searchable: Sequence[Parameter],
+    referring: list[str],
+    profiles: list[str],
 ) -> dict[str, Any]:
     """Return what one type can do (CapabilityStatement.rest.resource)."""
     resource: dict[str, Any] = {
@@ -121,6 +198,8 @@ def _resource(
         "conditionalDelete": "single" if "delete-conditional" in interactions else "not-supported",
         "referencePolicy": ["literal", "logical"],
     }
+    if profiles:
+        resource["supportedProfile"] = profiles
     if includes := [f"{name}:{parameter.code}" for parameter in searchable if parameter.kind == "reference"]:
         resource["searchInclude"] = includes
     if referring:
@@ -151,6 +230,18 @@ def _referring(searchable: Mapping[str, Sequence[Parameter]]) -> dict[str, list[
                 for target in parameter.targets:
                     found.setdefault(target, []).append(f"{name}:{parameter.code}")
     return found
+
+
+def _operations(settings: Settings, offered: Sequence[Offered]) -> list[dict[str, str]]:
+    return [
+        {
+            "name": one.name,
+            "definition": one.definition
+            if ":" in one.definition
+            else f"{settings.base_url}/{one.definition}",
+        }
+        for one in offered
+    ]
 
 
 def _codes(known: Sequence[str], interactions: frozenset[str]) -> list[dict[str, str]]:

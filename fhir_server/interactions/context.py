@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from fhir_server.authorization.grant import Grant
-from fhir_server.database.unit_of_work import UnitOfWork
+from fhir_server.authorization.permit import permit
+from fhir_server.database.unit_of_work import UnitOfWork, looking_up
+from fhir_server.interactions.policy import Policy
+from fhir_server.interactions.registry import Registry
+from fhir_server.model import json_format, references
 from fhir_server.model.temporal import instant
-from fhir_server.outcome import Issue
+from fhir_server.outcome import Forbidden, Issue
 from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
+from fhir_server.storage import reader
 from fhir_server.storage.version import Version as Version  # part of every Result
+from fhir_server.validation.knowledge import Knowledge
+
+MOST_RESOLVED = 256
+"""Resources that were referred to and are kept while one unit validates."""
 
 Clock = Callable[[], datetime]
 """Gives the present moment as an aware datetime."""
@@ -39,7 +49,9 @@ class Settings:
     """What an installation decides about its interactions.
 
     `base_urls` are the addresses of the FHIR base, the first one being that of our links;
-    `indexer` knows the search parameters and what zone-less dates and our own addresses mean.
+    `indexer` knows the search parameters and what zone-less dates and our own addresses mean;
+    `registry` the definitions that are installed, `policy` what becomes of a write that does not
+    keep the profiles it claims.
     """
 
     base_urls: tuple[str, ...]
@@ -49,6 +61,8 @@ class Settings:
     max_includes: int = 1000
     max_bundle_entries: int = 20_000
     secrets: Secrets = field(default_factory=Secrets)
+    registry: Registry = field(default_factory=Registry)
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def base_url(self) -> str:
@@ -77,6 +91,33 @@ class Context:
     def now(self) -> str:
         """Return the present moment as a FHIR instant with milliseconds in UTC."""
         return instant(self.clock())
+
+    def knowledge(self) -> Knowledge:
+        """Return what validation may know: definitions, codes, and what is stored for the caller's eyes."""
+        state = self.settings.registry.state(self.unit)
+        return Knowledge(state.conformance, state.terminology, lru_cache(MOST_RESOLVED)(self._resolve))
+
+    def _resolve(self, reference: str) -> dict[str, Any] | None:
+        """Return the resource that a reference leads to if it is ours, there, and for this caller's eyes."""
+        found = references.parse(reference, self.settings.base_urls)
+        if found.kind != "local" or found.type is None or found.id is None:
+            return None
+        try:
+            permit(self.grant, "read", found.type)
+        except Forbidden:
+            return None
+        number = found.version or ""
+        if number and not (number.isascii() and number.isdigit() and len(number) < 10):
+            return None
+        with looking_up():
+            version = (
+                reader.vread(self.unit, found.type, found.id, int(number))
+                if number
+                else reader.read(self.unit, found.type, found.id)
+            )
+        if version is None or version.deleted:
+            return None
+        return json_format.parse(version.text().encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,15 +28,17 @@ def create(
     """
     permit(context.grant, "create", type_name)
     drafts.check_type(resource, type_name)
-    drafts.check(resource)
+    checked = drafts.judge(context, resource)
     if if_none_exist is not None:
         criteria = conditions.criteria(context, type_name, if_none_exist)
         conditions.lock(context, [criteria])
         if (match := conditions.match(context, criteria)) is not None:
             return Result(200, reader.read(context.unit, type_name, match))
     if keep_id and drafts.ID.match(str(resource.get("id", ""))):
-        draft = drafts.draft(context, resource, resource["id"], "U")
+        draft = drafts.draft(context, resource, resource["id"], "U", issues=checked.outcome)
     else:
-        draft = drafts.draft(context, resource, drafts.new_id(), "C", must_be_new=True)
+        id_ = drafts.new_id()
+        draft = drafts.draft(context, resource, id_, "C", must_be_new=True, issues=checked.outcome)
     written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
-    return Result(201 if written.created else 200, written.version, changes=int(written.changed))
+    status = 201 if written.created else 200
+    return Result(status, written.version, issues=checked.issues, changes=int(written.changed))

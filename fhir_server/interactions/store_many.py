@@ -36,8 +36,8 @@ def _draft(context: Context, resource: Resource) -> Draft:
         raise Invalid("there is no resourceType; every resource names its type", expression="resourceType")
     own = resource.get("id")
     permit(context.grant, "update" if own is not None else "create", type_name)
-    drafts.check(resource)
+    checked = drafts.judge(context, resource)
     if own is None:
-        return drafts.draft(context, resource, drafts.new_id(), "C", must_be_new=True)
+        return drafts.draft(context, resource, drafts.new_id(), "C", must_be_new=True, issues=checked.outcome)
     check_id(resource, own)
-    return drafts.draft(context, resource, own, "U")
+    return drafts.draft(context, resource, own, "U", issues=checked.outcome)

@@ -8,7 +8,7 @@ batch is as many units of work as it has entries.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from fhir_server.authorization.grant import Grant
@@ -26,26 +26,47 @@ from fhir_server.interactions.requests import METHODS, Request, requests
 from fhir_server.interactions.search_type import search
 from fhir_server.interactions.update import conditional_update, update
 from fhir_server.interactions.vread import vread
-from fhir_server.outcome import FhirError, Invalid, NoMatch, NotSupported, TooLarge
-from fhir_server.storage import reader
+from fhir_server.model.positions import placed_groups
+from fhir_server.outcome import (
+    MAX_ISSUES,
+    FhirError,
+    Invalid,
+    Issue,
+    NoMatch,
+    NotSupported,
+    TooLarge,
+    Unprocessable,
+    capped,
+)
+from fhir_server.storage import outcomes, reader
 from fhir_server.storage.writer import Draft, write
 
 
 def execute(
-    entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
+    entry: Entry,
+    grant: Grant,
+    bundle: Resource,
+    *,
+    with_bodies: bool = False,
+    keep_ids: bool = False,
+    sent: bytes | None = None,
 ) -> Result:
     """Carry out a Bundle of type batch or transaction.
 
     `with_bodies` puts the stored resources into the answer (Prefer: return=representation);
-    `keep_ids` stores a POSTed resource under the id that it carries (loading of files).
+    `keep_ids` stores a POSTed resource under the id that it carries (loading of files). `sent` is
+    the text of the Bundle: issues in the outcomes of the entries then tell line and column.
     Raises Invalid (400) for a Bundle of another type.
     """
     kind = bundle.get("type")
     if kind == "batch":
-        return batch(entry, grant, bundle, with_bodies=with_bodies, keep_ids=keep_ids)
+        return batch(entry, grant, bundle, with_bodies=with_bodies, keep_ids=keep_ids, sent=sent)
     if kind == "transaction":
         return entry.write(
-            grant, lambda context: transaction(context, bundle, with_bodies=with_bodies, keep_ids=keep_ids)
+            grant,
+            lambda context: transaction(
+                context, bundle, with_bodies=with_bodies, keep_ids=keep_ids, sent=sent
+            ),
         )
     raise Invalid(
         f"a Bundle sent to the base must be a batch or a transaction, this one is {kind!r}; "
@@ -55,19 +76,28 @@ def execute(
 
 
 def transaction(
-    context: Context, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
+    context: Context,
+    bundle: Resource,
+    *,
+    with_bodies: bool = False,
+    keep_ids: bool = False,
+    sent: bytes | None = None,
 ) -> Result:
     """Carry out all entries or none, and return the transaction-response.
 
-    Raises the first refusal, with Bundle.entry[n] in its expression, and then nothing is written.
+    Raises what is wrong with the resources, all of them together, or else the first refusal, with
+    Bundle.entry[n] in its expression, and then nothing is written.
     """
     plan = _plan(context, bundle)
     targets, found = _places(context, plan, keep_ids=keep_ids)
     referred = _conditional_references(context, plan)
     _refuse_two_writes(plan)
     made = _write(context, plan, targets, found, referred)
+    told = {number: result.issues for number, result in made.items() if result.issues}
+    if told and sent is not None:
+        told = dict(zip(told, placed_groups(list(told.values()), sent), strict=True))
     entries = [
-        _answer(context, request, made.get(request.number), found.get(request.number), with_bodies)
+        _answer(context, request, made.get(request.number), told.get(request.number, ()), with_bodies)
         for request in plan
     ]
     text = bundles.responses("transaction-response", entries)
@@ -75,11 +105,17 @@ def transaction(
 
 
 def batch(
-    entry: Entry, grant: Grant, bundle: Resource, *, with_bodies: bool = False, keep_ids: bool = False
+    entry: Entry,
+    grant: Grant,
+    bundle: Resource,
+    *,
+    with_bodies: bool = False,
+    keep_ids: bool = False,
+    sent: bytes | None = None,
 ) -> Result:
     """Carry out each entry by itself, and return the batch-response with the fate of each."""
     check_size(entry.settings.max_bundle_entries, bundle)
-    answers: list[str] = []
+    fates: list[_Fate] = []
     changes = 0
     for request in requests(bundle, entry.settings.base_urls):
         try:
@@ -87,19 +123,36 @@ def batch(
                 raise request
             result = _alone(entry, grant, request, keep_ids)
             changes += result.changes
-            body = with_bodies or request.method in ("GET", "HEAD")
-            answers.append(
-                bundles.response_entry(
-                    entry.settings, result.status, result.version, with_body=body, text=result.text
-                )
-            )
+            fates.append(_Fate(result, with_bodies or request.method in ("GET", "HEAD")))
         except Exception as error:  # a crash too: what other entries wrote stays, so their fate must be told
             refusal = refusal_of(error)
-            reason = refusal.issues[0].code
-            answers.append(
-                bundles.response_entry(entry.settings, refusal.status, issues=refusal.issues, reason=reason)
-            )
+            failed = Result(refusal.status, issues=refusal.issues)
+            fates.append(_Fate(failed, reason=refusal.issues[0].code))
+    told = [fate.result.issues if outcomes.worth_keeping(fate.result.issues) else () for fate in fates]
+    if sent is not None:
+        told = placed_groups(told, sent)
+    answers = [
+        bundles.response_entry(
+            entry.settings,
+            fate.result.status,
+            fate.result.version,
+            with_body=fate.with_body,
+            text=fate.result.text,
+            issues=issues,
+            reason=fate.reason,
+        )
+        for fate, issues in zip(fates, told, strict=True)
+    ]
     return Result(200, text=bundles.responses("batch-response", answers), changes=changes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fate:
+    """What became of an entry of a batch, and how it is told."""
+
+    result: Result
+    with_body: bool = False
+    reason: str = ""
 
 
 def check_size(limit: int, bundle: Resource) -> None:
@@ -238,6 +291,9 @@ def _write(
     """Rewrite, validate and store; return the result of each write by entry number."""
     pending: list[tuple[Request, Draft]] = []
     results: dict[int, Result] = {}
+    warnings: dict[int, tuple[Issue, ...]] = {}
+    wrong: list[Issue] = []
+    short: list[Issue] = []
     for request in sorted(plan, key=lambda request: METHODS.index(request.method)):
         place = places.get(request.number)
         if request.method not in ("POST", "PUT", "DELETE"):
@@ -253,19 +309,32 @@ def _write(
                 200, reader.read(context.unit, request.type_name or "", place.id)
             )
         else:
-            pending.append((request, _draft(context, request, place, targets, referred)))
+            try:
+                draft, warnings[request.number] = _draft(context, request, place, targets, referred)
+                pending.append((request, draft))
+            except Invalid as error:
+                wrong += error.issues
+            except Unprocessable as error:
+                short += error.issues
+            if len(wrong) + len(short) > MAX_ISSUES:
+                break  # what is wrong with thousands of entries is wrong with the program that sent them
+    if wrong:
+        raise Invalid(issues=capped(wrong, complete=False))
+    if short:
+        raise Unprocessable(issues=capped(short, complete=False))
     _refuse_shared_targets(pending)
     written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
     for (request, draft), outcome in zip(pending, written, strict=True):
         status = 204 if draft.method == "D" else 201 if outcome.created else 200
-        results[request.number] = Result(status, outcome.version, changes=int(outcome.changed))
+        told = warnings.get(request.number, ())
+        results[request.number] = Result(status, outcome.version, issues=told, changes=int(outcome.changed))
     return results
 
 
 def _draft(
     context: Context, request: Request, place: _Place, targets: dict[str, str], referred: dict[str, str]
-) -> Draft:
-    """Return the draft of one POST or PUT, its references resolved and its rules checked."""
+) -> tuple[Draft, tuple[Issue, ...]]:
+    """Return the draft of one POST or PUT, its references resolved and its rules checked, and warnings."""
     resource = links.rewrite(request.resource or {}, targets, referred.get)
     try:
         if request.method == "PUT":
@@ -275,15 +344,19 @@ def _draft(
                     f"request.url leads to {request.type_name}/{place.id}, but the resource's id is {own!r}",
                     expression=f"{request.type_name}.id",
                 )
-        drafts.check(resource)
-        return drafts.draft(
+        checked = drafts.judge(context, resource)
+        draft = drafts.draft(
             context,
             resource,
             place.id,
             "C" if request.method == "POST" else "U",
             must_be_new=request.method == "POST" or request.must_be_new,
             if_version=request.if_match,
+            issues=checked.outcome,
         )
+        if not outcomes.worth_keeping(checked.issues):
+            return draft, ()
+        return draft, tuple(issue.within(f"{request.path}.resource") for issue in checked.issues)
     except FhirError as error:
         raise error.within(f"{request.path}.resource") from None
 
@@ -302,11 +375,17 @@ def _refuse_shared_targets(pending: Sequence[tuple[Request, Draft]]) -> None:
 
 
 def _answer(
-    context: Context, request: Request, made: Result | None, place: _Place | None, with_bodies: bool
+    context: Context,
+    request: Request,
+    made: Result | None,
+    issues: Sequence[Issue],
+    with_bodies: bool,
 ) -> str:
     """Return the response entry of one request; reads and searches run now, after all writes."""
     if made is not None:
-        return bundles.response_entry(context.settings, made.status, made.version, with_body=with_bodies)
+        return bundles.response_entry(
+            context.settings, made.status, made.version, with_body=with_bodies, issues=issues
+        )
     try:
         result = look(context, request)
     except FhirError as error:
@@ -350,6 +429,8 @@ def _alone(entry: Entry, grant: Grant, request: Request, keep_ids: bool) -> Resu
         )
 
     try:
-        return entry.write(grant, work)
+        result = entry.write(grant, work)
+        issues = tuple(issue.within(f"{request.path}.resource") for issue in result.issues)
+        return replace(result, issues=issues)
     except FhirError as error:
         raise error.within(f"{request.path}.resource") from None

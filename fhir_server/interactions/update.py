@@ -5,6 +5,7 @@ from __future__ import annotations
 from fhir_server.authorization.permit import permit
 from fhir_server.interactions import conditions, drafts
 from fhir_server.interactions.context import Context, Resource, Result
+from fhir_server.interactions.drafts import Checked
 from fhir_server.outcome import Invalid
 from fhir_server.storage.writer import Draft, Written, write
 
@@ -27,9 +28,11 @@ def update(
     permit(context.grant, "update", type_name)
     drafts.check_type(resource, type_name)
     check_id(resource, id_)
-    drafts.check(resource)
-    draft = drafts.draft(context, resource, id_, "U", if_version=if_match, must_be_new=must_be_new)
-    return _written(context, draft)
+    checked = drafts.judge(context, resource)
+    draft = drafts.draft(
+        context, resource, id_, "U", if_version=if_match, must_be_new=must_be_new, issues=checked.outcome
+    )
+    return _written(context, draft, checked)
 
 
 def conditional_update(
@@ -41,7 +44,7 @@ def conditional_update(
     """
     permit(context.grant, "update", type_name)
     drafts.check_type(resource, type_name)
-    drafts.check(resource)
+    checked = drafts.judge(context, resource)
     criteria = conditions.criteria(context, type_name, criteria_text)
     conditions.lock(context, [criteria])
     match = conditions.match(context, criteria)
@@ -52,23 +55,26 @@ def conditional_update(
             expression=f"{type_name}.id",
         )
     id_ = match or own or drafts.new_id()
-    return _written(context, drafts.draft(context, {**resource, "id": id_}, id_, "U", if_version=if_match))
+    resource = {**resource, "id": id_}
+    draft = drafts.draft(context, resource, id_, "U", if_version=if_match, issues=checked.outcome)
+    return _written(context, draft, checked)
 
 
 def check_id(resource: Resource, id_: str) -> None:
     """Raise Invalid (400) unless the body carries the id of the address, which must be a FHIR id."""
+    where = f"{resource['resourceType']}.id"
     if not drafts.ID.match(id_):
         raise Invalid(
-            f"{id_!r} is no id; an id has 1 to 64 characters out of A-Z a-z 0-9 - .",
-            expression=f"{resource['resourceType']}.id",
+            f"{id_!r} is no id; an id has 1 to 64 characters out of A-Z a-z 0-9 - .", expression=where
         )
     if resource.get("id") != id_:
+        found = f'has the id "{resource["id"]}"' if "id" in resource else "has no id"
         raise Invalid(
-            f"the address ends in {id_!r}, but the body's id is {resource.get('id')!r}; they must agree",
-            expression=f"{resource['resourceType']}.id",
+            f'the body {found}, the URL says "{id_}"; an update needs the same id in both', expression=where
         )
 
 
-def _written(context: Context, draft: Draft) -> Result:
+def _written(context: Context, draft: Draft, checked: Checked) -> Result:
     written: Written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
-    return Result(201 if written.created else 200, written.version, changes=int(written.changed))
+    status = 201 if written.created else 200
+    return Result(status, written.version, issues=checked.issues, changes=int(written.changed))

@@ -54,7 +54,7 @@ def forbidden(data: bytes, max_depth: int) -> list[Issue]:
     issues: list[Issue] = []
     for offset, path, problem in _problems(text, max_depth):
         name = root[1] if root else None
-        issues.append(Issue("error", "invalid", f"{place(text, offset)}: {problem}", _expression(name, path)))
+        issues.append(_issue(text, offset, problem, _expression(name, path)))
         if len(issues) == MAX_ISSUES:
             break
     return issues
@@ -66,8 +66,18 @@ def place(text: str, offset: int) -> str:
     >>> place("{\\n  x", 4)
     'line 2, column 3'
     """
-    line = text.count("\n", 0, offset) + 1
-    return f"line {line}, column {offset - text.rfind(chr(10), 0, offset)}"
+    line, column = _coordinates(text, offset)
+    return f"line {line}, column {column}"
+
+
+def _coordinates(text: str, offset: int) -> tuple[int, int]:
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+
+
+def _issue(text: str, offset: int, problem: str, expression: str | None = None) -> Issue:
+    line, column = _coordinates(text, offset)
+    what = f"{place(text, offset)}: {problem}"
+    return Issue("error", "invalid", what, expression, line=line, column=column)
 
 
 def _expression(root: str | None, path: list[str | int]) -> str | None:
@@ -142,28 +152,24 @@ def malformed(data: bytes, message: str, max_depth: int) -> Issue:
         text = data.decode()
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
-        found = f"{place(before, len(before))}: not UTF-8: byte 0x{data[error.start]:02x}"
-        return Issue("error", "invalid", found + (" (UTF-16?)" if b"\0" in data[:4] else ""))
+        found = f"not UTF-8: byte 0x{data[error.start]:02x}"
+        return _issue(before, len(before), found + (" (UTF-16?)" if b"\0" in data[:4] else ""))
     if not text.strip():
         return Issue("error", "invalid", "the body is empty; a JSON object is expected")
     for match in _ESCAPE.finditer(text):
         if _LOW_OR_HIGH.fullmatch(match[0]) and not _in_pair(text, match.start()):
-            return Issue(
-                "error",
-                "invalid",
-                f"{place(text, match.start())}: {match[0]} is half of a surrogate pair and no character",
-            )
+            return _issue(text, match.start(), f"{match[0]} is half of a surrogate pair and no character")
     what = message.removeprefix("JSON is malformed: ")
     at = re.search(r" \(byte (\d+)\)$", what)
     if at:
         offset = len(data[: int(at[1])].decode(errors="ignore"))
-        return Issue("error", "invalid", f"{place(text, offset)}: not JSON: {what[: at.start()]}")
+        return _issue(text, offset, f"not JSON: {what[: at.start()]}")
     if "range" in what:  # an integer of more than 4300 digits
         for match in _TOKEN.finditer(text):
             if len(match[0]) > 4300 and _NUMBER.fullmatch(match[0]):
                 found = f"a number has {len(match[0])} digits; {MAX_DIGITS} are kept"
-                return Issue("error", "invalid", f"{place(text, match.start())}: {found}")
-    return Issue("error", "invalid", f"{place(text, len(text))}: not JSON: it ends too early")
+                return _issue(text, match.start(), found)
+    return _issue(text, len(text), "not JSON: it ends too early")
 
 
 def _in_pair(text: str, start: int) -> bool:

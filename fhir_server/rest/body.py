@@ -10,12 +10,19 @@ import zlib
 from typing import Any
 
 from fhir_server.config import Config
+from fhir_server.interactions.update import check_id
 from fhir_server.model import json_format
 from fhir_server.outcome import Invalid, TooLarge, UnsupportedMediaType
 from fhir_server.rest.negotiation import FHIR_JSON, FHIR_VERSIONS, JSON, media_type_of
 from fhir_server.rest.request import Request, decode_parameters
 
 FORM = "application/x-www-form-urlencoded"
+ARCHIVES = frozenset(
+    ("application/gzip", "application/x-gzip", "application/tar+gzip", "application/x-tar",
+     "application/x-compressed-tar", "application/octet-stream")
+)  # fmt: skip
+"""How clients name a .tgz."""
+
 _CHUNK_BYTES = 256 * 1024
 _UTF8 = ("utf-8", "utf8", "us-ascii")
 
@@ -30,6 +37,7 @@ def resource(request: Request, config: Config) -> dict[str, Any]:
     data = read(request, config.max_body_bytes)
     if not data.strip():
         raise Invalid(f"the body is empty; {request.method} {request.path} needs a resource as {FHIR_JSON}")
+    request.sent = data
     value = json_format.parse(data, max_depth=config.max_json_depth)
     if not isinstance(value, dict):
         raise Invalid(f"the body is a JSON {_json_kind(value)}; a resource is a JSON object")
@@ -39,6 +47,17 @@ def resource(request: Request, config: Config) -> dict[str, Any]:
             code="structure",
         )
     return value
+
+
+def is_there(request: Request) -> bool:
+    """Return whether a request has a body at all: an operation without parameters may come without."""
+    environ = request.environ
+    return (environ.get("CONTENT_LENGTH") or "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
+
+
+def is_archive(request: Request) -> bool:
+    """Return whether the body says that it is a .tgz, or bytes of any kind."""
+    return media_type_of(request.environ.get("CONTENT_TYPE") or "")[0] in ARCHIVES
 
 
 def resource_for(
@@ -54,12 +73,8 @@ def resource_for(
             f"the body is a {value['resourceType']}, the URL says {type_name}; both must name the same type",
             expression=f"{type_name}.resourceType",
         )
-    if resource_id is not None and value.get("id") != resource_id:
-        found = f'has the id "{value["id"]}"' if "id" in value else "has no id"
-        raise Invalid(
-            f'the body {found}, the URL says "{resource_id}"; an update needs the same id in both',
-            expression=f"{type_name}.id",
-        )
+    if resource_id is not None:
+        check_id(value, resource_id)
     return value
 
 

@@ -28,7 +28,7 @@ _ALWAYS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "private, no-cache"),  # kept by the client's own cache only, and asked again
 )
-_CORS_EXPOSED = "ETag, Location, Content-Location, Last-Modified, X-Request-Id"
+_CORS_EXPOSED = "ETag, Location, Content-Location, Last-Modified, X-Request-Id, X-Warnings"
 _CORS_HEADERS = (
     "Accept, Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Exist, If-None-Match, "
     "Prefer, X-Request-Id, X-Requested-With"
@@ -58,7 +58,7 @@ class Door:
                 media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
                 made = HANDLERS[interaction](self._installation, request, match)
         except Exception as error:  # the one place that turns all of them into answers
-            made = errors.answer(error)
+            made = errors.answer(error, request.sent)
         finished = _finish(request, made, media_type)
         if self._observer is not None:
             # A made-up method is not counted by its name: it may hold anything, and each would be a series.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from fhir_server.database.refusals import RETRY_AFTER_S, refusal_of
-from fhir_server.model import json_format
+from fhir_server.model import json_format, positions
+from fhir_server.outcome import operation_outcome
 from fhir_server.rest.response import Answer
 from fhir_server.rest.routes import WrongMethod
 
 
-def answer(error: Exception) -> Answer:
-    """Return the answer to an exception: an OperationOutcome, whatever happened."""
+def answer(error: Exception, sent: bytes | None = None) -> Answer:
+    """Return the answer to an exception: an OperationOutcome, whatever happened.
+
+    Issues get the line and column of their elements in `sent`, the JSON of the request.
+    """
     refusal = refusal_of(error)
-    result = Answer(refusal.status, json_format.encode(refusal.as_json()))
+    issues = refusal.issues if sent is None else positions.placed(refusal.issues, sent)
+    result = Answer(refusal.status, json_format.encode(operation_outcome(issues)))
     if isinstance(refusal, WrongMethod):
         result.headers.append(("Allow", ", ".join(refusal.allowed)))
     if refusal.status == 503:

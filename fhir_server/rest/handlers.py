@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from fhir_server.authorization.permit import permit
 from fhir_server.config import Config
 from fhir_server.interactions import create as create_
 from fhir_server.interactions import delete as delete_
@@ -19,13 +20,17 @@ from fhir_server.interactions import update as update_
 from fhir_server.interactions import vread as vread_
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.entry import Entry
-from fhir_server.outcome import Invalid, NotFound, NotSupported, PreconditionFailed
+from fhir_server.model import json_format
+from fhir_server.operations import registry as operations
+from fhir_server.operations.declaration import Argument, Call
+from fhir_server.operations.parameters import arguments
+from fhir_server.outcome import Invalid, NotSupported, PreconditionFailed, Unavailable
 from fhir_server.rest import body, response
 from fhir_server.rest.caller import caller
 from fhir_server.rest.preferences import preferences
 from fhir_server.rest.request import Request, unescaped_utf8
 from fhir_server.rest.response import Answer
-from fhir_server.rest.routes import RESERVED, Match
+from fhir_server.rest.routes import RESERVED, Match, WrongMethod
 
 if TYPE_CHECKING:
     from fhir_server.interactions.context import Context, Result
@@ -84,7 +89,11 @@ def create(here: Installation, request: Request, match: Match) -> Answer:
         caller(request), lambda context: create_.create(context, type_name, resource, condition)
     )
     return response.of_write(
-        result, preferences(request.header("PREFER")), here.base_url, created_by_post=True
+        result,
+        preferences(request.header("PREFER")),
+        here.base_url,
+        created_by_post=True,
+        sent=request.sent,
     )
 
 
@@ -99,7 +108,11 @@ def update(here: Installation, request: Request, match: Match) -> Answer:
         lambda context: update_.update(context, type_name, id_, resource, expected, must_be_new=must_be_new),
     )
     return response.of_write(
-        result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
+        result,
+        preferences(request.header("PREFER")),
+        here.base_url,
+        created_by_post=False,
+        sent=request.sent,
     )
 
 
@@ -114,7 +127,11 @@ def conditional_update(here: Installation, request: Request, match: Match) -> An
         lambda context: update_.conditional_update(context, type_name, criteria, resource, expected),
     )
     return response.of_write(
-        result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
+        result,
+        preferences(request.header("PREFER")),
+        here.base_url,
+        created_by_post=False,
+        sent=request.sent,
     )
 
 
@@ -165,7 +182,7 @@ def transaction(here: Installation, request: Request, match: Match) -> Answer:
     bundle = body.resource_for(request, here.config, "Bundle")
     # Without a wish the answer has addresses and versions only: the client knows what it has sent.
     wanted = preferences(request.header("PREFER")).returns == "representation"
-    result = transaction_.execute(here.entry, caller(request), bundle, with_bodies=wanted)
+    result = transaction_.execute(here.entry, caller(request), bundle, with_bodies=wanted, sent=request.sent)
     return response.of_text(result)
 
 
@@ -176,15 +193,47 @@ def capabilities(here: Installation, request: Request, match: Match) -> Answer:
         raise NotSupported("mode=terminology is not built yet; mode=full gives the CapabilityStatement")
     if mode not in ("full", "normative"):
         raise Invalid(f"mode={mode} is not known; full, normative and terminology are")
-    return Answer(200, here.capabilities.text())
+    try:
+        text = here.entry.read(caller(request), here.capabilities.text)
+    except Unavailable:  # what we are able to do does not depend on the database being there
+        text = here.capabilities.last()
+    return Answer(200, text)
+
+
+def operation(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/operations.html: at the level of the address, by GET where nothing changes, and by POST."""
+    values = match.values
+    type_name, id_ = values.get("type"), values.get("id")
+    found = operations.find(values["operation"].removeprefix("$"), match.route.level, type_name)
+    method = "GET" if request.method == "HEAD" else request.method
+    if method not in found.methods:
+        allowed = tuple(
+            name for name in ("GET", "HEAD", "POST", "OPTIONS") if name in (*found.methods, "OPTIONS")
+        )
+        raise WrongMethod(request.method, request.path, allowed, f"; ${found.code} changes something")
+    sent, archive = None, None
+    if request.method == "POST" and body.is_there(request):
+        if "package" in found.inputs and body.is_archive(request):
+            archive = body.read(request, here.config.max_body_bytes)
+        else:
+            sent = body.resource(request, here.config)
+    lenient = preferences(request.header("PREFER")).lenient
+    given = arguments(found, request.criteria(), sent, type_name, lenient=lenient)
+    if archive is not None:
+        given = {**given, "package": [Argument(archive, "base64Binary")]}
+    call = Call(type_name, id_, given, request.sent)
+
+    def work(context: Context) -> dict[str, Any]:
+        permit(context.grant, f"${found.code}", type_name)
+        return found.run(context, call)
+
+    unit = here.entry.write if found.affects_state else here.entry.read
+    return Answer(200, json_format.encode(unit(caller(request), work)))
 
 
 def reserved(here: Installation, request: Request, match: Match) -> Answer:
     """Say of an address that the specification has and we do not yet."""
-    interaction = match.route.interaction
-    if interaction == "operation":
-        raise NotFound(f"{request.path}: {RESERVED[interaction]}", code="not-supported")
-    raise NotSupported(RESERVED[interaction])
+    raise NotSupported(RESERVED[match.route.interaction])
 
 
 HANDLERS: Mapping[str, Handler] = {
@@ -203,7 +252,7 @@ HANDLERS: Mapping[str, Handler] = {
     "capabilities": capabilities,
     "search-system": reserved,
     "search-compartment": reserved,
-    "operation": reserved,
+    "operation": operation,
 }
 
 BUILT = frozenset(name for name, handler in HANDLERS.items() if handler is not reserved)

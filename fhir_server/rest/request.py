@@ -31,13 +31,14 @@ class Request:
     ('GET', '/fhir/Patient', [('name', 'A B')])
     """
 
-    __slots__ = ("_parameters", "environ", "method", "path")
+    __slots__ = ("_parameters", "environ", "method", "path", "sent")
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
         self.environ = environ
         self.method: str = environ["REQUEST_METHOD"]
         self.path: str = environ["PATH_INFO"]
         self._parameters: list[tuple[str, str]] | None = None
+        self.sent: bytes | None = None  # the JSON text of the body once it was read
 
     @property
     def parameters(self) -> list[tuple[str, str]]:

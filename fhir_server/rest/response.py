@@ -15,7 +15,7 @@ from functools import lru_cache
 import msgspec
 
 from fhir_server.interactions.context import Result, Version
-from fhir_server.model import json_format, summary
+from fhir_server.model import json_format, positions, summary
 from fhir_server.outcome import Invalid, Issue, operation_outcome
 from fhir_server.rest.preferences import Preferences
 from fhir_server.rest.request import Request
@@ -79,8 +79,19 @@ def of_read(request: Request, result: Result, base_url: str) -> Answer:
     return Answer(200, text, headers)
 
 
-def of_write(result: Result, preferences: Preferences, base_url: str, *, created_by_post: bool) -> Answer:
-    """Return the answer of create and update: 201 or 200, its body as Prefer asks (R4/http.html#ops)."""
+def of_write(
+    result: Result,
+    preferences: Preferences,
+    base_url: str,
+    *,
+    created_by_post: bool,
+    sent: bytes | None = None,
+) -> Answer:
+    """Return the answer of create and update: 201 or 200, its body as Prefer asks (R4/http.html#ops).
+
+    What validation had to say of a resource that it let pass is in the body with
+    return=OperationOutcome; otherwise the header X-Warnings tells how much there is to read.
+    """
     version = result.version
     if version is None:
         raise ValueError("a write without a version has no answer")
@@ -88,15 +99,15 @@ def of_write(result: Result, preferences: Preferences, base_url: str, *, created
     headers = version_headers(version)
     if result.status == 201 or created_by_post:
         headers.append(("Location", address))
-    if preferences.returns == "minimal":
-        return Answer(result.status, b"", headers)
     if preferences.returns == "OperationOutcome":
         did = "created" if result.status == 201 else "stored"
-        return Answer(
-            result.status,
-            outcome_text(result.issues, f"{version.address} is {did}, version {version.version}"),
-            headers,
-        )
+        said = f"{version.address} is {did}, version {version.version}"
+        issues = positions.placed(result.issues, sent or b"")
+        return Answer(result.status, outcome_text(issues, said), headers)
+    if warnings := sum(issue.severity != "information" for issue in result.issues):
+        headers.append(("X-Warnings", str(warnings)))
+    if preferences.returns == "minimal":
+        return Answer(result.status, b"", headers)
     headers.append(("Content-Location", address))
     return Answer(result.status, version.text().encode(), headers)
 
@@ -116,11 +127,9 @@ def of_text(result: Result) -> Answer:
     return Answer(result.status, (result.text or "").encode())
 
 
-def outcome_text(issues: tuple[Issue, ...], otherwise: str) -> bytes:
-    """Return an OperationOutcome of `issues`, or one that says `otherwise` when there are none."""
-    return json_format.encode(
-        operation_outcome(issues or (Issue("information", "informational", otherwise),))
-    )
+def outcome_text(issues: tuple[Issue, ...], done: str) -> bytes:
+    """Return an OperationOutcome of `issues` and of what was `done`."""
+    return json_format.encode(operation_outcome([*issues, Issue("information", "informational", done)]))
 
 
 def pretty(text: bytes) -> bytes:

@@ -46,7 +46,7 @@ ROUTES = (
     Route("DELETE", "/{type}/{id}", "delete", "instance"),
     Route("GET", "/{type}/{id}/_history", "history-instance", "instance"),
     Route("GET", "/{type}/{id}/_history/{version}", "vread", "instance"),
-    # Addresses of the specification that are kept free: they answer that they are not built, see RESERVED.
+    # Addresses of the specification that are kept free answer that they are not built, see RESERVED.
     Route("GET", "/{type}/{id}/{member}", "search-compartment", "instance"),
     Route("GET", "/{operation}", "operation", "system"),
     Route("POST", "/{operation}", "operation", "system"),
@@ -60,7 +60,6 @@ RESERVED = {
     "search-system": "a search across all types is not built yet; search one type, as /fhir/Patient?name=…",
     "search-compartment": "compartment search is not built yet; search the type with the reference as a "
     "criterion, such as /fhir/Observation?patient=…",
-    "operation": "no operation of this name is built yet; /fhir/metadata lists what is",
 }
 
 

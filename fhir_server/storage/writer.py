@@ -18,10 +18,11 @@ from fhir_server.database.changes import Change
 from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code
 from fhir_server.model import json_format
-from fhir_server.outcome import PreconditionFailed
+from fhir_server.outcome import Issue, PreconditionFailed
 from fhir_server.schema.names import ROWS
 from fhir_server.search.index import ATTRIBUTES, IndexRows
 from fhir_server.search.keys import rid
+from fhir_server.storage import outcomes
 from fhir_server.storage.version import COLUMNS, METHODS, Version, from_row
 
 PAGE = 500
@@ -34,7 +35,8 @@ class Draft:
 
     `method` is C, U, P or D; `resource` the whole new resource (None for D), `rows` its
     index rows. `if_version` is the version that must be current (If-Match); `must_be_new`
-    says that the id must not be taken (create with an id we chose, If-None-Match: *).
+    says that the id must not be taken (create with an id we chose, If-None-Match: *). `issues` are
+    what it does not keep of the profiles that it claims.
     """
 
     type_name: str
@@ -44,6 +46,7 @@ class Draft:
     rows: IndexRows | None = None
     if_version: int | None = None
     must_be_new: bool = False
+    issues: tuple[Issue, ...] = ()
     rid: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -259,6 +262,8 @@ def _store(
         ]
         if rows:
             _defer_rows(unit, f"INSERT INTO {table} (pk, {', '.join(columns)}) VALUES ", template, rows)
+    judged = [(version, draft.issues) for draft, version in (*inserts, *replacements) if draft.issues]
+    outcomes.keep(unit, [each for each in judged if outcomes.worth_keeping(each[1])])
 
 
 _SUPERSEDE = (

@@ -6,58 +6,65 @@ terminology room may know more.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 from fhir_server.definitions import value_sets
 from fhir_server.definitions.primitives import Test
 from fhir_server.definitions.structures import Binding
+from terminology import iso, ucum
+from terminology.grammars import GRAMMARS, media_type
+from terminology.languages import is_tag
 
 VALUE_SET = "http://hl7.org/fhir/ValueSet/"
 UCUM = "http://unitsofmeasure.org"
 
-_PREFIX = "(?:Y|Z|E|P|T|G|M|k|h|da|d|c|m|u|n|p|f|a|z|y)?"
-_TIME = rf"{_PREFIX}s|min|h|d|wk|mo(?:_[sjg])?|a(?:_[tjg])?"
-_LENGTH = rf"{_PREFIX}m|{_PREFIX}pc|{_PREFIX}\[ly\]|AU|Ao|\[[a-zA-Z]+(?:_[a-zA-Z]+)?\]"
-# BCP 47: language, extended language, script, region, variants, extensions, private use.
-_LANGUAGE = (
-    r"(?:[a-z]{2,3}(?:-[a-z]{3}){0,3}|[a-z]{4,8})(?:-[a-z]{4})?(?:-(?:[a-z]{2}|\d{3}))?"
-    r"(?:-(?:[a-z\d]{5,8}|\d[a-z\d]{3}))*(?:-[a-wyz\d](?:-[a-z\d]{2,8})+)*(?:-x(?:-[a-z\d]{1,8})+)?"
-    r"|x(?:-[a-z\d]{1,8})+|i-[a-z]{2,8}|[a-z]{2,3}-[a-z\-]{3,12}"
-)
-# RFC 6838; R4 itself lists the bare xml, json and ttl among the formats of a CapabilityStatement.
-_MIME = r"[\w!#$&^.+\-]+/[\w!#$&^.+\-]+(?:\s*;.*)?|xml|json|ttl"
-# The characters of a UCUM expression, with brackets and braces in pairs.
-_UNIT = r"(?:\[[\x21-\x5a\x5c\x5e-\x7e]+\]|\{[\x21-\x7a\x7c\x7e]*\}|[A-Za-z0-9%'\"*^_./()+\-])+"
+# R4 itself lists these among the formats of a CapabilityStatement.
+_BARE = frozenset({"json", "ttl", "xml"})
 
 
-def _rule(pattern: str, flags: re.RegexFlag = re.NOFLAG) -> Test:
-    return re.compile(pattern, re.ASCII | flags).fullmatch
+@lru_cache(maxsize=2048)
+def _is_unit(code: str) -> bool:
+    return ucum.problem(code) is None
+
+
+@lru_cache(maxsize=512)
+def _is_time(code: str) -> bool:
+    return ucum.measures_like(code, "a") is True
+
+
+@lru_cache(maxsize=512)
+def _is_length(code: str) -> bool:
+    return ucum.measures_like(code, "m") is True
+
+
+@lru_cache(maxsize=2048)
+def _is_media_type(code: str) -> bool:
+    return code in _BARE or media_type(code)
+
+
+def _is_currency(code: str) -> bool:
+    return code in iso.currencies()
 
 
 # Value set → (grammar, what a person is told, the system that a coding must name).
 RULES: Mapping[str, tuple[Test, str, str]] = {
     VALUE_SET + "all-languages": (
-        _rule(_LANGUAGE, re.IGNORECASE),
+        lru_cache(maxsize=2048)(is_tag),
         "a language tag of BCP 47, such as en or zh-Hans-CN",
         "urn:ietf:bcp:47",
     ),
-    VALUE_SET + "mimetypes": (_rule(_MIME), "a MIME type, such as application/pdf", "urn:ietf:bcp:13"),
+    VALUE_SET + "mimetypes": (_is_media_type, "a MIME type, such as application/pdf", "urn:ietf:bcp:13"),
     "http://www.rfc-editor.org/bcp/bcp13.txt": (
-        _rule(_MIME),
+        _is_media_type,
         "a MIME type, such as text/cql",
         "urn:ietf:bcp:13",
     ),
-    VALUE_SET + "currencies": (
-        _rule("[A-Z]{3}"),
-        "a currency of ISO 4217, such as EUR",
-        "urn:iso:std:iso:4217",
-    ),
-    VALUE_SET + "ucum-units": (_rule(_UNIT), "a unit of UCUM, such as mg/dL", UCUM),
-    VALUE_SET + "all-time-units": (_rule(_TIME), "a UCUM unit of time, such as min or a", UCUM),
-    VALUE_SET + "all-distance-units": (_rule(_LENGTH), "a UCUM unit of length, such as m", UCUM),
+    VALUE_SET + "currencies": (_is_currency, "a currency of ISO 4217, such as EUR", "urn:iso:std:iso:4217"),
+    VALUE_SET + "ucum-units": (_is_unit, "a unit of UCUM, such as mg/dL", UCUM),
+    VALUE_SET + "all-time-units": (_is_time, "a UCUM unit of time, such as min or a", UCUM),
+    VALUE_SET + "all-distance-units": (_is_length, "a UCUM unit of length, such as m", UCUM),
 }
 
 
@@ -81,6 +88,19 @@ def codes(value_set: str) -> frozenset[str]:
     return frozenset().union(*(value_sets.enumeration(value_set) or {}).values())
 
 
+def systems(value_set: str, code: object) -> list[str]:
+    """Return the systems from which a value set takes a code.
+
+    >>> systems(VALUE_SET + "condition-clinical", "active")
+    ['http://terminology.hl7.org/CodeSystem/condition-clinical']
+    """
+    if value_set in RULES:
+        test, _, system = RULES[value_set]
+        return [system] if isinstance(code, str) and test(code) else []
+    enumerated = value_sets.enumeration(value_set) or {}
+    return sorted(system for system, known in enumerated.items() if code in known)
+
+
 def code_test(value_set: str) -> Test:
     """Return the test of a plain code, whose system is implied by the binding.
 
@@ -88,8 +108,10 @@ def code_test(value_set: str) -> Test:
     True
     >>> [bool(code_test(VALUE_SET + "all-languages")(tag)) for tag in ("en-US", "zh-Hans-CN", "en_US")]
     [True, True, False]
-    >>> [bool(code_test(VALUE_SET + "ucum-units")(unit)) for unit in ("mm[Hg]", "/{score}", "[x", "a b")]
+    >>> [code_test(VALUE_SET + "ucum-units")(unit) for unit in ("mm[Hg]", "/{score}", "mmHg", "a b")]
     [True, True, False, False]
+    >>> [code_test(VALUE_SET + "currencies")(currency) for currency in ("EUR", "EURO")]
+    [True, False]
     """
     if value_set in RULES:
         return RULES[value_set][0]
@@ -134,3 +156,18 @@ def expected(value_set: str) -> str:
     if len(known) > 25:
         return f"one of the {len(known)} codes of {value_set}"
     return f"one of {', '.join(known)} ({value_set})"
+
+
+def near(value_set: str, code: object) -> Iterable[str]:
+    """Return the codes that somebody may have meant by one that `value_set` does not have.
+
+    >>> list(near(VALUE_SET + "currencies", "eur")), list(near(VALUE_SET + "all-languages", "en_US"))
+    (['EUR'], ['en-US'])
+    """
+    if value_set not in RULES:
+        return codes(value_set)
+    if not isinstance(code, str):
+        return ()
+    test, _, system = RULES[value_set]
+    others = (code.replace("_", "-"), GRAMMARS[system].near(code) or "")
+    return [other for other in others if other != code and test(other)][:1]

@@ -236,7 +236,10 @@ def _value(value: Any, field: Field, path: str, in_transaction: bool) -> Iterato
         elif is_right and field.type == "CodeableConcept":
             for value_set in bindings.limits(field.element.binding):
                 if not bindings.has_coding(value_set, value, text_is_enough=text_is_enough(field)):
-                    what = f"got {shown(value)}, expected a coding that is {bindings.expected(value_set)}"
+                    hint = _right_coding(value_set, value)
+                    what = (
+                        f"got {shown(value)}, expected a coding that is {bindings.expected(value_set)}{hint}"
+                    )
                     yield Issue("error", "code-invalid", what, path)
 
 
@@ -246,7 +249,7 @@ def _leaf(value: Any, field: Field, path: str) -> Iterator[Issue]:
     if limits and isinstance(value, str):
         for value_set in limits:
             if not _passes(bindings.code_test(value_set), value):
-                hint = did_you_mean(value, bindings.codes(value_set))
+                hint = did_you_mean(value, bindings.near(value_set, value))
                 what = f"got {shown(value)}, expected {bindings.expected(value_set)}{hint}"
                 yield Issue("error", "code-invalid", what, path)
     elif not _passes(primitive.test, value):
@@ -257,6 +260,18 @@ def _leaf(value: Any, field: Field, path: str) -> Iterator[Issue]:
     elif field.type == "xhtml":
         for problem in narrative.problems(value):
             yield Issue("error", "invalid", problem, path)
+
+
+def _right_coding(value_set: str, concept: Mapping[str, Any]) -> str:
+    """Return a half-sentence: the system that has the code, or the code that may be meant."""
+    for coding in concept.get("coding", ()):
+        systems = bindings.systems(value_set, coding.get("code"))
+        if systems and coding.get("system") not in systems:
+            return f"; did you mean {coding['code']!r} of {systems[0]}?"
+        hint = did_you_mean(coding.get("code"), bindings.near(value_set, coding.get("code")))
+        if hint:
+            return hint
+    return ""
 
 
 def _passes(test: Any, value: Any) -> bool:

@@ -9,8 +9,10 @@ from typing import Any
 from fhir_server.definitions import structures
 from fhir_server.observability import events
 from fhir_server.outcome import Issue
-from fhir_server.validation import explain, invariants
+from fhir_server.validation import bundles, codes, explain, invariants, questionnaires, resolution, values
+from fhir_server.validation.conformance import rules
 from fhir_server.validation.knowledge import R4, Task
+from fhir_server.validation.profiles import check as profiles
 from fhir_server.validation.structure import Structure
 
 MAX_ISSUES = 100
@@ -35,7 +37,17 @@ def structural(resource: Any, task: Task) -> Iterator[Issue]:
 
 FIRST: Check = structural
 # In this order. A check relies on a resource of a known type, and on its structure unless task.malformed.
-FURTHER: tuple[Check, ...] = (invariants.check,)
+FURTHER: tuple[Check, ...] = (
+    invariants.check,
+    values.check,
+    resolution.check,
+    bundles.check,
+    codes.check,
+    rules.check,
+    questionnaires.check,
+    profiles.check,
+)
+CLAIMED: tuple[Check, ...] = (questionnaires.check, profiles.check)
 
 
 def validate(resource: Any, task: Task = R4) -> list[Issue]:
@@ -71,8 +83,24 @@ def validate(resource: Any, task: Task = R4) -> list[Issue]:
     return found.listed() if found.count else []
 
 
-def _ask_further(resource: Any, task: Task, found: _Found, counts: Callable[[Issue], bool]) -> None:
-    for check in FURTHER:
+def validate_claims(resource: Any, task: Task) -> list[Issue]:
+    """Return what a resource, which keeps R4's rules, breaks of its profiles and its Questionnaire.
+
+    With `validate` it is the whole; a write asks for both, as they refuse in different ways.
+    """
+    found = _Found()
+    _ask_further(resource, task, found, lambda issue: True, CLAIMED)
+    return found.listed() if found.count else []
+
+
+def _ask_further(
+    resource: Any,
+    task: Task,
+    found: _Found,
+    counts: Callable[[Issue], bool],
+    checks: tuple[Check, ...] = FURTHER,
+) -> None:
+    for check in checks:
         try:
             for issue in check(resource, task):
                 if counts(issue) and not found.add(issue):

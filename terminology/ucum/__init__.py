@@ -16,7 +16,7 @@ from fractions import Fraction
 from terminology.ucum.expressions import Unit, UnitError, display, parse
 from terminology.ucum.special import from_special, to_special
 
-__all__ = ["UnitError", "canonical", "convert", "display", "problem", "product", "quotient"]
+__all__ = ["UnitError", "canonical", "convert", "display", "measures_like", "problem", "product", "quotient"]
 
 _DIGITS = Context(prec=50)
 Dimensions = tuple[tuple[str, int], ...]
@@ -55,6 +55,18 @@ def canonical(value: Decimal | int, code: str) -> tuple[Fraction, Dimensions] | 
     if unit.special is not None:
         amount = from_special(unit.special, amount * unit.scale)
     return amount * unit.factor, unit.dimensions
+
+
+def measures_like(code: str, other: str) -> bool | None:
+    """Return whether a unit measures what another does; None when the other is no unit.
+
+    >>> measures_like("min", "a"), measures_like("m", "a"), measures_like("x", "a"), measures_like("a", "x")
+    (True, False, False, None)
+    """
+    unit, wanted = _unit(code), _unit(other)
+    if wanted is None:
+        return None
+    return unit is not None and unit.dimensions == wanted.dimensions
 
 
 def convert(value: Decimal | int, source: str, target: str) -> Decimal | None:

@@ -59,9 +59,9 @@ def _reference(item: Any) -> str | None:
 
 
 def _find(scope: Scope, item: Any, reference: str) -> Element | None:
-    if reference.startswith("#"):
-        return _contained(scope, reference[1:])
     place = item if isinstance(item, Element) else None
+    if reference.startswith("#"):
+        return _contained(scope, reference[1:], place)
     while place is not None:
         if place.type == "Bundle":
             entry = _entry(scope, place, reference)
@@ -72,9 +72,9 @@ def _find(scope: Scope, item: Any, reference: str) -> Element | None:
     return None if resource is None else root(resource)
 
 
-def _contained(scope: Scope, name: str) -> Element | None:
-    for place in ("rootResource", "resource"):
-        holder = scope.resource(place)
+def _contained(scope: Scope, name: str, item: Element | None) -> Element | None:
+    """Look into the resource that the reference stands in, which may be an entry of %resource."""
+    for holder in (_container(item), scope.resource("rootResource"), scope.resource("resource")):
         if holder is None:
             continue
         if not name:
@@ -85,6 +85,14 @@ def _contained(scope: Scope, name: str) -> Element | None:
             if inner.value.get("id") == name:
                 return inner
     return None
+
+
+def _container(place: Element | None) -> Element | None:
+    while place is not None and (
+        place.name == "contained" or not (isinstance(place.value, dict) and "resourceType" in place.value)
+    ):
+        place = place.parent
+    return place
 
 
 def _entry(scope: Scope, bundle: Element, reference: str) -> Element | None:

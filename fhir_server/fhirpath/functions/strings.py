@@ -145,7 +145,11 @@ def _split(scope: Scope, items: Collection, separator: Collection) -> Collection
 def _join(scope: Scope, items: Collection, separator: Collection | None = None) -> Collection:
     mark = "" if separator is None else text(separator, "join()")
     words = [word for word in (text([item], "join()") for item in items) if word is not None]
-    return [] if mark is None or not items else [mark.join(words)]
+    if mark is None or not items:
+        return []
+    if sum(map(len, words)) + len(mark) * len(words) > _MAX_TEXT:
+        raise Fault("the joined text would be too long")
+    return [mark.join(words)]
 
 
 def _encode(value: str, form: str) -> str | None:

@@ -31,6 +31,17 @@ REFUSED = {
     "observation-example-clinical-gender.json": "Observation.performer[0].reference",
     # age-1 and the maximum binding of Age: a unit of time; `b` is the barn.
     "list-example-double-cousin-relationship-pedigree.json": "List.contained[5].age.code",
+    # bundle.html, Bundle.entry.fullUrl: it SHALL NOT disagree with the id in the resource.
+    "diagnosticreport-example-lri.json": "Bundle.entry[1].fullUrl",
+    "message-request-link.json": "Bundle.entry[2].fullUrl",
+    "message-response-link.json": "Bundle.entry[3].fullUrl",
+    # CapabilityStatement.rest.resource.searchParam.type: it SHALL be the same as in the definition.
+    "capabilitystatement-base.json": "CapabilityStatement.rest[0].searchParam[5]",
+    "capabilitystatement-knowledge-repository.json": "CapabilityStatement.rest[0].resource[0].searchParam[5]",
+    "capabilitystatement-measure-processor.json": "CapabilityStatement.rest[0].resource[0].searchParam[2]",
+    "capabilitystatement-terminology-server.json": "CapabilityStatement.rest[0].resource[0].searchParam[2]",
+    # ValueSet.compose.include.system: an absolute URI; here is #hacked.
+    "valueset-example-hierarchical.json": "ValueSet.compose.include[0].system",
     # datatypes.html#id: 64 characters at most; here are 67.
     "questionnaireresponse-extensions-QuestionnaireResponse-item-subject.json": "SearchParameter.id",
     # No clause: 1e-245 is beyond what we keep (10^±40), so that jsonb need not write it out.
@@ -42,6 +53,44 @@ REFUSED = {
     "request.json": "StructureDefinition",
     # que-2: the linkId Added-Missing stands there 22 times.
     "immunizationevaluation-questionnaire.json": "Questionnaire",
+    # datatypes.html#Quantity, UCUM: TAB, drop, mEq, mcg, ea, hr and month are no units of it.
+    "claim-example-pharmacy-compound.json": "Claim.item[0].quantity.code",
+    "claim-example-pharmacy-medication.json": "Claim.item[0].quantity.code",
+    "document-example-dischargesummary.json": "Bundle.entry[5].resource.dosageInstruction[0].doseAndRate[0].dose.code",  # noqa: E501
+    "medicationdispense0309.json": "MedicationDispense.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationdispense0313.json": "MedicationDispense.contained[0].ingredient[0].strength.numerator.code",
+    "medicationdispense0318.json": "MedicationDispense.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationdispense0324.json": "MedicationDispense.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationdispense0327.json": "MedicationDispense.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationdispense0328.json": "MedicationDispense.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationdispense0329.json": "MedicationDispense.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationrequest0304.json": "MedicationRequest.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationrequest0314.json": "MedicationRequest.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationrequest0319.json": "MedicationRequest.dosageInstruction[0].doseAndRate[0].rate.code",
+    "medicationrequest0322.json": "MedicationRequest.contained[0].ingredient[0].strength.numerator.code",
+    "medicationrequest0325.json": "MedicationRequest.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationrequest0326.json": "MedicationRequest.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationrequest0328.json": "MedicationRequest.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationrequest0329.json": "MedicationRequest.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationrequest0334.json": "MedicationRequest.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationrequest0335.json": "MedicationRequest.dosageInstruction[0].doseAndRate[0].dose.code",
+    "visionprescription-example-1.json": "VisionPrescription.lensSpecification[0].duration.code",
+    # snomedct.html: a code of the old SNOMED RT, identifiers with a wrong check digit, and "look up value".
+    "imagingstudy-example-xr.json": "ImagingStudy.series[0].bodySite.code",
+    "medicationdispense0314.json": "MedicationDispense.quantity.code",
+    "medicationdispense0317.json": "MedicationDispense.quantity.code",
+    "nutritionorder-example-enteralcontinuous.json": "NutritionOrder.enteralFormula.baseFormulaType.coding[0].code",  # noqa: E501
+    "plandefinition-example-cardiology-os.json": "PlanDefinition.useContext[0].value.coding[0].code",
+    # v3-orderableDrugForm is case-sensitive: its codes are TAB and PATCH, not Tab and patch.
+    "medicationadministration0312.json": "MedicationAdministration.dosage.dose.code",
+    "medicationdispense0325.json": "MedicationDispense.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationexample0304.json": "Medication.ingredient[0].strength.denominator.code",
+    "medicationexample0309.json": "Medication.ingredient[0].strength.denominator.code",
+    "medicationrequest0313.json": "MedicationRequest.dispenseRequest.quantity.code",
+    "medicationrequest0327.json": "MedicationRequest.dosageInstruction[0].doseAndRate[0].dose.code",
+    "medicationstatementexample1.json": "MedicationStatement.contained[0].ingredient[0].strength.denominator.code",  # noqa: E501
+    "medicationstatementexample2.json": "MedicationStatement.contained[0].ingredient[0].strength.denominator.code",  # noqa: E501
+    "medicationstatementexample3.json": "MedicationStatement.dosage[0].doseAndRate[0].dose.code",
 }
 
 
@@ -93,6 +142,6 @@ def test_synthea_is_accepted(shared):
     count = 0
     for file in files:
         bundle = json_format.parse(bz2.decompress(file.read_bytes()))
-        assert validate(bundle) == [], file.name
+        assert [issue for issue in validate(bundle) if issue.severity == "error"] == [], file.name
         count += len(bundle["entry"])
     assert (len(files), count) == (62, 43_170)

@@ -1,0 +1,136 @@
+"""Looking up definitions: those of packages, and those that clients store as ordinary resources.
+
+All of them together have a generation, a number in one row. Every statement here that looks something
+up gives the generation that it saw, so that nobody mixes two states of an installation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+
+from fhir_server.database.changes import Change
+from fhir_server.database.unit_of_work import UnitOfWork
+from fhir_server.definitions.structures import type_code, type_name
+from fhir_server.search import keys
+from fhir_server.search.registry import standard
+
+STORED = frozenset(
+    ("StructureDefinition", "ValueSet", "CodeSystem", "ConceptMap", "Questionnaire", "SearchParameter")
+)
+"""The types of which a resource that a client stores is known to validation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a definition stands: in `package` (its key), or with None as a stored resource.
+
+    A place never changes its content: the rows of packages do not, and a resource has a version.
+    """
+
+    package: int | None
+    pk: int
+    row_version: int
+    version: str
+
+
+def generation(unit: UnitOfWork) -> int:
+    """Return the generation of the definitions."""
+    return int(unit.execute("SELECT definitions_generation FROM installation")[0][0])
+
+
+def guard(unit: UnitOfWork, known: int) -> None:
+    """Let the unit fail, to be run again, unless `known` is the generation; costs no round trip."""
+    unit.defer("SELECT definitions_guard(%s)", (known,))
+
+
+def changed(unit: UnitOfWork) -> None:
+    """Begin a new generation, with the commit of this unit."""
+    unit.defer("UPDATE installation SET definitions_generation = definitions_generation + 1")
+
+
+def notice(unit: UnitOfWork, changes: Collection[Change]) -> None:
+    """Begin a new generation when definitions are among the changes of a unit (a listener)."""
+    if any(change.type_name in STORED for change in changes):
+        changed(unit)
+
+
+_PLACES = """
+SELECT definitions_generation, p.* FROM installation LEFT JOIN (
+    SELECT package, pk, 0 AS row_version, version FROM definition
+    WHERE tenant = 0 AND type = %(type)s AND url = %(url)s
+    UNION ALL
+    SELECT NULL, pk, version, coalesce(content->>'version', '') FROM resource
+    WHERE tenant = 0 AND type = %(type)s AND keys @> ARRAY[%(key)s]::uuid[] AND NOT deleted
+    AND content->>'url' = %(url)s AND %(stored)s
+) AS p ON true
+"""
+
+
+def places(unit: UnitOfWork, type_name: str, url: str) -> tuple[int, list[Place]]:
+    """Return the generation, and every place where a definition with this url stands."""
+    rows = unit.execute(
+        _PLACES,
+        {
+            "type": type_code(type_name),
+            "url": url,
+            "key": keys.key(type_name, _column(type_name), url) if type_name in STORED else None,
+            "stored": type_name in STORED,
+        },
+    )
+    return rows[0][0], [Place(*row[1:]) for row in rows if row[2] is not None]
+
+
+@cache
+def _column(type_name: str) -> str:
+    """Return under which parameter the index keeps `url`: CodeSystem has it as `system`."""
+    return standard().for_type(type_name)["url"].sources[0]
+
+
+def content(unit: UnitOfWork, type_name: str, place: Place) -> str | None:
+    """Return the JSON text of a definition, None when it has gone or is another one meanwhile."""
+    if place.package is not None:
+        rows = unit.execute("SELECT content FROM definition WHERE pk = %s", (place.pk,))
+    else:
+        rows = unit.execute(
+            "SELECT content::text FROM resource WHERE tenant = 0 AND type = %s AND pk = %s AND version = %s "
+            "AND NOT deleted",
+            (type_code(type_name), place.pk, place.row_version),
+        )
+    return rows[0][0] if rows else None
+
+
+def of_package(unit: UnitOfWork, package: int) -> dict[str, str]:
+    """Return url → version of everything that a package defines."""
+    return dict(unit.execute("SELECT url, version FROM definition WHERE package = %s", (package,)))
+
+
+MOST_PROFILES = 5000
+"""Stored profiles that are listed; packages are listed whole."""
+
+
+def profiles(unit: UnitOfWork) -> list[tuple[str, str, str]]:
+    """Return (resource type, url, version) of every profile on a resource type, sorted."""
+    found = [
+        (type_name(code), url, version)
+        for code, url, version in unit.execute(
+            "SELECT profile_of, url, version FROM definition WHERE tenant = 0 AND profile_of IS NOT NULL"
+        )
+    ]
+    found += unit.execute(
+        "SELECT content->>'type', content->>'url', coalesce(content->>'version', '') FROM resource "
+        "WHERE tenant = 0 AND type = %s AND NOT deleted AND content->>'derivation' = 'constraint' "
+        f"AND content->>'kind' = 'resource' LIMIT {MOST_PROFILES}",
+        (type_code("StructureDefinition"),),
+    )
+    return sorted(set(found))
+
+
+def guides(unit: UnitOfWork) -> list[str]:
+    """Return the canonicals, with versions, of the implementation guides that are installed."""
+    rows = unit.execute(
+        "SELECT url, version FROM definition WHERE tenant = 0 AND type = %s ORDER BY url, version",
+        (type_code("ImplementationGuide"),),
+    )
+    return [f"{url}|{version}" if version else url for url, version in rows]

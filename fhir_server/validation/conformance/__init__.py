@@ -1,0 +1,1 @@
+"""What conformance resources say of codes, elements, parameters: each type's own rules, a file each."""

@@ -1,0 +1,1 @@
+"""A resource against profiles (R4/profiling.html, R4/elementdefinition.html)."""

@@ -1,0 +1,1 @@
+"""What a ValueSet holds (R4/valueset.html#compositions)."""

@@ -1,0 +1,1 @@
+"""What value sets hold."""
