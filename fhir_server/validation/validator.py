@@ -98,9 +98,9 @@ def _ask_further(
     task: Task,
     found: _Found,
     counts: Callable[[Issue], bool],
-    checks: tuple[Check, ...] = FURTHER,
+    checks: tuple[Check, ...] | None = None,
 ) -> None:
-    for check in checks:
+    for check in FURTHER if checks is None else checks:
         try:
             for issue in check(resource, task):
                 if counts(issue) and not found.add(issue):

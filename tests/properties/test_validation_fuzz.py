@@ -29,7 +29,7 @@ from tests.support.http import FHIR_JSON
 from tests.support.server import Server
 
 SECONDS = float(os.environ.get("XINGLIN_FUZZ_S", "6"))
-SLOW_S = 5.0  # for 400 kB on a busy machine
+SLOW_S = 5.0  # for 400 kB
 PATIENT = b'{"resourceType":"Patient",%s}'
 
 
@@ -127,9 +127,9 @@ FINE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_body_is_refused_cleanly(name):
-    start = time.perf_counter()
+    start = time.process_time()
     issues = answer(HOSTILE[name])
-    assert time.perf_counter() - start < SLOW_S
+    assert time.process_time() - start < SLOW_S
     assert any(issue.severity == "error" for issue in issues)
     assert is_clean(issues)
 
