@@ -7,20 +7,21 @@ known here says nothing about the resource: it is told as information and never 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from fhir_server.interactions.context import Context, Resource
 from fhir_server.interactions.policy import endpoint_of
 from fhir_server.observability import events
 from fhir_server.outcome import Issue, Unprocessable
-from fhir_server.validation.knowledge import Task
-from fhir_server.validation.validator import MAX_ISSUES, validate_claims
+from fhir_server.validation.knowledge import Knowledge, Task
+from fhir_server.validation.validator import validate_claims
 
 MOST_CLAIMS = 1000
 """Claims of one resource that are looked up; a Bundle may have as many as it has entries."""
 
 LONGEST = 200
+"""Signs of a canonical that are repeated to its sender."""
 
 _BASE = "http://hl7.org/fhir/StructureDefinition/"
 
@@ -77,21 +78,11 @@ def check(context: Context, resource: Resource, already: Sequence[Issue]) -> tup
     claims = list(islice(claimed(resource), MOST_CLAIMS))
     if not claims:
         return ()
-    find = context.settings.registry.state(context.unit).conformance.find
-    unknown = [claim for claim in claims if find(claim[0], claim[1]) is None]
-    issues = [
-        Issue(
-            "information",
-            "not-found",
-            f"{what} {canonical[:LONGEST]} is not known here, so the resource was not held against it; "
-            "install the package that defines it",
-            path,
-        )
-        for what, canonical, path in unknown[:MAX_ISSUES]
-    ]
-    if len(unknown) < len(claims):
+    knowledge = context.knowledge()
+    issues = unknown(claims, knowledge)
+    if len(issues) < len(claims):
         known = set(already)
-        for issue in validate_claims(resource, Task(context.knowledge(), claims=True)):
+        for issue in validate_claims(resource, Task(knowledge, claims=True)):
             if issue not in known and not is_about_an_unknown_claim(issue):
                 issues.append(issue)
     if any(issue.severity in ("error", "fatal") for issue in issues):
@@ -101,6 +92,22 @@ def check(context: Context, resource: Resource, already: Sequence[Issue]) -> tup
         if action == "reject":
             raise Unprocessable(issues=issues)
     return tuple(issues)
+
+
+def unknown(claims: Iterable[tuple[str, str, str]], knowledge: Knowledge) -> list[Issue]:
+    """Return an issue for each claim whose definition nobody knows here."""
+    find = knowledge.conformance.find
+    return [
+        Issue(
+            "information",
+            "not-found",
+            f"{what} {canonical[:LONGEST]} is not known here, so the resource was not held against it; "
+            "install the package that defines it",
+            path,
+        )
+        for what, canonical, path in claims
+        if find(what, canonical) is None
+    ]
 
 
 def is_about_an_unknown_claim(issue: Issue) -> bool:
