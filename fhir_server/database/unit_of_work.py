@@ -166,6 +166,8 @@ def run_read(engine: Engine, work: Callable[[UnitOfWork], T]) -> T:
     Raises Conflict (409) when it saw `ATTEMPTS` times a state that was no longer true (RunAgain).
     """
     for attempt in range(ATTEMPTS):
+        if attempt:
+            _pause(attempt)
         with engine.connection(Mode.SINGLE) as connection:
             unit = UnitOfWork(connection, engine.keys, writing=False, attempt=attempt)
             try:
@@ -185,8 +187,7 @@ def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[Uni
     """
     for attempt in range(ATTEMPTS):
         if attempt:
-            # full jitter: units that collided once must not come back in step
-            time.sleep(random.uniform(0, 0.002 * 2**attempt))
+            _pause(attempt)
         # SINGLE: BEGIN and COMMIT are ours, so that they can travel with other statements
         with engine.connection(Mode.SINGLE) as connection:
             unit = UnitOfWork(connection, engine.keys, writing=True, attempt=attempt)
@@ -208,6 +209,11 @@ def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[Uni
         f"others changed the same resources during {ATTEMPTS} attempts and nothing was written; "
         "send the request again"
     )
+
+
+def _pause(attempt: int) -> None:
+    # full jitter: units that collided once must not come back in step
+    time.sleep(random.uniform(0, 0.002 * 2**attempt))
 
 
 def _roll_back(unit: UnitOfWork) -> None:

@@ -8,6 +8,7 @@ known here says nothing about the resource: it is told as information and never 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from fhir_server.interactions.context import Context, Resource
 from fhir_server.interactions.policy import endpoint_of
@@ -15,6 +16,12 @@ from fhir_server.observability import events
 from fhir_server.outcome import Issue, Unprocessable
 from fhir_server.validation.knowledge import Knowledge, Task
 from fhir_server.validation.validator import validate_claims
+
+MOST_CLAIMS = 1000
+"""Claims of one resource that are looked up; a Bundle may have as many as it has entries."""
+
+LONGEST = 200
+"""Signs of a canonical that are repeated to its sender."""
 
 _BASE = "http://hl7.org/fhir/StructureDefinition/"
 
@@ -68,7 +75,7 @@ def check(context: Context, resource: Resource, already: Sequence[Issue]) -> tup
     action = context.settings.policy.action(endpoint_of(context.grant), resource["resourceType"])
     if action == "off":
         return ()
-    claims = list(claimed(resource))
+    claims = list(islice(claimed(resource), MOST_CLAIMS))
     if not claims:
         return ()
     knowledge = context.knowledge()
@@ -94,7 +101,7 @@ def unknown(claims: Iterable[tuple[str, str, str]], knowledge: Knowledge) -> lis
         Issue(
             "information",
             "not-found",
-            f"{what} {canonical} is not known here, so the resource was not held against it; "
+            f"{what} {canonical[:LONGEST]} is not known here, so the resource was not held against it; "
             "install the package that defines it",
             path,
         )

@@ -160,8 +160,10 @@ class _Installed:
         """
         if not is_resource_type(type_name) or len(url) > LONGEST_URL or "\x00" in url:
             return None
+        places = self._places.get((type_name, url))
+        if places == ():
+            return None  # what most claims come to, where no package is installed
         with looking_up():
-            places = self._places.get((type_name, url))
             if places is None:
                 places = self._look(type_name, url)
                 self._places.put((type_name, url), places)

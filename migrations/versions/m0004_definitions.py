@@ -59,13 +59,11 @@ CREATE TABLE validation_outcome (
 );
 COMMENT ON TABLE validation_outcome IS 'What a stored version does not keep of the profiles that it claims; no row: nothing';
 
-CREATE FUNCTION definitions_guard(known bigint) RETURNS void LANGUAGE plpgsql STABLE AS $$
+CREATE FUNCTION definitions_changed() RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    IF known <> (SELECT definitions_generation FROM installation) THEN
-        RAISE EXCEPTION USING ERRCODE = 'serialization_failure', MESSAGE = 'the definitions have changed';
-    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'serialization_failure', MESSAGE = 'the definitions have changed';
 END $$;
-COMMENT ON FUNCTION definitions_guard IS 'Ends a transaction that judged by definitions that are no longer current';
+COMMENT ON FUNCTION definitions_changed IS 'Ends a transaction that judged by definitions that are no longer current';
 
 CREATE FUNCTION validation_outcome_purge() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -83,7 +81,7 @@ DOWNGRADE = """
 DROP TRIGGER validation_outcome_purge ON resource;
 DROP TRIGGER validation_outcome_purge ON resource_version;
 DROP FUNCTION validation_outcome_purge();
-DROP FUNCTION definitions_guard(bigint);
+DROP FUNCTION definitions_changed();
 DROP TABLE validation_outcome, definition, package;
 UPDATE installation SET definitions_generation = definitions_generation + 1;
 """

@@ -260,6 +260,8 @@ def test_writes_during_installs_are_judged_by_one_state(doors: Doors) -> None:
     def write(client: FhirClient) -> None:
         while not over.is_set():
             reply = client.post("Patient", both)
+            if reply.status == 409:  # there was an install during each of its runs
+                continue
             assert reply.status == 201, reply.data
             told.append(reply.headers.get("X-Warnings"))
 
