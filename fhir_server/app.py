@@ -23,6 +23,7 @@ from fhir_server.config import Config
 from fhir_server.console.pages import Room, Site, State
 from fhir_server.console.pages import blueprint as console
 from fhir_server.database.engine import Engine, Mode
+from fhir_server.definitions.core import Core
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.context import Settings, utc_now
 from fhir_server.interactions.entry import Entry
@@ -38,6 +39,7 @@ from fhir_server.rest.handlers import BUILT, Installation
 from fhir_server.rest.health import Check
 from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
+from terminology.terms import Terms
 
 ROOMS = (
     Room("Patients", "/console/patients"),
@@ -110,7 +112,7 @@ def create_registry(config: Config, database_url: str) -> Registry:
         statement_timeout_ms=config.statement_timeout_ms,
         application_name="xinglin definitions",
     )
-    return Registry(lookups)
+    return Registry(lookups, (Core(),), lambda conformance: Terms(conformance.find))
 
 
 def _observe(

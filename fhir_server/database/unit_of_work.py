@@ -16,7 +16,8 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import psycopg2
@@ -25,7 +26,7 @@ from psycopg2 import errors
 from fhir_server.database.changes import Change
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.database.keys import KeyBlocks
-from fhir_server.outcome import Conflict
+from fhir_server.outcome import Conflict, FhirError
 
 T = TypeVar("T")
 
@@ -46,8 +47,30 @@ class Listener(Protocol):
         """React to `changes`; what is written through `unit` shares their fate."""
 
 
-class RunAgain(Exception):
-    """Raised inside a unit that saw a state which is no longer true; the unit starts over."""
+class RunAgain(BaseException):
+    """Raised inside a unit that saw a state which is no longer true; the unit starts over.
+
+    No Exception, as rules that look something up are run where every Exception is caught.
+    """
+
+
+class Through(BaseException):
+    """Carries an error of a lookup through what catches every Exception, to whoever opened the unit."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+@contextmanager
+def looking_up() -> Iterator[None]:
+    """Let nobody but the opener of the unit catch what goes wrong with the database in the block."""
+    try:
+        yield
+    except PASSING as error:
+        raise RunAgain from error
+    except (psycopg2.Error, FhirError) as error:
+        raise Through(error) from error
 
 
 class UnitOfWork:

@@ -30,6 +30,8 @@ class Conformance:
     def __init__(self, sources: Sequence[Source] = (), generation: int = 0) -> None:
         self.sources = tuple(sources)
         self.generation = generation
+        self.compiled: dict[str, Any] = {}
+        """What others have made of it, each under a name of its own; it lives as long as this does."""
 
     def find(self, type_name: str, canonical: str) -> Resource | None:
         """Return the StructureDefinition, ValueSet, CodeSystem … of a canonical, None if it is unknown."""

@@ -154,7 +154,8 @@ def _variables(item: Element | None, focus: Collection) -> dict[str, Collection]
     container: Collection = focus
     place = item if isinstance(item, Element) else None
     while place is not None:
-        if isinstance(place.value, dict) and "resourceType" in place.value:
+        # ExampleScenario.instance has an element of the name resourceType, too.
+        if isinstance(place.value, dict) and place.value.get("resourceType") == place.type:
             resource = container = [place]
             if place.name == "contained" and place.parent is not None:
                 container = [place.parent]

@@ -72,13 +72,17 @@ def is_safe(text: Any) -> bool:
     return has_content and not found
 
 
-@lru_cache(maxsize=1)  # txt-1 and txt-2 ask about the same text one after the other
 def checked(text: Any) -> tuple[bool, bool]:
     """Return whether a narrative's div keeps txt-1 and txt-2.
 
     >>> checked('<div xmlns="http://www.w3.org/1999/xhtml"><u>x</u></div>')
     (False, True)
     """
+    return _checked(text) if isinstance(text, str) else (False, False)
+
+
+@lru_cache(maxsize=1)  # txt-1 and txt-2 ask about the same text one after the other
+def _checked(text: str) -> tuple[bool, bool]:
     found, has_content = _read(text)
     return not found, has_content
 

@@ -7,13 +7,14 @@ known here says nothing about the resource: it is told as information and never 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fhir_server.interactions.context import Context, Resource
 from fhir_server.interactions.policy import endpoint_of
+from fhir_server.observability import events
 from fhir_server.outcome import Issue, Unprocessable
-from fhir_server.validation.knowledge import Task
-from fhir_server.validation.validator import validate
+from fhir_server.validation.knowledge import Knowledge, Task
+from fhir_server.validation.validator import validate_claims
 
 _BASE = "http://hl7.org/fhir/StructureDefinition/"
 
@@ -48,8 +49,9 @@ def claimed(resource: Resource, path: str = "") -> Iterator[tuple[str, str, str]
         # null stands where only an extension is; the base type is what was checked already
         if canonical is not None and canonical.partition("|")[0] != f"{_BASE}{type_name}":
             yield "StructureDefinition", canonical, f"{path}.meta.profile[{number}]"
-    if type_name == "QuestionnaireResponse" and isinstance(resource.get("questionnaire"), str):
-        yield "Questionnaire", resource["questionnaire"], f"{path}.questionnaire"
+    asked = resource.get("questionnaire") if type_name == "QuestionnaireResponse" else None
+    if isinstance(asked, str) and not asked.startswith("#"):  # a contained one is always there to look at
+        yield "Questionnaire", asked, f"{path}.questionnaire"
     for number, inner in enumerate(resource.get("contained", ())):
         yield from claimed(inner, f"{path}.contained[{number}]")
     if type_name == "Bundle":
@@ -70,9 +72,25 @@ def check(context: Context, resource: Resource, already: Sequence[Issue]) -> tup
     if not claims:
         return ()
     knowledge = context.knowledge()
+    issues = unknown(claims, knowledge)
+    if len(issues) < len(claims):
+        known = set(already)
+        for issue in validate_claims(resource, Task(knowledge, claims=True)):
+            if issue not in known and not is_about_an_unknown_claim(issue):
+                issues.append(issue)
+    if any(issue.severity in ("error", "fatal") for issue in issues):
+        if action == "reject":
+            context.settings.registry.confirm(context.unit)
+        events.emit(events.ProfileBroken(resource["resourceType"], action))
+        if action == "reject":
+            raise Unprocessable(issues=issues)
+    return tuple(issues)
+
+
+def unknown(claims: Iterable[tuple[str, str, str]], knowledge: Knowledge) -> list[Issue]:
+    """Return an issue for each claim whose definition nobody knows here."""
     find = knowledge.conformance.find
-    unknown = [claim for claim in claims if find(claim[0], claim[1]) is None]
-    issues = [
+    return [
         Issue(
             "information",
             "not-found",
@@ -80,15 +98,13 @@ def check(context: Context, resource: Resource, already: Sequence[Issue]) -> tup
             "install the package that defines it",
             path,
         )
-        for what, canonical, path in unknown
+        for what, canonical, path in claims
+        if find(what, canonical) is None
     ]
-    if len(unknown) < len(claims):
-        told = {issue.expression for issue in issues}
-        known = set(already)
-        for issue in validate(resource, Task(knowledge, claims=True)):
-            if issue not in known and not (issue.expression in told and issue.code == "not-found"):
-                issues.append(issue)
-    if action == "reject" and any(issue.severity in ("error", "fatal") for issue in issues):
-        context.settings.registry.confirm(context.unit)
-        raise Unprocessable(issues=issues)
-    return tuple(issues)
+
+
+def is_about_an_unknown_claim(issue: Issue) -> bool:
+    """Say whether an issue tells what `check` tells in its own words."""
+    place = (issue.expression or "").rstrip("[]0123456789")
+    told = issue.code == "not-found" and issue.severity != "error"
+    return told and place.endswith((".meta.profile", ".questionnaire"))

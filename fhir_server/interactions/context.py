@@ -10,7 +10,7 @@ from typing import Any
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
-from fhir_server.database.unit_of_work import UnitOfWork
+from fhir_server.database.unit_of_work import UnitOfWork, looking_up
 from fhir_server.interactions.policy import Policy
 from fhir_server.interactions.registry import Registry
 from fhir_server.model import json_format, references
@@ -109,11 +109,12 @@ class Context:
         number = found.version or ""
         if number and not (number.isascii() and number.isdigit() and len(number) < 10):
             return None
-        version = (
-            reader.vread(self.unit, found.type, found.id, int(number))
-            if number
-            else reader.read(self.unit, found.type, found.id)
-        )
+        with looking_up():
+            version = (
+                reader.vread(self.unit, found.type, found.id, int(number))
+                if number
+                else reader.read(self.unit, found.type, found.id)
+            )
         if version is None or version.deleted:
             return None
         return json_format.parse(version.text().encode())

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
-from fhir_server.database.unit_of_work import Listener, UnitOfWork, run_read, run_write
+from fhir_server.database.unit_of_work import Listener, Through, UnitOfWork, run_read, run_write
 from fhir_server.interactions.context import Clock, Context, Settings
 from fhir_server.storage import definitions
 
@@ -30,10 +30,7 @@ class Entry:
     def read(self, grant: Grant, work: Callable[[Context], T]) -> T:
         """Run `work` on a reading unit and return its answer."""
 
-        def with_context(unit: UnitOfWork) -> T:
-            return work(Context(unit, grant, self.clock, self.settings))
-
-        return run_read(self.engine, with_context)
+        return run_read(self.engine, self._with_context(grant, work))
 
     def write(self, grant: Grant, work: Callable[[Context], T]) -> T:
         """Run `work` in one transaction; its answer is returned once that is committed.
@@ -41,7 +38,14 @@ class Entry:
         `work` may run several times: it must not do anything that a rollback cannot undo.
         """
 
-        def with_context(unit: UnitOfWork) -> T:
-            return work(Context(unit, grant, self.clock, self.settings))
+        listeners = (definitions.notice, *self.listeners)
+        return run_write(self.engine, listeners, self._with_context(grant, work))
 
-        return run_write(self.engine, (definitions.notice, *self.listeners), with_context)
+    def _with_context(self, grant: Grant, work: Callable[[Context], T]) -> Callable[[UnitOfWork], T]:
+        def with_context(unit: UnitOfWork) -> T:
+            try:
+                return work(Context(unit, grant, self.clock, self.settings))
+            except Through as carried:
+                raise carried.error from carried
+
+        return with_context

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from fhir_server.database.engine import Engine
-from fhir_server.database.unit_of_work import RunAgain, UnitOfWork, run_read
+from fhir_server.database.unit_of_work import RunAgain, UnitOfWork, looking_up, run_read
 from fhir_server.definitions.conformance import Conformance, Source
 from fhir_server.definitions.structures import is_resource_type
 from fhir_server.definitions.versions import order
@@ -27,8 +27,9 @@ from fhir_server.validation.knowledge import NoTerminology, Terminology
 
 Resource = dict[str, Any]
 
-SHELF_BYTES = 24 * 2**20
-"""JSON text of the definitions that a process keeps; as Python values they are four times that."""
+SHELF_BYTES = 12 * 2**20
+"""JSON text of the definitions that a process keeps, without prose (all of US Core 6.1.0 has 2.4 MiB);
+as Python values they are five times that."""
 
 MOST_URLS = 8192
 LONGEST_URL = 1000
@@ -159,13 +160,15 @@ class _Installed:
         """
         if not is_resource_type(type_name) or len(url) > LONGEST_URL or "\x00" in url:
             return None
-        places = self._places.get((type_name, url))
-        if places is None:
-            places = self._look(type_name, url)
-            self._places.put((type_name, url), places)
-        for place in places:
-            if version is None or place.version == version:
-                return self._content(type_name, place)
+        with looking_up():
+            places = self._places.get((type_name, url))
+            if places is None:
+                places = self._look(type_name, url)
+                self._places.put((type_name, url), places)
+            for fits in (_is, _begins):
+                for place in places:
+                    if version is None or fits(place.version, version):
+                        return self._content(type_name, place)
         return None
 
     def _look(self, type_name: str, url: str) -> tuple[Place, ...]:
@@ -198,6 +201,15 @@ class _Installed:
                 raise RunAgain
             self._packages.put(package, found, len(found))
         return found
+
+
+def _is(version: str, wanted: str) -> bool:
+    return version == wanted
+
+
+def _begins(version: str, wanted: str) -> bool:
+    """Say whether a version is one of those that a shorter one means: 6.1 is the newest 6.1.x."""
+    return version.startswith(f"{wanted}.")
 
 
 _PROSE = (

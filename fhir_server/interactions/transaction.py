@@ -314,14 +314,14 @@ def _write(
                 pending.append((request, draft))
             except Invalid as error:
                 wrong += error.issues
-                if len(wrong) > MAX_ISSUES:
-                    break  # what is wrong with thousands of entries is wrong with the program that sent them
             except Unprocessable as error:
                 short += error.issues
+            if len(wrong) + len(short) > MAX_ISSUES:
+                break  # what is wrong with thousands of entries is wrong with the program that sent them
     if wrong:
         raise Invalid(issues=capped(wrong, complete=False))
     if short:
-        raise Unprocessable(issues=capped(short))
+        raise Unprocessable(issues=capped(short, complete=False))
     _refuse_shared_targets(pending)
     written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
     for (request, draft), outcome in zip(pending, written, strict=True):

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fhir_server.model import json_scan
-from fhir_server.outcome import Invalid
+from fhir_server.outcome import Invalid, Issue
 
 MAX_DEPTH = 64
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -54,6 +54,7 @@ def _spell(value: Any) -> msgspec.Raw:
 
 
 _decode = msgspec.json.Decoder(float_hook=number).decode
+_skim = msgspec.json.Decoder(float_hook=len).decode
 _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=_spell).encode
 
 _WHITESPACE = b" \t\r\n"
@@ -91,7 +92,7 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     try:
         value = _decode(data)
     except (_AbsurdNumber, RecursionError):
-        raise Invalid(issues=json_scan.forbidden(data, max_depth)) from None
+        raise Invalid(issues=_refused(data, max_depth)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(issues=[json_scan.malformed(data, str(error), max_depth)]) from None
     if type(value) is not dict:
@@ -101,6 +102,17 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
         if issues:
             raise Invalid(issues=issues)
     return value
+
+
+def _refused(data: bytes, max_depth: int) -> list[Issue]:
+    """Return what is wrong with a body whose reading ended early; the rest of it may be no JSON at all."""
+    try:
+        _skim(data)
+    except RecursionError:
+        pass  # well-formed as far as it was read, and that is deeper than `max_depth`
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return [json_scan.malformed(data, str(error), max_depth)]
+    return json_scan.forbidden(data, max_depth)
 
 
 def _is_suspicious(data: bytes, value: dict[str, Any], max_depth: int) -> bool:

@@ -64,6 +64,14 @@ class CardsServed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileBroken(Event):
+    """A write did not keep a profile that it claims, and was stored (warn) or refused (reject)."""
+
+    resource_type: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class Drained(Event):
     """The background worker took `count` entries off a queue."""
 

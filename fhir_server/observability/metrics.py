@@ -23,6 +23,7 @@ from fhir_server.observability.events import (
     Event,
     InstanceReceived,
     ProcessEnded,
+    ProfileBroken,
     RequestServed,
     RuleUnanswered,
     SearchServed,
@@ -39,6 +40,7 @@ HELP = {
     "xinglin_instance_bytes_total": "bytes of DICOM instances received",
     "xinglin_cds_cards_total": "cards that CDS services gave",
     "xinglin_cds_seconds": "time to answer a CDS Hooks call",
+    "xinglin_profiles_broken_total": "writes that did not keep a profile they claim, stored or refused",
     "xinglin_drained_total": "entries taken off a queue by the background worker",
     "xinglin_process_restarts_total": "processes that ended by themselves and were started again",
     "xinglin_rules_unanswered_total": "rules of the specification that validation could not evaluate",
@@ -121,6 +123,8 @@ class Meter:
             case CardsServed(service, cards, ms):
                 add("xinglin_cds_cards_total", (("service", service),), cards)
                 observe("xinglin_cds_seconds", (("service", service),), ms / 1000)
+            case ProfileBroken(resource_type, action):
+                add("xinglin_profiles_broken_total", (("type", resource_type), ("action", action)))
             case Drained(queue, count, _):
                 add("xinglin_drained_total", (("queue", queue),), count)
             case ProcessEnded(name):

@@ -193,9 +193,12 @@ def _coding(bound: Bound | None) -> Visit:
         if node.__class__ is not dict:
             return None
         look = (value_set, node.get("system"), node.get("code"), node.get("display"))
-        if not _is_text(look):
+        try:
+            if verdicts.fine.get(look) and node.keys() <= LOOK:
+                return None
+        except TypeError:  # an array or object in the place of a text
             return None
-        if node.keys() <= LOOK and verdicts.fine.get(look):
+        if not _is_text(look):
             return None
         problems, fits = verdicts.of(look, node.get("version"))
         found = _placed(problems)
@@ -251,9 +254,14 @@ def _concept(bound: Bound | None) -> Visit:
         if node.__class__ is not dict:
             return None
         codings = node.get("coding")
-        if codings.__class__ is not list or not all(map(_is_coding, codings)):
+        if codings.__class__ is not list:
             return inside(node, verdicts)
-        if known(codings, verdicts.fine):
+        try:
+            if known(codings, verdicts.fine):
+                return inside(node, verdicts)
+        except (AttributeError, TypeError):  # something else in the place of a coding or of a text
+            return inside(node, verdicts)
+        if not all(map(_is_coding, codings)):
             return inside(node, verdicts)
         found: list[Found] = []
         all_problems: list[Problem] = []
@@ -285,9 +293,11 @@ def _quantity(type_name: str) -> Visit:
     def visit(node: Any, verdicts: Verdicts) -> list[Found] | None:
         if node.__class__ is not dict:
             return None
-        system = node.get("system")
-        look = (value_set, system, node.get("code"), None)
-        if system is None or not _is_text(look) or verdicts.fine.get(look):
+        system, code = node.get("system"), node.get("code")
+        if system.__class__ is not str or (code is not None and code.__class__ is not str):
+            return inside(node, verdicts)
+        look = (value_set, system, code, None)
+        if verdicts.fine.get(look):
             return inside(node, verdicts)
         problems, fits = verdicts.of(look)
         found = _placed(problems)

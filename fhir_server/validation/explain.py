@@ -111,6 +111,7 @@ def _childless(path: str) -> Issue:
 
 
 def _unknown(key: str, type_path: str, path: str, fields: Mapping[str, Field]) -> Issue:
+    key = key if len(key) <= MAX_SHOWN else key[:MAX_SHOWN] + "…"
     for field in fields.values():
         stem = field.element.name.removesuffix("[x]")
         if stem != field.element.name and key.startswith(stem) and key[len(stem) :][:1].isupper():
@@ -224,13 +225,15 @@ def _value(value: Any, field: Field, path: str, in_transaction: bool) -> Iterato
     elif field.type == "Quantity" and field.element.profiles:
         yield from _object(value, field.element.profiles[0], path, in_transaction)
     else:
-        found = list(_object(value, field.type, path, in_transaction))
-        yield from found
-        if not found and field.type == "Reference":
+        is_right = True
+        for issue in _object(value, field.type, path, in_transaction):
+            is_right = False
+            yield issue  # at once: there may be a million
+        if is_right and field.type == "Reference":
             problem = reference_problem(value, frozenset(field.element.targets), in_transaction)
             if problem is not None:
                 yield Issue("error", "value", problem, f"{path}.reference")
-        elif not found and field.type == "CodeableConcept":
+        elif is_right and field.type == "CodeableConcept":
             for value_set in bindings.limits(field.element.binding):
                 if not bindings.has_coding(value_set, value, text_is_enough=text_is_enough(field)):
                     hint = _right_coding(value_set, value)

@@ -103,9 +103,12 @@ class Task:
     vital_signs: bool = False
 
 
-STRICT = frozenset({"markup", "markup in markdown", "example addresses", "dangling references"})
+STRICT = frozenset(
+    {"markup", "markup in markdown", "example addresses", "dangling references", "unknown extensions"}
+)
 """What a task may refuse beyond R4: HTML tags in strings and in markdown, addresses at example.org and
-its like, and references to resources that are neither beside the resource nor known to `resolve`."""
+its like, references to resources that are neither beside the resource nor known to `resolve`, and
+extensions that have no definition here and are none of those that HL7 publishes for all."""
 
 R4 = Task()
 """R4 alone, no profiles."""

@@ -47,6 +47,7 @@ FURTHER: tuple[Check, ...] = (
     questionnaires.check,
     profiles.check,
 )
+CLAIMED: tuple[Check, ...] = (questionnaires.check, profiles.check)
 
 
 def validate(resource: Any, task: Task = R4) -> list[Issue]:
@@ -82,8 +83,24 @@ def validate(resource: Any, task: Task = R4) -> list[Issue]:
     return found.listed() if found.count else []
 
 
-def _ask_further(resource: Any, task: Task, found: _Found, counts: Callable[[Issue], bool]) -> None:
-    for check in FURTHER:
+def validate_claims(resource: Any, task: Task) -> list[Issue]:
+    """Return what a resource, which keeps R4's rules, breaks of its profiles and its Questionnaire.
+
+    With `validate` it is the whole; a write asks for both, as they refuse in different ways.
+    """
+    found = _Found()
+    _ask_further(resource, task, found, lambda issue: True, CLAIMED)
+    return found.listed() if found.count else []
+
+
+def _ask_further(
+    resource: Any,
+    task: Task,
+    found: _Found,
+    counts: Callable[[Issue], bool],
+    checks: tuple[Check, ...] = FURTHER,
+) -> None:
+    for check in checks:
         try:
             for issue in check(resource, task):
                 if counts(issue) and not found.add(issue):

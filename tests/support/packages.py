@@ -18,9 +18,17 @@ def profile(
     *,
     least_names: int = 1,
     type_name: str = "Patient",
+    element: str = "name",
     **more: Any,
 ) -> Resource:
-    """Return a profile, without a snapshot, on a type that has `name`, which it asks for so many times."""
+    """Return a profile that asks for `name`, or another element that repeats, so many times."""
+    path = f"{type_name}.{element}"
+    name = {"id": path, "path": path, "min": least_names}
+    base = {"path": path, "min": 0, "max": "*"}
+    kind = {"name": "HumanName", "telecom": "ContactPoint"}[element]
+    whole = {**name, "max": "*", "base": base, "definition": "names", "type": [{"code": kind}]}
+    root = {"id": type_name, "path": type_name, "min": 0, "max": "*", "definition": "a resource"}
+    root["base"] = {"path": type_name, "min": 0, "max": "*"}
     return {
         "resourceType": "StructureDefinition",
         "url": url,
@@ -32,12 +40,8 @@ def profile(
         "type": type_name,
         "baseDefinition": f"http://hl7.org/fhir/StructureDefinition/{type_name}",
         "derivation": "constraint",
-        "differential": {
-            "element": [
-                {"id": type_name, "path": type_name},
-                {"id": f"{type_name}.name", "path": f"{type_name}.name", "min": least_names},
-            ]
-        },
+        "snapshot": {"element": [root, whole]},
+        "differential": {"element": [{"id": type_name, "path": type_name}, name]},
         **more,
     }
 

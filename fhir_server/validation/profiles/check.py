@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from fhir_server.definitions.conformance import Conformance
 from fhir_server.fhirpath.api import Element
@@ -16,14 +15,12 @@ from fhir_server.validation.profiles.compile import compiled
 from fhir_server.validation.profiles.run import Run
 from fhir_server.validation.profiles.tree import Library, core_type
 
-_LIBRARIES: WeakKeyDictionary[Conformance, Library] = WeakKeyDictionary()
-
 
 def library(conformance: Conformance) -> Library:
     """Return the compiled profiles of a Conformance; they are kept as long as it is."""
-    found = _LIBRARIES.get(conformance)
+    found: Library | None = conformance.compiled.get("profiles")
     if found is None:
-        found = _LIBRARIES[conformance] = Library(conformance, compiled)
+        found = conformance.compiled["profiles"] = Library(conformance, compiled)
     return found
 
 
@@ -38,7 +35,7 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
     if not (ways or task.profiles or task.claims or task.vital_signs):
         return
     root = Element(resource, resource["resourceType"])
-    run = Run(task.knowledge, library(task.knowledge.conformance))
+    run = Run(task.knowledge, library(task.knowledge.conformance), task.strict)
     try:
         _visit(root, ways, task, run)
     except Exception:

@@ -15,6 +15,8 @@ from fhir_server.validation.explain import shown
 from fhir_server.validation.profiles.run import Run, codings
 from fhir_server.validation.profiles.tree import Definition
 
+# Required by R4's vital signs of every component, also of a flow of oxygen in L/min, which it has not.
+_TOO_STRICT = frozenset({"http://hl7.org/fhir/ValueSet/ucum-vitals-common"})
 _CODED = frozenset({"code", "Coding", "CodeableConcept", "Quantity", "Age", "Duration", "Distance", "Count"})
 _TEXTS = frozenset({"string", "uri", "url", "canonical", "id", "oid", "markdown"})
 ADDITIONAL = frozenset(
@@ -82,6 +84,8 @@ def bindings(definition: Definition, base: structures.Element | None) -> list[Bo
     found = []
     value_set, strength = binding.get("valueSet"), binding.get("strength")
     own = base.binding if base is not None else None
+    if value_set and _bare(value_set) in _TOO_STRICT:
+        strength = "extensible"
     if value_set and strength in ("required", "extensible"):
         same = own is not None and own.strength == strength and _bare(own.value_set) == _bare(value_set)
         if not same:

@@ -8,7 +8,7 @@ profiles of types and of targets where it has no children of its own, to what it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from fhir_server.definitions import structures
 from fhir_server.fhirpath import nodes
@@ -452,8 +452,3 @@ def _exists(step: Step, definition: Definition, library: Library, where: str) ->
 
 def _there(item: Element, name: str, url: str | None) -> bool:
     return any(url is None or one.value.get("url") == url for one in members(item, name))
-
-
-def describe(item: Any) -> str:
-    """Return an element's value for a message."""
-    return shown(item.value)

@@ -7,6 +7,7 @@ one is no error, as anybody may make extensions; but their urls are absolute.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -21,6 +22,8 @@ from fhir_server.validation.profiles.tree import CORE, Profile
 Way: TypeAlias = "tuple[Way | None, str, int | None]"
 """From the outermost resource to an element, innermost step first: (way before, JSON key, index)."""
 
+# Published by HL7 outside of R4 and of guides: the extension pack, other versions' elements, tools.
+_OF_HL7 = re.compile(r"http://hl7\.org/fhir/(?:StructureDefinition|tools|\d\.\d)/")
 _ANY = frozenset({"Element", "Any", "*"})
 # Where R4's and US Core's own definitions use these extensions, against the contexts that they declare.
 _ALSO = {
@@ -157,7 +160,10 @@ def _times(most: int) -> str:
 
 
 def _unknown(item: Element, url: str, is_modifier: bool, run: Run) -> None:
-    if is_modifier:
+    if "unknown extensions" in run.strict and not _OF_HL7.match(url):
+        what = f"the extension {url} is not known here, and none but known ones are allowed"
+        run.report("error", "extension", what, item, f"{url}#Extension")
+    elif is_modifier:
         what = (
             f"the modifier extension {url} is not known here; it may change what its element means, so "
             "whoever does not know it must not use the element"

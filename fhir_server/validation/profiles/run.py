@@ -22,8 +22,8 @@ ONCE = frozenset({"not-found", "not-supported"})
 class Run:
     """One resource's check; also the World of the FHIRPath in its profiles."""
 
-    def __init__(self, knowledge: Knowledge, library: Library) -> None:
-        self.knowledge, self.library = knowledge, library
+    def __init__(self, knowledge: Knowledge, library: Library, strict: frozenset[str] = frozenset()) -> None:
+        self.knowledge, self.library, self.strict = knowledge, library, strict
         self.issues: list[Issue] = []
         self._seen: set[tuple[str, str | None, str]] = set()
         self._verdicts: dict[tuple[Any, str], list[Issue]] = {}
@@ -73,6 +73,8 @@ class Run:
             self.report("error", "invalid", what, item, f"{profile.url}#{profile.type}")
             return
         self.library.visitor(profile).visit(item, self)
+        if profile.url in self.library.faults:
+            self.untested(item, profile.url, "this", f"{profile.url}#{profile.type}")
         for canonical in profile.imposed:
             for issue in self.issues_against(item, canonical) or ():
                 self.add(issue)

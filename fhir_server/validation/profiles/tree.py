@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from fhir_server.definitions import structures
 from fhir_server.definitions.conformance import Conformance
-from fhir_server.validation.differential import NoSnapshot
+from fhir_server.validation.element_tree import NoSnapshot
 from fhir_server.validation.snapshot import elements
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"
@@ -147,6 +147,16 @@ class Profile:
         return found
 
 
+_MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+class _Nothing:
+    """The compiled form of what cannot be compiled."""
+
+    def visit(self, item: Any, run: Any) -> None:
+        """Report nothing."""
+
+
 class Library:
     """The profiles that a Conformance knows, each taken apart once."""
 
@@ -170,7 +180,7 @@ class Library:
             return Profile(definition, elements(definition, self.conformance))
         except NoSnapshot as fault:
             self.faults[canonical] = str(fault)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as fault:
+        except _MALFORMED as fault:
             self.faults[canonical] = f"it is no proper StructureDefinition ({fault!r})"
         return None
 
@@ -183,7 +193,11 @@ class Library:
     def visitor(self, profile: Profile) -> Visitor:
         """Return a profile's compiled form."""
         if profile.visitor is None:
-            profile.visitor = self._compiled(profile, self)
+            try:
+                profile.visitor = self._compiled(profile, self)
+            except (*_MALFORMED, RecursionError) as fault:
+                self.faults[profile.url] = f"it is no proper StructureDefinition ({fault!r})"
+                profile.visitor = _Nothing()
         return profile.visitor
 
 

@@ -78,15 +78,14 @@ def test_the_same_bytes_change_nothing_and_others_replace(installation: Open) ->
 
 def test_canonicals_of_the_same_package_get_its_version(installation: Open) -> None:
     entry = installation()
-    binding = {"strength": "required", "valueSet": VALUES}
+    part, elsewhere = "http://example.org/fhir/ValueSet/part", "http://example.org/fhir/ValueSet/elsewhere"
     for number in ("1.0.0", "2.0.0"):
-        element = [{"id": "Patient.gender", "path": "Patient.gender", "binding": binding}]
-        made = profile(version=number, differential={"element": element})
-        put(entry, made, value_set(VALUES, number), version=number)
-    old = find(entry, f"{PROFILE}|1.0.0")
+        whole = value_set(VALUES, number)
+        whole["compose"]["include"].append({"valueSet": [part, elsewhere]})
+        put(entry, whole, value_set(part, number), version=number)
+    old = find(entry, f"{VALUES}|1.0.0", "ValueSet")
     assert old is not None
-    assert old["differential"]["element"][0]["binding"]["valueSet"] == f"{VALUES}|1.0.0"
-    assert old["baseDefinition"] == "http://hl7.org/fhir/StructureDefinition/Patient"
+    assert old["compose"]["include"][1]["valueSet"] == [f"{part}|1.0.0", elsewhere]
 
 
 def test_what_is_missing_is_said(installation: Open) -> None:

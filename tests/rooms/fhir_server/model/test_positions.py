@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tarfile
 import time
 from typing import Any
 
 import pytest
 
+from fhir_server.definitions import structures
 from fhir_server.model import elements, json_format, positions
 from fhir_server.model.positions import placed, places
 from fhir_server.outcome import Issue
@@ -118,3 +120,27 @@ def test_a_hundred_issues_in_a_megabyte_cost_a_part_of_reading_it() -> None:
         reading, finding = min(reading, middle - start), min(finding, time.perf_counter() - middle)
     assert len(set(found)) == 100
     assert finding < reading
+
+
+def test_every_element_of_the_official_examples(shared: Any) -> None:
+    with tarfile.open(shared("data/r4-examples.tar.xz")) as archive:
+        texts = [
+            archive.extractfile(member).read()  # type: ignore[union-attr]
+            for number, member in enumerate(archive)
+            if member.name.endswith(".json") and number % 19 == 0 and member.size < 60_000
+        ]
+    assert len(texts) > 50
+    for data in texts:
+        plain, text = json.loads(data), data.decode()
+        lines = [0]
+        for line in text.split("\n"):
+            lines.append(lines[-1] + len(line) + 1)
+        if not structures.is_resource_type(plain.get("resourceType")):
+            continue
+        nodes = list(elements.walk(plain))
+        for node, place in zip(nodes, places(data, [node.path for node in nodes]), strict=True):
+            assert place is not None
+            there, _ = json.JSONDecoder().raw_decode(text, lines[place[0] - 1] + place[1] - 1)
+            assert there == (node.value if node.value is not None or there is None else node.sibling), (
+                node.path
+            )

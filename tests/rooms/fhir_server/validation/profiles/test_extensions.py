@@ -112,6 +112,14 @@ def test_unknown():
     ]
 
 
+def test_unknown_ones_may_be_refused():
+    strict = {"profiles": (), "strict": frozenset({"unknown extensions"})}
+    unknown = {"resourceType": "Patient", "extension": [{"url": "http://example.org/unknown"}]}
+    assert [one[0] for one in broken(unknown, MARK, **strict)] == ["error"]
+    of_hl7 = {"url": "http://hl7.org/fhir/5.0/StructureDefinition/extension-Patient.x"}
+    assert [one[0] for one in broken({**unknown, "extension": [of_hl7]}, MARK, **strict)] == ["information"]
+
+
 @clause("R4/extensibility.html#Extension.url", "absolute, but for inner extensions")
 def test_urls():
     relative = {"url": "mark", "valueCode": "a"}

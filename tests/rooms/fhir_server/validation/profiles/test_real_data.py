@@ -13,6 +13,7 @@ from fhir_server.definitions.core import Core
 from fhir_server.model import json_format
 from fhir_server.validation.knowledge import Knowledge, Task
 from fhir_server.validation.profiles.check import check
+from fhir_server.validation.validator import validate
 
 from .packages import Package
 
@@ -141,3 +142,34 @@ def test_what_is_taken_away_is_missed(us_core, knowledge, name, change, rule):
     change(resource)
     found = check(resource, Task(knowledge=knowledge, claims=True, vital_signs=True))
     assert any(rule in one.rule for one in found if one.severity == "error")
+
+
+def test_whatever_is_required_is_missed(us_core, knowledge):
+    """Of each example every element is taken away that its profile requires."""
+    missed = []
+    for name, resource in sorted(us_core.examples.items())[::4]:
+        for canonical in resource.get("meta", {}).get("profile", ()):
+            definition = us_core.find("StructureDefinition", canonical.partition("|")[0], None)
+            for element in definition["snapshot"]["element"] if definition else ():
+                if element["min"] and ":" not in element["id"] and "." in element["path"]:
+                    less = json_format.parse(json_format.encode(resource))
+                    if taken(less, element["path"].split(".")[1:]) and validate(
+                        less, Task(knowledge=knowledge, claims=True)
+                    ) == validate(resource, Task(knowledge=knowledge, claims=True)):
+                        missed.append((name, element["path"]))
+    assert missed == []
+
+
+def taken(node, names):
+    """Take the elements at the end of a path away, and return whether there were any."""
+    if isinstance(node, list):
+        return sum(taken(one, names) for one in node) > 0
+    first, *rest = names
+    stem = first.removesuffix("[x]")
+    keys = [key for key in node if key == stem or (stem != first and key.startswith(stem))]
+    if rest:
+        return sum(taken(node[key], rest) for key in keys if isinstance(node[key], dict | list)) > 0
+    for key in keys:
+        del node[key]
+        node.pop(f"_{key}", None)
+    return bool(keys)

@@ -79,3 +79,10 @@ def test_every_profile_is_there():
     for name in set(PROFILES.values()):
         url = f"http://hl7.org/fhir/StructureDefinition/{name}"
         assert KNOWLEDGE.conformance.find("StructureDefinition", url) is not None
+
+
+def test_units_of_components():
+    """R4 requires ucum-vitals-common of every component; L/min of oxygen is not in it."""
+    flow = {"code": {"text": "flow of oxygen"}, "valueQuantity": quantity(6, "L/min")}
+    resource = observation("2708-6", valueQuantity=quantity(95, "%"), component=[flow])
+    assert errors(resource) == []
