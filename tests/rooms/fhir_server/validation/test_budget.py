@@ -88,7 +88,8 @@ def team(size):
 )
 def test_what_fhirpath_would_need_minutes_for_is_read_by_hand(resource, broken):
     spent, issues = seconds_per_mb(resource)
-    assert sorted({issue.rule.partition("#")[2] for issue in issues}) == broken
+    told = {issue.rule.partition("#")[2] for issue in issues if issue.code == "invariant"}
+    assert sorted(told) == broken
     assert {issue.severity for issue in issues} <= {"error"}
     assert spent < SLOWEST_S_PER_MB
 
