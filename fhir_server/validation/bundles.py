@@ -50,8 +50,8 @@ def _bundles(resource: Any) -> Iterator[Issue]:
         for number, entry in enumerate(bundle.get("entry", ())):
             place = f"{path}.entry[{number}]"
             yield from _full_url(bundle, entry, place)
-            yield from _exchange(bundle["type"], entry, place)
-        if bundle["type"] == "searchset":
+            yield from _exchange(bundle.get("type", ""), entry, place)
+        if bundle.get("type", "") == "searchset":
             yield from _search(bundle, path)
 
 
@@ -64,7 +64,7 @@ def _links(bundle: Resource, path: str) -> Iterator[Issue]:
         place = f"{path}.link[{number}]"
         if relation in seen:
             yield Issue("error", "value", f"there is a link {relation!r} already; one of a kind", place)
-        elif relation != "self" and bundle["type"] not in PAGED:
+        elif relation != "self" and bundle.get("type", "") not in PAGED:
             what = f"the link {relation!r} is for pages of a search or a history, not for a {bundle['type']}"
             yield Issue("warning", "value", what, f"{place}.relation")
         seen.add(relation)
@@ -73,7 +73,7 @@ def _links(bundle: Resource, path: str) -> Iterator[Issue]:
 def _full_url(bundle: Resource, entry: Resource, place: str) -> Iterator[Issue]:
     address, resource = entry.get("fullUrl"), entry.get("resource")
     if address is None:
-        if resource is not None and bundle["type"] in IDENTIFIED:
+        if resource is not None and bundle.get("type", "") in IDENTIFIED:
             what = f"fullUrl is missing; a resource in a {bundle['type']} is known by it"
             yield Issue("error", "required", what, f"{place}.fullUrl")
         return

@@ -187,7 +187,7 @@ class Index:
 def _bundle(bundle: Resource, path: str) -> Iterator[Issue]:
     entries = bundle.get("entry", ())
     index = Index(entries)
-    kind = bundle["type"]
+    kind = bundle.get("type", "")
     for number, entry in enumerate(entries):
         resource = entry.get("resource")
         if resource is None:

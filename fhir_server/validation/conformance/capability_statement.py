@@ -37,13 +37,15 @@ def _parameters(holder: Resource, type_name: str | None, task: Task, place: str)
         found = None if canonical is None else definition(canonical, task)
         if found is None:
             continue
-        if parameter.get("type") != found["type"]:
-            what = f"the type is {parameter.get('type')}, but {canonical} is of type {found['type']}"
+        if parameter.get("type") != found.get("type"):
+            what = f"the type is {parameter.get('type')}, but {canonical} is of type {found.get('type')}"
             yield Issue("error", "value", what, here)
-        if parameter.get("name") != found["code"]:
-            what = f"the name is {parameter.get('name')!r}, but {canonical} has the code {found['code']!r}"
+        if parameter.get("name") != found.get("code"):
+            what = (
+                f"the name is {parameter.get('name')!r}, but {canonical} has the code {found.get('code')!r}"
+            )
             yield Issue("warning", "value", what, here)
-        bases = found["base"]
+        bases = [base for base in found.get("base", ()) if base]
         if type_name is not None and not {type_name, "Resource", "DomainResource"} & set(bases):
             what = f"{canonical} is for {', '.join(bases)}, not for {type_name}"
             yield Issue("error", "value", what, here)
@@ -56,7 +58,7 @@ def _profiles(resource: Resource, task: Task, place: str) -> Iterator[Issue]:
     for member, canonical in named:
         found = task.knowledge.conformance.find("StructureDefinition", canonical) if canonical else None
         if found is not None and found.get("type") not in (resource.get("type"), None):
-            what = f"{canonical} is for {found['type']}, not for {resource.get('type')}"
+            what = f"{canonical} is for {found.get('type')}, not for {resource.get('type')}"
             yield Issue("error", "value", what, f"{place}.{member}")
 
 

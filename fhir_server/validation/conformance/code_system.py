@@ -50,7 +50,7 @@ def check(system: Resource, task: Task) -> Iterator[Issue]:
     for concept, path in concepts:
         for number, value in enumerate(concept.get("property", ())):
             place = f"{path}.property[{number}]"
-            yield from _value(value, types, codes, system["content"] == "complete", place)
+            yield from _value(value, types, codes, system.get("content") == "complete", place)
     yield from _value_set(system, task)
 
 
@@ -114,7 +114,7 @@ def _lower(kind: str) -> str:
 
 
 def _content(system: Resource, concepts: list[Place], task: Task) -> Iterator[Issue]:
-    content, count = system["content"], system.get("count")
+    content, count = system.get("content"), system.get("count")
     if content == "not-present" and concepts:
         what = "content is not-present, so no concept stands here"
         yield Issue("error", "value", what, "CodeSystem.concept")

@@ -28,7 +28,7 @@ def check(parameter: Resource, task: Task) -> Iterator[Issue]:
     >>> [issue.diagnostics for issue in check(parameter, R4)]
     ['the expression looks at Group, but the parameter is for Patient']
     """
-    bases = parameter.get("base", [])
+    bases = [base for base in parameter.get("base", ()) if base]
     expression = parameter.get("expression")
     if expression is not None:
         yield from _expression(expression, bases)
@@ -65,12 +65,13 @@ def _origin(parameter: Resource, bases: list[str], task: Task) -> Iterator[Issue
     found = None if canonical is None else definition(canonical, task)
     if found is None:
         return
-    if found["type"] != parameter.get("type"):
-        what = f"the type is {parameter.get('type')}, but {canonical} is of type {found['type']}"
+    if found.get("type") != parameter.get("type"):
+        what = f"the type is {parameter.get('type')}, but {canonical} is of type {found.get('type')}"
         yield Issue("error", "business-rule", what, "SearchParameter")
+    origins = [base for base in found.get("base", ()) if base]
     for base in bases:
-        if base not in found["base"] and not ANY & set(found["base"]):
-            what = f"{canonical} is for {', '.join(found['base'])}, not for {base}"
+        if base not in origins and not ANY & set(origins):
+            what = f"{canonical} is for {', '.join(origins)}, not for {base}"
             yield Issue("error", "business-rule", what, "SearchParameter")
     said, origin = parameter.get("expression"), found.get("expression")
     if said is not None and origin is not None and said.split() != origin.split():

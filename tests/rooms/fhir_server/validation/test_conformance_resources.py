@@ -5,6 +5,7 @@ import pytest
 from fhir_server.definitions.conformance import Conformance
 from fhir_server.validation.conformance.rules import check
 from fhir_server.validation.knowledge import Knowledge, NoTerminology, Task
+from fhir_server.validation.validator import validate
 from tests.support.clause import clause
 
 SYSTEM = "http://here/cs"
@@ -454,3 +455,25 @@ def test_inside_of_bundles_and_contained():
     assert errors({**value_set({"system": SYSTEM}), "contained": [system]}) == [
         "ValueSet.contained[0].concept"
     ]
+
+
+NO_VALUE = {
+    "extension": [
+        {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"resourceType": "Bundle", "_type": NO_VALUE, "entry": [{"fullUrl": "urn:oid:1.2.3"}]},
+        code_system(content="example", property=[{"_code": NO_VALUE, "_type": NO_VALUE}]),
+        search_parameter(base=[None], _base=[NO_VALUE], derivedFrom=NAME),
+        profile({"path": "Observation.code", "_min": NO_VALUE, "type": [{"_code": NO_VALUE}]}),
+        value_set({"system": SYSTEM, "filter": [{"property": "p", "op": "=", "_value": NO_VALUE}]}),
+    ],
+    ids=lambda resource: resource["resourceType"],
+)
+def test_extensions_in_the_place_of_values(resource):
+    assert not [issue for issue in validate(resource) if issue.code == "exception"]
