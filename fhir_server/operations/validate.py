@@ -1,7 +1,8 @@
 """$validate: what a write would say, and more, without writing (R4/resource-operation-validate.html).
 
 The same rules as for a write, in the same words. Beside them the profiles that a resource claims in
-meta.profile are looked at always, whatever writes make of them, and the one that `profile` names.
+meta.profile are looked at always, whatever writes make of them, the one that `profile` names, and
+those that R4 asks of vital signs.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def run(context: Context, call: Call) -> Resource:
     knowledge = context.knowledge()
     issues = [] if profile is None else _unknown(profile, type_name, knowledge)
     wanted = () if profile is None or issues else (profile,)
-    issues += validate(resource, Task(knowledge, profiles=wanted, claims=True))
+    issues += validate(resource, Task(knowledge, profiles=wanted, claims=True, vital_signs=True))
     if mode == "update":
         issues += _update(context, type_name, call.id, resource)
     if sent is not None and call.sent is not None:
