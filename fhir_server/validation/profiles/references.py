@@ -46,7 +46,7 @@ class Targets:
             return
         fitting = [canonical for canonical, name in self.profiles if name in (kind, None)]
         if not fitting:
-            what = f"{text or 'it'} leads to a {kind}; expected {' or '.join(self.names)}"
+            what = f"{text or 'it'} leads to {kind}; expected {' or '.join(self.names)}"
             run.report("error", "structure", what, item, self.rule)
             return
         target = target or run.target(item, item)

@@ -15,6 +15,8 @@ from fhir_server.validation.profiles.tree import Library, Profile, core_type
 
 _RESTFUL = re.compile(r"(https?://.+/)[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
 
+DEEPEST = 20
+MOST_ISSUES = 10_000
 # What we do not know is told once, whatever the number of elements that would need it.
 ONCE = frozenset({"not-found", "not-supported"})
 
@@ -42,17 +44,18 @@ class Run:
         """Note an issue, if it was not noted yet."""
         place = None if issue.code in ONCE else issue.expression
         key = (issue.severity, place, issue.diagnostics)
-        if key not in self._seen:
+        if key not in self._seen and len(self.issues) < MOST_ISSUES:
             self._seen.add(key)
             self.issues.append(issue)
 
     def problems(self, item: Element, profile: Profile) -> list[Issue]:
         """Return what an element breaks of a profile, without reporting it.
 
-        A question that is being asked already (resources that refer to each other) has no problems.
+        A question that is being asked already (resources that refer to each other) has no problems, nor
+        has one at the end of a long chain of references.
         """
         key = (id(item.value) if isinstance(item.value, dict) else item.path, profile.url)
-        if key in self._asking:
+        if key in self._asking or len(self._asking) >= DEEPEST:
             return []
         if key not in self._verdicts:
             self._asking.add(key)
@@ -69,7 +72,7 @@ class Run:
     def visit(self, item: Element, profile: Profile) -> None:
         """Report what an element breaks of a profile."""
         if not structures.is_subtype(type_name(item), profile.type):
-            what = f"the profile {profile.name} is for a {profile.type}; this is a {item.type}"
+            what = f"the profile {profile.url} is for {profile.type}; this is {item.type}"
             self.report("error", "invalid", what, item, f"{profile.url}#{profile.type}")
             return
         self.library.visitor(profile).visit(item, self)
@@ -85,7 +88,15 @@ class Run:
         if named is not None:
             if structures.is_subtype(type_name(item), named):
                 return []
-            return [Issue("error", "structure", f"got a {item.type}, expected a {named}", item.path)]
+            return [
+                Issue(
+                    "error",
+                    "structure",
+                    f"got {item.type}, expected {named}",
+                    item.path,
+                    f"{canonical}#{named}",
+                )
+            ]
         profile = self.library.find(canonical)
         return None if profile is None else self.problems(item, profile)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from threading import Lock
 from typing import Any, Protocol
 
 from fhir_server.definitions import structures
@@ -21,6 +22,13 @@ IMPOSE = f"{CORE}structuredefinition-imposeProfile"
 _SYSTEM = "http://hl7.org/fhirpath/System."
 _FHIR_TYPE = "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type"
 _BY_TYPE = {"discriminator": [{"type": "type", "path": "$this"}], "rules": "open"}
+
+
+MOST_KEPT = 2000
+"""Canonicals that a process remembers, the unknown ones too: anybody may send them."""
+
+LONGEST = 1000
+_NOT_ASKED = "not asked"
 
 
 class Visitor(Protocol):
@@ -163,14 +171,24 @@ class Library:
     def __init__(self, conformance: Conformance, compiled: Callable[[Profile, Library], Visitor]) -> None:
         self.conformance = conformance
         self._compiled = compiled
+        self._lock = Lock()
         self._profiles: dict[str, Profile | None] = {}
         self.faults: dict[str, str] = {}
 
     def find(self, canonical: str) -> Profile | None:
         """Return a profile, None where it is not known or has no elements."""
-        if canonical not in self._profiles:
-            self._profiles[canonical] = self._read(canonical)
-        return self._profiles[canonical]
+        known = self._profiles.get(canonical, _NOT_ASKED)
+        if not isinstance(known, str):
+            return known
+        if len(canonical) > LONGEST:
+            return None
+        found = self._read(canonical)
+        with self._lock:
+            if len(self._profiles) >= MOST_KEPT:
+                self._profiles.clear()  # whoever is at work keeps what it holds
+                self.faults.clear()
+            self._profiles[canonical] = found
+        return found
 
     def _read(self, canonical: str) -> Profile | None:
         definition = self.conformance.find("StructureDefinition", canonical)

@@ -23,7 +23,7 @@ class Allowed:
         name = type_name(item)
         if name in self.codes or any(structures.is_subtype(name, code) for code in self.codes):
             return True
-        what = f"got a {item.type}, expected {' or '.join(self.codes)}"
+        what = f"got {item.type}, expected {' or '.join(self.codes)}"
         run.report("error", "structure", what, item, self.rule)
         return False
 

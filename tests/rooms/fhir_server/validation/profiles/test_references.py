@@ -94,6 +94,24 @@ def test_circles_end():
     assert broken(one, definition, resolve=resolve) == []
 
 
+def test_long_chains_end():
+    types = [{"code": "Reference", "targetProfile": [f"{URL}p"]}]
+    definition = profile("p", "Observation", at("Observation.hasMember", 0, type=types))
+    entries = [
+        {
+            "fullUrl": f"http://example.org/fhir/Observation/{number}",
+            "resource": {
+                "resourceType": "Observation",
+                "meta": {"profile": [f"{URL}p"]},
+                "hasMember": [{"reference": f"Observation/{number + 1}"}],
+            },
+        }
+        for number in range(2000)
+    ]
+    bundle = {"resourceType": "Bundle", "entry": entries}
+    assert broken(bundle, definition, profiles=(), claims=True) == []
+
+
 def test_a_profile_that_is_not_known():
     found = broken(about("#p", contained=[{**RIGHT, "id": "p"}]), to(f"{URL}nowhere"))
     assert [one[0] for one in found] == ["warning"]
