@@ -64,10 +64,14 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
     wanted = task.strict & {"markup", "markup in markdown", "example addresses"}
     if not (wanted or task.malformed) and _object(resource["resourceType"])(resource, Asked(task)):
         return
-    ids = _Ids(resource["resourceType"])
+    ids, contained = _Ids(resource["resourceType"]), _Contained(resource)
     for node in elements.walk(resource):
         for severity, code, what, *member in _problems(node, task):
             yield Issue(severity, code, what, ".".join([node.path, *member]))
+        if contained.misses(node):
+            what = f"{node.value!r} leads to no contained resource; the resource has none of this id"
+            # R4's own plandefinition-example-cardiology-os does so: advice.
+            yield Issue("warning", "not-found", what, node.path)
         if ids.repeats(node):
             what = f"the id {_held(node)['id']!r} stands at another element of this resource already"
             yield Issue("error", "duplicate", what, f"{node.path}.id")
@@ -98,6 +102,33 @@ class _Ids:
         again = name in seen
         seen.add(name)
         return again
+
+
+class _Contained:
+    """The ids of contained resources, which a canonical names by #id (R4/references.html#canonical)."""
+
+    def __init__(self, root: Any) -> None:
+        self.holders = [(root["resourceType"], _named(root))]
+
+    def misses(self, node: Node) -> bool:
+        """Return whether a canonical names a contained resource that is not there."""
+        while len(self.holders) > 1 and not node.path.startswith(f"{self.holders[-1][0]}."):
+            self.holders.pop()
+        value = node.value
+        if isinstance(value, dict) and "resourceType" in value and ".contained[" not in node.path:
+            self.holders.append((node.path, _named(value)))
+        if node.type != "canonical" or not isinstance(value, str) or value[:1] != "#" or value == "#":
+            return False
+        return value[1:] not in self.holders[-1][1]
+
+
+def _named(resource: Mapping[str, Any]) -> set[Any]:
+    contained = resource.get("contained")
+    return {
+        inner["id"]
+        for inner in (contained if isinstance(contained, list) else ())
+        if isinstance(inner, dict) and isinstance(inner.get("id"), str)
+    }
 
 
 def _problems(node: Node, task: Task) -> Iterator[Problem]:

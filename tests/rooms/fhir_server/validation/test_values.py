@@ -36,7 +36,7 @@ def test_urns(system, severity):
 
 
 def test_a_canonical_that_is_malformed_is_doubtful_only():
-    library = {"resourceType": "PlanDefinition", "library": ["urn:oid:X.Y.Z", "http://x", "Library/1", "#l"]}
+    library = {"resourceType": "PlanDefinition", "library": ["urn:oid:X.Y.Z", "http://x", "Library/1"]}
     assert found(library) == [
         ("warning", "PlanDefinition.library[0]"),
         ("warning", "PlanDefinition.library[2]"),
@@ -83,7 +83,6 @@ def test_urns_are_looked_at_wherever_an_address_stands():
     [
         ("http://here/p", None),
         ("urn:oid:1.2.3|4", None),
-        ("#contained", None),
         ("Library/1", "warning"),
         ("final", "warning"),
         ("10:00:00", "warning"),
@@ -92,6 +91,21 @@ def test_urns_are_looked_at_wherever_an_address_stands():
 def test_canonicals(canonical, severity):
     plan = {"resourceType": "PlanDefinition", "status": "draft", "library": [canonical]}
     assert found(plan) == ([] if severity is None else [(severity, "PlanDefinition.library[0]")])
+
+
+@clause("R4/references.html#canonical", "#id names a contained resource")
+def test_canonicals_of_contained_resources():
+    plan = {
+        "resourceType": "PlanDefinition", "status": "draft", "library": ["#a"],
+        "contained": [{"resourceType": "Library", "id": "a", "relatedArtifact": [{"resource": "#b"}]},
+                      {"resourceType": "Library", "id": "b"}],
+    }  # fmt: skip
+    assert found(plan) == []
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": plan}]}
+    bundle["entry"].append({"resource": {"resourceType": "PlanDefinition", "library": ["#a", "#"]}})
+    assert found(bundle) == [("warning", "Bundle.entry[1].resource.library[0]")]
+    del plan["contained"][1]
+    assert found(plan) == [("warning", "PlanDefinition.contained[0].relatedArtifact[0].resource")]
 
 
 @clause("R4/references.html#literal", "a reference is an address; RFC 3986 has no white space in one")
