@@ -71,7 +71,10 @@ def system_issue(system: str, knowledge: Knowledge, place: str) -> Iterator[Issu
     >>> [issue.severity for issue in system_issue("#mine", R4.knowledge, "Coding.system")]
     ['error']
     """
-    problem = _verdicts(knowledge).system(system)
+    verdicts = _verdicts(knowledge)
+    if isinstance(knowledge.terminology, NoTerminology) and knowledge.conformance.sources:
+        verdicts = Verdicts(knowledge.terminology, knowledge.conformance)
+    problem = verdicts.system(system)
     if problem is not None:
         yield Issue(problem.severity, problem.code, problem.text, place, problem.rule)
 
