@@ -92,10 +92,8 @@ def _full_url(bundle: Resource, entry: Resource, place: str) -> Iterator[Issue]:
 
 
 def _is_outcome(entry: Resource) -> bool:
-    return (
-        entry.get("search", {}).get("mode") == "outcome"
-        or entry["resource"]["resourceType"] == "OperationOutcome"
-    )
+    mode, resource = entry.get("search", {}).get("mode"), entry["resource"]
+    return bool(mode == "outcome" or resource["resourceType"] == "OperationOutcome")
 
 
 def _identity(address: str) -> tuple[str, str] | None:

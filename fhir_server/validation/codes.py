@@ -71,10 +71,9 @@ def system_issue(system: str, knowledge: Knowledge, place: str) -> Iterator[Issu
     >>> [issue.severity for issue in system_issue("#mine", R4.knowledge, "Coding.system")]
     ['error']
     """
-    verdicts = _verdicts(knowledge)
-    if isinstance(knowledge.terminology, NoTerminology) and knowledge.conformance.sources:
-        verdicts = Verdicts(knowledge.terminology, knowledge.conformance)
-    problem = verdicts.system(system)
+    problem = _verdicts(knowledge).system(system)
+    if problem is None and isinstance(knowledge.terminology, NoTerminology):
+        problem = Verdicts(knowledge.terminology, knowledge.conformance).system(system)
     if problem is not None:
         yield Issue(problem.severity, problem.code, problem.text, place, problem.rule)
 
