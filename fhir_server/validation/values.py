@@ -318,7 +318,7 @@ def _address_fine(value: Any, asked: Asked) -> bool:
 
 def _identifier_fine(value: Any, asked: Asked) -> bool:
     system = value.get("system")
-    return system is None or system[:4] == "http" or (system[:4] == "urn:" and system != URI)
+    return system is None or system[:4] == "http" or not any(identifier(value))
 
 
 def _attachment_fine(value: Any, asked: Asked) -> bool:
