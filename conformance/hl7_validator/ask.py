@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
-
-_TYPE = re.compile(rb'"resourceType"\s*:\s*"([A-Z][A-Za-z]+)"')
 
 
 class Server:
@@ -23,8 +20,8 @@ class Server:
 
     def validate(self, resource: bytes, profiles: Iterable[str] = ()) -> list[list[str]]:
         """Return the issues of a resource as [severity, code, expression, text], against each profile."""
-        match = _TYPE.search(resource)
-        type_ = f"/{match[1].decode()}" if match else ""
+        named = json.loads(resource).get("resourceType")
+        type_ = f"/{named}" if isinstance(named, str) and named.isalpha() else ""
         found: list[list[str]] = []
         for profile in list(profiles) or [""]:
             query = f"?profile={quote(profile, safe='')}" if profile else ""

@@ -15,13 +15,27 @@ ERRORS = frozenset({"error", "fatal"})
 KNOWN: tuple[tuple[str, str], ...] = (
     ("Unable to resolve resource|Unable to find a profile match", "it looks for what references lead to"),
     ("include #\\d+ has system|could not be found, so the code cannot be validated", "no terminology server"),
-    ("ValueSet.hasCompose", "no terminology server"),
+    ("ValueSet.hasCompose|Unknown code .* version 'null'", "no terminology server"),
     ("No definition could be found for URL value", "it knows no other addresses of HL7 than R4's"),
+    ("Canonical URL .* refers to a resource that has the wrong type", "of R5: its Questionnaire is another"),
     ("Example URLs are not allowed|could not be found so is not allowed here", "a setting, not R4"),
     ("Wrong Display Name", "a display is advice (R4/datatypes.html#Coding)"),
     ("Unknown code '.*' in the CodeSystem 'http://terminology.hl7.org/", "these grow after R4: a warning"),
     ("Canonical URLs must be absolute|OIDs must be valid", "R4's own examples have them: a warning"),
     ("UUIDs must be valid and lowercase \\([0-9A-Fa-f-]{36}\\)", "R4's own examples have them: a warning"),
+    (
+        "dentifier.system (must|is 'urn:ietf:rfc:3986')",
+        "R4 has no SHALL, or its examples break it: a warning",
+    ),
+    ("The hash of the data|invalid because there is no matching target", "R4's own examples: a warning"),
+    ("Image source .* does not resolve", "R4's own examples have them: a warning"),
+    ("(source|target) (context|path) ", "what a StructureMap's variables are is not looked at"),
+    ("No CQL Libraries found", "CQL is not looked at"),
+    (
+        "Elements of type col must be|Illegal base64 character 20",
+        "R4 allows it (narrative.html, datatypes.html)",
+    ),
+    ("Constraint failed: (rng-2|md-1|vs-1)", "the expression is neither true nor false"),
     ("(must|should) state their|The nominated WG", "how HL7 publishes, not R4"),
 )
 """What HL7's side calls an error and ours does not, as patterns of its texts, with the reason of each."""
