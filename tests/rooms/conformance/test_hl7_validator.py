@@ -2,6 +2,7 @@
 
 import doctest
 import json
+from pathlib import Path
 
 from conformance.hl7_validator import ask, compare, mutants
 
@@ -25,7 +26,7 @@ def test_mutants_are_written_with_a_list(tmp_path):
     assert mutants.write(made, tmp_path / "m") == 3
     paths = (tmp_path / "m" / "list").read_text().splitlines()
     assert len(paths) == 3
-    assert all("resourceType" in open(path).read() for path in paths)
+    assert all("resourceType" in Path(path).read_text() for path in paths)
 
 
 def answers(folder, name, **files):
