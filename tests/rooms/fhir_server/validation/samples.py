@@ -88,7 +88,10 @@ CLAIM = {
 BUNDLE = {
     "resourceType": "Bundle",
     "type": "collection",
-    "entry": [{"fullUrl": "http://x/Observation/1", "resource": OBSERVATION}, {"resource": PATIENT}],
+    "entry": [
+        {"fullUrl": "http://x/Observation/1", "resource": OBSERVATION},
+        {"fullUrl": "http://x/Patient/p-1", "resource": PATIENT},
+    ],
 }
 VALID = [PATIENT, OBSERVATION, CONDITION, QUESTIONNAIRE, APPOINTMENT, CLAIM, BUNDLE]
 

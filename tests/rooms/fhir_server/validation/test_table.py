@@ -124,7 +124,7 @@ REJECTED = [
         patient(contained=[{"resourceType": "DomainResource"}]),
         "Patient.contained[0]",
     ),
-    ("bad contained", patient(contained=[patient(active="x")]), "Patient.contained[0].active"),
+    ("bad contained", patient(contained=[patient(id="p", active="x")]), "Patient.contained[0].active"),
     ("entry of an unknown type", bundle({"resourceType": "Foo"}), "Bundle.entry[0].resource"),
     ("bad code in an entry", bundle(observation(status="x")), "Bundle.entry[0].resource.status"),
     (
