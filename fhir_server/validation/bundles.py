@@ -23,8 +23,9 @@ PAGES = frozenset({"self", "first", "last", "next", "previous", "prev"})
 PAGED = frozenset({"searchset", "history"})
 REQUESTED = frozenset({"batch", "transaction"})
 ANSWERED = frozenset({"batch-response", "transaction-response"})
-# R4 lets the results of operations and what is to be created go without; not what others point to.
+# R4 lets what is to be created go without a fullUrl, and results of operations that are not identified.
 IDENTIFIED = frozenset({"document", "message", "history"})
+GATHERED = frozenset({"searchset", "collection"})
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _RESTFUL = re.compile(r"https?://.+/([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
@@ -73,8 +74,10 @@ def _links(bundle: Resource, path: str) -> Iterator[Issue]:
 def _full_url(bundle: Resource, entry: Resource, place: str) -> Iterator[Issue]:
     address, resource = entry.get("fullUrl"), entry.get("resource")
     if address is None:
-        if resource is not None and bundle.get("type", "") in IDENTIFIED:
-            what = f"fullUrl is missing; a resource in a {bundle['type']} is known by it"
+        kind = bundle.get("type", "")
+        found = resource is not None and kind in GATHERED and "id" in resource and not _is_outcome(entry)
+        if found or (resource is not None and kind in IDENTIFIED):
+            what = f"fullUrl is missing; a resource in a {kind} is known by it"
             yield Issue("error", "required", what, f"{place}.fullUrl")
         return
     if not _SCHEME.match(address):
@@ -86,6 +89,11 @@ def _full_url(bundle: Resource, entry: Resource, place: str) -> Iterator[Issue]:
         if match is not None and match != identity:
             what = f"{address!r} is not the address of {'/'.join(identity)}, which stands here"
             yield Issue("error", "value", what, f"{place}.fullUrl")
+
+
+def _is_outcome(entry: Resource) -> bool:
+    mode, resource = entry.get("search", {}).get("mode"), entry["resource"]
+    return bool(mode == "outcome" or resource["resourceType"] == "OperationOutcome")
 
 
 def _identity(address: str) -> tuple[str, str] | None:

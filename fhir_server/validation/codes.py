@@ -24,7 +24,7 @@ from fhir_server.outcome import Issue
 from fhir_server.validation import bindings
 from fhir_server.validation.knowledge import R4, Knowledge, NoTerminology, Task, Terminology
 from fhir_server.validation.structure import has_sibling
-from fhir_server.validation.verdicts import CORE, Bound, Look, Problem, Verdicts
+from fhir_server.validation.verdicts import CORE, FORMS, Bound, Look, Problem, Verdicts
 from terminology.terms import Terms
 
 QUANTITIES = frozenset(
@@ -63,6 +63,19 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
         for name, index in reversed(way):
             path += f".{name}" if index is None else f".{name}[{index}]"
         yield Issue(problem.severity, problem.code, problem.text, path, problem.rule)
+
+
+def system_issue(system: str, knowledge: Knowledge, place: str) -> Iterator[Issue]:
+    """Yield why the system at a place names no code system; nothing where it may.
+
+    >>> [issue.severity for issue in system_issue("#mine", R4.knowledge, "Coding.system")]
+    ['error']
+    """
+    problem = _verdicts(knowledge).system(system)
+    if problem is None and isinstance(knowledge.terminology, NoTerminology):
+        problem = Verdicts(knowledge.terminology, knowledge.conformance).system(system)
+    if problem is not None:
+        yield Issue(problem.severity, problem.code, problem.text, place, problem.rule)
 
 
 def _verdicts(knowledge: Knowledge) -> Verdicts:
@@ -284,7 +297,11 @@ def _concept(bound: Bound | None) -> Visit:
 
 @cache
 def _quantity(type_name: str) -> Visit:
-    """Return the visit of a Quantity: its unit is one of its system, and of the kind that the type wants."""
+    """Return the visit of a Quantity: its unit is one of its system, and of the kind that the type wants.
+
+    The code of a Coding SHALL be right by the syntax of its system (R4/datatypes.html#Coding). Of a
+    Quantity nothing like it is said, and R4's own examples have `mcg`, `hr` and `TAB`: a warning.
+    """
     root = structures.structure(type_name).elements[type_name].binding
     bound = _named(root, type_name) if root is not None and root.strength == "extensible" else None
     value_set = bound.value_set if bound is not None else None
@@ -300,6 +317,8 @@ def _quantity(type_name: str) -> Visit:
         if verdicts.fine.get(look):
             return inside(node, verdicts)
         problems, fits = verdicts.of(look)
+        if system in FORMS:
+            problems = tuple(problem._replace(severity="warning") for problem in problems)
         found = _placed(problems)
         if bound is not None and not fits and not problems:
             found.append(Found(verdicts.outside(bound, [node]), [("code", None)]))

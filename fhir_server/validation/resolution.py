@@ -24,6 +24,7 @@ Resource = Mapping[str, Any]
 
 HOLDERS = frozenset({"Bundle", "Parameters"})
 """Resources with whole resources in them, besides contained ones."""
+DOMAIN = "http://hl7.org/fhir/StructureDefinition/DomainResource"
 NOTHING: Iterator[Issue] = iter(())
 Pointer = tuple[str, tuple[str, ...]]
 """What a Reference says, and the types that it may lead to (none, or Resource: any)."""
@@ -116,6 +117,10 @@ def _contained(resource: Resource, path: str) -> Iterator[Issue]:
             yield Issue("error", "duplicate", what, f"{path}.contained[{number}].id")
         elif name is not None:
             types[name] = inner["resourceType"]
+        elif not any(text == "#" for text, _ in pointers(inner)):
+            # dom-3 says so too, but its expression overlooks those without an id.
+            what = "a contained resource has an id, by which it is referred to; this one has none"
+            yield Issue("error", "required", what, f"{path}.contained[{number}]", f"{DOMAIN}#dom-3")
     if any(_misled(pointer, types) for pointer in pointers(resource)):
         for node, text, targets in _references(resource):
             found = _misled((text, targets), types)

@@ -1,7 +1,7 @@
 """What values of a data type say beyond their format (R4/datatypes.html, R4/narrative.html).
 
-Addresses that are URNs, the system of a Coding, what a canonical names, attachments against what they
-say of themselves, links inside a narrative. A quick test sees that nearly every resource is in order;
+Addresses that are URNs, the system of an Identifier, what a canonical names, attachments against what
+they say of themselves, links inside a narrative. A quick test sees that nearly every resource is in order;
 only for the rest are the elements looked at one by one, with their places.
 """
 
@@ -13,11 +13,10 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
-from fhir_server.definitions import structures, value_sets
-from fhir_server.definitions.conformance import Conformance
+from fhir_server.definitions import structures
 from fhir_server.definitions.structures import Field
 from fhir_server.fhirpath import api
 from fhir_server.fhirpath.parser import parse
@@ -37,8 +36,8 @@ class Asked:
 
 
 Fine = Callable[[Any, Asked], bool]
-Problem = tuple[str, str, str]
-"""Severity, issue code, what is wrong."""
+Problem = tuple[str, ...]
+"""Severity, issue code, what is wrong; and the member that it is about, if not the element itself."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
@@ -49,6 +48,9 @@ _MARKDOWN_TAG = re.compile(r"<[A-Za-z/!?](?![^<>\s]*[:@])")
 _EXAMPLE = re.compile(r"https?://(?:[^/]*\.)?(?:example\.(?:org|com|net)|acme\.(?:org|com|net))(?:[/:?#]|$)")
 ADDRESSES = frozenset({"uri", "url", "canonical"})
 TEXTS = frozenset({"string", "code", "id"})
+TEXTUAL = ADDRESSES | TEXTS | {"markdown", "xhtml"}
+URI = "urn:ietf:rfc:3986"
+"""The system of identifiers that are URIs themselves."""
 
 
 def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
@@ -60,12 +62,16 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
     Media.content – size says 5 bytes, but data holds 3
     """
     wanted = task.strict & {"markup", "markup in markdown", "example addresses"}
-    if not wanted and _object(resource["resourceType"])(resource, Asked(task)):
+    if not (wanted or task.malformed) and _object(resource["resourceType"])(resource, Asked(task)):
         return
-    ids = _Ids(resource["resourceType"])
+    ids, contained = _Ids(resource["resourceType"]), _Contained(resource)
     for node in elements.walk(resource):
-        for severity, code, what in _problems(node, task):
-            yield Issue(severity, code, what, node.path)
+        for severity, code, what, *member in _problems(node, task):
+            yield Issue(severity, code, what, ".".join([node.path, *member]))
+        if contained.misses(node):
+            what = f"{node.value!r} leads to no contained resource; the resource has none of this id"
+            # R4's own plandefinition-example-cardiology-os does so: advice.
+            yield Issue("warning", "not-found", what, node.path)
         if ids.repeats(node):
             what = f"the id {_held(node)['id']!r} stands at another element of this resource already"
             yield Issue("error", "duplicate", what, f"{node.path}.id")
@@ -98,18 +104,48 @@ class _Ids:
         return again
 
 
+class _Contained:
+    """The ids of contained resources, which a canonical names by #id (R4/references.html#canonical)."""
+
+    def __init__(self, root: Any) -> None:
+        self.holders = [(root["resourceType"], _named(root))]
+
+    def misses(self, node: Node) -> bool:
+        """Return whether a canonical names a contained resource that is not there."""
+        while len(self.holders) > 1 and not node.path.startswith(f"{self.holders[-1][0]}."):
+            self.holders.pop()
+        value = node.value
+        if isinstance(value, dict) and "resourceType" in value and ".contained[" not in node.path:
+            self.holders.append((node.path, _named(value)))
+        if node.type != "canonical" or not isinstance(value, str) or value[:1] != "#" or value == "#":
+            return False
+        return value[1:] not in self.holders[-1][1]
+
+
+def _named(resource: Mapping[str, Any]) -> set[Any]:
+    contained = resource.get("contained")
+    return {
+        inner["id"]
+        for inner in (contained if isinstance(contained, list) else ())
+        if isinstance(inner, dict) and isinstance(inner.get("id"), str)
+    }
+
+
 def _problems(node: Node, task: Task) -> Iterator[Problem]:
     value = node.value
-    if value is None:
+    if value is None or (node.type in TEXTUAL and value.__class__ is not str):
         return
+    if node.type in ("string", "markdown") and value.isspace():
+        # R4/datatypes.html#string: SHOULD; in XML it could be trimmed to nothing.
+        yield "warning", "value", "a text of nothing but white space; it should say something or be left out"
     if node.type in ADDRESSES:
         yield from address(value, node.type)
         if node.type == "canonical" and node.field is not None:
             yield from canonical(value, node.field.element.targets)
         if "example addresses" in task.strict and _EXAMPLE.match(value):
             yield "error", "invalid", f"{value!r} is an address of an example, which is not allowed here"
-    elif node.type == "Coding":
-        yield from coding(value, task)
+    elif node.type == "Identifier":
+        yield from identifier(value)
     elif node.type == "Attachment":
         yield from attachment(value)
     elif node.type == "Reference":
@@ -163,7 +199,8 @@ def canonical(text: str, targets: tuple[str, ...]) -> Iterator[Problem]:
     >>> [what for _, _, what in canonical("Patient/1", ("Questionnaire",))]
     ["'Patient/1' is a Patient; expected the canonical of a Questionnaire"]
 
-    `Questionnaire/1` is no canonical url either, but R4's own examples write it: a warning.
+    The url that a canonical names is absolute, by its definition. That `Questionnaire/1` and plain names
+    are not is a warning, as R4's own examples write both.
     """
     if text.startswith("#") or _ABSOLUTE.match(text):
         return
@@ -184,7 +221,11 @@ def reference(value: Mapping[str, Any]) -> Iterator[Problem]:
     ["'practitioner' is no resource type of R4"]
     """
     text, kind = value.get("reference"), value.get("type")
-    if text is not None and references.parse(text.removeprefix("/")).kind == "other":
+    if text is None:
+        pass
+    elif text.split() != [text]:
+        yield "error", "value", f"{text!r} is no address; in one there is no white space"
+    elif references.parse(text.removeprefix("/")).kind == "other":
         yield "error", "value", f"{text!r} leads to no resource; expected Type/id, an absolute address or #id"
     if kind is not None and not structures.is_resource_type(kind):
         name = kind.removeprefix("http://hl7.org/fhir/StructureDefinition/")
@@ -198,35 +239,27 @@ def reference(value: Mapping[str, Any]) -> Iterator[Problem]:
             yield "error", "value", f"{kind!r} is no resource type of R4"
 
 
-def coding(value: Mapping[str, Any], task: Task = R4) -> Iterator[Problem]:
-    """Yield what is wrong with a Coding's system: relative, or a value set (R4/datatypes.html#Coding).
+def identifier(value: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is doubtful with an Identifier's system, and its value as one of it.
 
-    >>> [what for _, _, what in coding({"system": "Location1", "code": "x"})]
-    ["the system 'Location1' is relative; a code system is named by an absolute URI"]
+    R4/datatypes.html#Identifier calls the system "a URL that describes a set values that are unique";
+    R4/identifier-registry.html has in urn:ietf:rfc:3986 what is a URI itself, OIDs and UUIDs as URNs.
+    Neither says SHALL, and R4's own examples break the second.
+
+    >>> [what for _, _, what, _ in identifier({"system": "mrn", "value": "7"})]
+    ["the system 'mrn' is relative; what makes identifiers unique is named by an absolute URI"]
+    >>> [what for _, _, what, _ in identifier({"system": "urn:ietf:rfc:3986", "value": "1.2.3"})]
+    ["the value '1.2.3' is no URI, as those of urn:ietf:rfc:3986 are; expected urn:oid:1.2.3"]
     """
-    system = value.get("system")
-    if system is None:
-        return
-    if not _ABSOLUTE.match(system):
-        yield (
-            "error",
-            "value",
-            f"the system {system!r} is relative; a code system is named by an absolute URI",
-        )
-    else:
-        what = _unfit(system, task.knowledge.conformance)
-        if what is not None:
-            yield "error", "value", f"the system {system!r} is {what}; name the code system of the code"
-
-
-@lru_cache(maxsize=4096)
-def _unfit(url: str, conformance: Conformance) -> str | None:
-    """Return what an address names if no code system, None if it may be one."""
-    if "ValueSet" in url and (url in value_sets.value_set_urls() or conformance.find("ValueSet", url)):
-        return "a value set"
-    found = conformance.find("CodeSystem", url)
-    is_supplement = found is not None and (found.get("content") == "supplement" or "supplements" in found)
-    return "a supplement" if is_supplement else None
+    system, text = value.get("system"), value.get("value")
+    if system == URI:
+        if text is not None and (text.split() != [text] or not _ABSOLUTE.match(text)):
+            hint = f"urn:oid:{text}" if _OID.fullmatch(text) else "one such as urn:oid:1.2.3"
+            what = f"the value {text!r} is no URI, as those of {URI} are; expected {hint}"
+            yield "warning", "value", what, "value"
+    elif system is not None and not _ABSOLUTE.match(system):
+        what = f"the system {system!r} is relative; what makes identifiers unique is named by an absolute URI"
+        yield "warning", "value", what, "system"
 
 
 def attachment(value: Mapping[str, Any]) -> Iterator[Problem]:
@@ -283,11 +316,9 @@ def _address_fine(value: Any, asked: Asked) -> bool:
     return value[:4] not in ("urn:", "URN:") or not any(address(value))
 
 
-def _coding_fine(value: Any, asked: Asked) -> bool:
+def _identifier_fine(value: Any, asked: Asked) -> bool:
     system = value.get("system")
-    if system is None:
-        return True
-    return system[:4] in ("http", "urn:") and _unfit(system, asked.task.knowledge.conformance) is None
+    return system is None or system[:4] == "http" or not any(identifier(value))
 
 
 def _attachment_fine(value: Any, asked: Asked) -> bool:
@@ -302,11 +333,14 @@ def _reference_fine(value: Any, asked: Asked) -> bool:
     if "type" in value and not structures.is_resource_type(value["type"]):
         return False
     text = value.get("reference")
+    if text is None:
+        return True
+    if " " in text or not text.isprintable():
+        return False
     return (
-        text is None
-        or text[:4] in ("http", "urn:")
+        text[:4] in ("http", "urn:")
         or text[:1] == "#"
-        or (structures.is_resource_type(text.partition("/")[0].partition("?")[0]) and " " not in text)
+        or structures.is_resource_type(text.partition("/")[0].partition("?")[0])
     )
 
 
@@ -315,6 +349,10 @@ def _id_fine(value: Any, asked: Asked) -> bool:
         return False
     asked.ids.add(value)
     return True
+
+
+def _text_fine(value: Any, asked: Asked) -> bool:
+    return not value.isspace()
 
 
 def _narrative_fine(value: Any, asked: Asked) -> bool:
@@ -330,14 +368,18 @@ def _resource_fine(value: Any, asked: Asked) -> bool:
 
 
 OBJECTS: Mapping[str, Fine] = {
-    "Coding": _coding_fine,
+    "Identifier": _identifier_fine,
     "Attachment": _attachment_fine,
     "Expression": _expression_fine,
     "Reference": _reference_fine,
 }
-PLAIN: Mapping[str, Fine] = {"uri": _address_fine, "url": _address_fine, "xhtml": _narrative_fine}
-# An Extension is named by what its definition is called, mostly with http.
-UNASKED = frozenset({"Coding.system", "Extension.url"})
+PLAIN: Mapping[str, Fine] = {
+    "uri": _address_fine,
+    "url": _address_fine,
+    "xhtml": _narrative_fine,
+    "string": _text_fine,
+    "markdown": _text_fine,
+}
 
 
 @cache
@@ -378,8 +420,6 @@ def _object(path: str) -> Fine:
 
 
 def _test(member: Field) -> Fine | None:
-    if member.element.path in UNASKED:
-        return None
     if member.type == "canonical":
         return _canonical_fine
     if member.primitive:

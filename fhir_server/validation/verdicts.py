@@ -17,6 +17,8 @@ from terminology import ucum
 
 UCUM = "http://unitsofmeasure.org"
 URI = "urn:ietf:rfc:3986"
+# Known here by the form of their codes alone: a grammar, a check digit.
+FORMS = frozenset({UCUM, "http://snomed.info/sct", "http://loinc.org"})
 # HL7's code systems that are not part of FHIR: codes are added to them long after R4, so one that is
 # not known here may be newer. Only where it is another way of writing a known one it is surely wrong.
 LIVING = "http://terminology.hl7.org/"
@@ -88,7 +90,7 @@ class Verdicts:
                 what = f"the code {shown(code)} has no system; without one it means nothing to a computer"
                 yield Problem("warning", "code-invalid", what, None, f"{CORE}Coding#Coding.system")
             return
-        problem = self._system(system)
+        problem = self.system(system)
         if problem is not None:
             yield problem
         elif code is not None:
@@ -98,7 +100,8 @@ class Verdicts:
             elif display is not None:
                 yield from self._display(system, code, display)
 
-    def _system(self, system: str) -> Problem | None:
+    def system(self, system: str) -> Problem | None:
+        """Return why a system names no code system (relative, a value set, a supplement), None if it may."""
         if system not in self._systems:
             _keep(self._systems, system, self._looked_at(system))
         return self._systems[system]
@@ -112,7 +115,7 @@ class Verdicts:
             return Problem("error", "code-invalid", what, "system", rule)
         found = self.conformance.find("CodeSystem", system)
         if found is not None:
-            if found.get("content") != "supplement":
+            if found.get("content") != "supplement" and "supplements" not in found:
                 return None
             base = found.get("supplements", "another code system")
             what = f"{system} is a supplement, which has no codes of its own; expected {base}"

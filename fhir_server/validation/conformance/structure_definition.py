@@ -21,6 +21,7 @@ Resource = Mapping[str, Any]
 
 CORE = "http://hl7.org/fhir/StructureDefinition/"
 STRENGTHS = ("example", "preferred", "extensible", "required")
+_NUMBER = re.compile(r"[+-]?[0-9]+")
 _STEP = re.compile(r"(?:[^.()']|\((?:[^()']|'[^']*')*\))+")
 
 
@@ -37,6 +38,7 @@ def check(definition: Resource, task: Task) -> Iterator[Issue]:
         for number, element in enumerate(definition.get(view, {}).get("element", ())):
             here = f"StructureDefinition.{view}.element[{number}]"
             yield from _constraints(element, here)
+            yield from _most(element, here)
     yield from _contexts(definition)
     if definition.get("derivation") != "constraint" or definition.get("type") not in structures.type_names():
         return
@@ -108,6 +110,14 @@ def _constraints(element: Resource, here: str) -> Iterator[Issue]:
         if fault is not None:
             place = f"{here}.constraint[{number}].expression"
             yield Issue(fault[0], "value", f"no FHIRPath: {fault[1]}", place)
+
+
+def _most(element: Resource, here: str) -> Iterator[Issue]:
+    """Yield a max that is no number: of it eld-3, as FHIRPath, is neither true nor false."""
+    most = element.get("max")
+    if most is not None and most != "*" and _NUMBER.fullmatch(most) is None:
+        what = f"max is {most!r}; expected a number or '*'"
+        yield Issue("error", "invariant", what, f"{here}.max", f"{CORE}ElementDefinition#eld-3")
 
 
 def _element(definition: Resource, element: Resource, here: str, task: Task) -> Iterator[Issue]:

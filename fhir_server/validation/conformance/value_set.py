@@ -9,7 +9,7 @@ from typing import Any
 
 from fhir_server.definitions.primitives import PRIMITIVES
 from fhir_server.outcome import Issue
-from fhir_server.validation import values
+from fhir_server.validation import codes
 from fhir_server.validation.knowledge import Task
 
 Resource = Mapping[str, Any]
@@ -37,8 +37,7 @@ def check(value_set: Resource, task: Task) -> Iterator[Issue]:
 def _include(value_set: Resource, include: Resource, task: Task, place: str) -> Iterator[Issue]:
     system = include.get("system")
     if system is not None:
-        for severity, code, what in values.coding({"system": system}, task):
-            yield Issue(severity, code, what, f"{place}.system")
+        yield from codes.system_issue(system, task.knowledge, f"{place}.system")
         yield from _concepts(include, system, task, place)
         for number, found in enumerate(include.get("filter", ())):
             yield from _filter(found, system, task, f"{place}.filter[{number}]")
@@ -137,7 +136,6 @@ def _contains(contains: Any, task: Task, path: str) -> Iterator[Issue]:
     while todo:
         item, place = todo.pop()
         if "system" in item:
-            for severity, code, what in values.coding(item, task):
-                yield Issue(severity, code, what, f"{place}.system")
+            yield from codes.system_issue(item["system"], task.knowledge, f"{place}.system")
         below = enumerate(item.get("contains", ()))
         todo += [(child, f"{place}.contains[{number}]") for number, child in below]

@@ -24,6 +24,7 @@ Way: TypeAlias = "tuple[Way | None, str, int | None]"
 
 # Published by HL7 outside of R4 and of guides: the extension pack, other versions' elements, tools.
 _OF_HL7 = re.compile(r"http://hl7\.org/fhir/(?:StructureDefinition|tools|\d\.\d)/")
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _ANY = frozenset({"Element", "Any", "*"})
 # Where R4's and US Core's own definitions use these extensions, against the contexts that they declare.
 _ALSO = {
@@ -126,7 +127,7 @@ def _child(holder: Element, key: str, index: int | None) -> Element | None:
 
 
 def _extension(item: Element, url: str, holder: Element, count: int, run: Run) -> None:
-    if ":" not in url:
+    if _ABSOLUTE.match(url) is None:
         if holder.type != "Extension":
             what = f"got {shown(url)}, expected an absolute url; only within an extension others may be"
             run.report("error", "extension", what, item, f"{CORE}Extension#ext-url", "url")

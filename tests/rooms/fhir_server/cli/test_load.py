@@ -131,7 +131,8 @@ def test_the_later_file_wins_and_it_is_said(entry: Entry, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("unpack", [False, True])
 def test_another_bundle_is_stored_or_taken_apart(entry: Entry, tmp_path: Path, unpack: bool) -> None:
-    collection = {**bundle("collection", {"resource": named("inner")}), "id": "outer"}
+    item = {"fullUrl": "http://x/Patient/inner", "resource": named("inner")}
+    collection = {**bundle("collection", item), "id": "outer"}
     (tmp_path / "b.json").write_bytes(text(collection))
     run(entry, tmp_path, unpack=unpack)
     assert set(stored(entry)) == {("Patient", "inner") if unpack else ("Bundle", "outer")}

@@ -42,10 +42,24 @@ def test_full_url(address, good):
 @clause("R4/bundle.html", "fullUrl has a value, except for results of operations and what is to be created")
 @pytest.mark.parametrize(
     ("kind", "good"),
-    [("document", False), ("message", False), ("history", False), ("searchset", True), ("collection", True)],
+    [
+        ("document", False),
+        ("message", False),
+        ("history", False),
+        ("searchset", False),
+        ("collection", False),
+        ("transaction", True),
+        ("batch", True),
+    ],
 )
 def test_missing_full_url(kind, good):
     assert places(bundle(kind, {"resource": PATIENT})) == ([] if good else ["Bundle.entry[0].fullUrl"])
+
+
+def test_results_of_operations_that_are_not_identified():
+    assert places(bundle("collection", {"resource": {"resourceType": "Patient"}})) == []
+    outcome = {**OUTCOME, "id": "1"}
+    assert places(bundle("searchset", {"resource": outcome, "search": {"mode": "outcome"}})) == []
 
 
 @pytest.mark.parametrize(

@@ -477,3 +477,14 @@ NO_VALUE = {
 )
 def test_extensions_in_the_place_of_values(resource):
     assert not [issue for issue in validate(resource) if issue.code == "exception"]
+
+
+@clause("R4/elementdefinition.html", "eld-3: max SHALL be a number or *")
+@pytest.mark.parametrize(
+    ("most", "good"), [("*", True), ("0", True), ("12", True), ("x", False), ("1.5", False)]
+)
+def test_max_is_a_number(most, good):
+    """As FHIRPath eld-3 is neither true nor false of a text that is no number."""
+    place = "StructureDefinition.differential.element[0].max"
+    extension = {**profile({"path": "Observation.note", "max": most}), "derivation": "specialization"}
+    assert errors(extension) == ([] if good else [place])

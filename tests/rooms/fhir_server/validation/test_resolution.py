@@ -136,6 +136,14 @@ def test_contained():
     assert found(patient) == [("error", "Patient.contained[1].id")]
 
 
+@clause("R4/domainresource.html", "dom-3: a contained resource is referred to, or refers to its container")
+def test_contained_without_an_id():
+    inner = {"resourceType": "Provenance", "target": [{"reference": "#"}]}
+    assert found({**PATIENT, "contained": [inner]}) == []
+    inner["target"][0]["reference"] = "Patient/1"
+    assert found({**PATIENT, "contained": [inner]}) == [("error", "Patient.contained[0]")]
+
+
 def test_dangling_references_where_they_are_refused():
     strict = Task(strict=frozenset({"dangling references"}))
     holder = {

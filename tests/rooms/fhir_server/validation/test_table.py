@@ -96,7 +96,7 @@ REJECTED = [
     ("id with a blank", patient(id="bad id!"), "Patient.id"),
     ("id with an underscore", patient(id="a_b"), "Patient.id"),
     ("id of 65 characters", patient(id="x" * 65), "Patient.id"),
-    ("white space only", patient(name=[{"family": "  "}]), "Patient.name[0].family"),
+    ("white space only", patient(gender="  "), "Patient.gender"),
     ("empty text", patient(name=[{"family": ""}]), "Patient.name[0].family"),
     ("uri with a blank", patient(identifier=[{"system": "a b"}]), "Patient.identifier[0].system"),
     ("no base64", patient(photo=[{"data": "****"}]), "Patient.photo[0].data"),
@@ -124,7 +124,7 @@ REJECTED = [
         patient(contained=[{"resourceType": "DomainResource"}]),
         "Patient.contained[0]",
     ),
-    ("bad contained", patient(contained=[patient(active="x")]), "Patient.contained[0].active"),
+    ("bad contained", patient(contained=[patient(id="p", active="x")]), "Patient.contained[0].active"),
     ("entry of an unknown type", bundle({"resourceType": "Foo"}), "Bundle.entry[0].resource"),
     ("bad code in an entry", bundle(observation(status="x")), "Bundle.entry[0].resource.status"),
     (

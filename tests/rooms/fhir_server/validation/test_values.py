@@ -25,8 +25,9 @@ def found(resource, *strict):
         ("urn:oid:1.02.3", "error"),
         ("urn:oid:X.Y", "error"),
         ("urn:oid:1", "error"),
-        ("urn:ietf:rfc:3986", None),
         ("http://here/ids", None),
+        ("mrn", "warning"),
+        ("10:00:00", "warning"),
     ],
 )
 def test_urns(system, severity):
@@ -35,7 +36,7 @@ def test_urns(system, severity):
 
 
 def test_a_canonical_that_is_malformed_is_doubtful_only():
-    library = {"resourceType": "PlanDefinition", "library": ["urn:oid:X.Y.Z", "http://x", "Library/1", "#l"]}
+    library = {"resourceType": "PlanDefinition", "library": ["urn:oid:X.Y.Z", "http://x", "Library/1"]}
     assert found(library) == [
         ("warning", "PlanDefinition.library[0]"),
         ("warning", "PlanDefinition.library[2]"),
@@ -47,21 +48,104 @@ def test_a_canonical_of_another_type():
     assert found(response) == [("error", "QuestionnaireResponse.questionnaire")]
 
 
-@clause("R4/terminologies.html", "a system is an absolute URI of a code system, never of a value set")
+@clause("R4/datatypes.html#Identifier", "values of urn:ietf:rfc:3986 are URIs, OIDs and UUIDs as URNs")
 @pytest.mark.parametrize(
-    ("system", "good"),
+    ("value", "good"),
     [
-        ("http://loinc.org", True),
-        ("urn:oid:2.16.840.1.113883.6.1", True),
-        ("http://ihe.net/fhir/ValueSet/IHE.FormatCode.codesystem", True),
-        ("http://hl7.org/fhir/ValueSet/administrative-gender", False),
-        ("loinc", False),
-        ("#c1", False),
+        ("urn:oid:1.2.3", True),
+        ("http://here/1", True),
+        ("2.16.840.1.113883.19.5", False),
+        ("http://here and there", False),
+        ("5", False),
     ],
 )
-def test_systems_of_codings(system, good):
-    patient = {"resourceType": "Patient", "maritalStatus": {"coding": [{"system": system, "code": "M"}]}}
-    assert found(patient) == ([] if good else [("error", "Patient.maritalStatus.coding[0]")])
+def test_identifiers_that_are_uris(value, good):
+    patient = {"resourceType": "Patient", "identifier": [{"system": "urn:ietf:rfc:3986", "value": value}]}
+    assert found(patient) == ([] if good else [("warning", "Patient.identifier[0].value")])
+    patient["identifier"][0]["system"] = "http://here/ids"
+    assert found(patient) == []
+
+
+def test_urns_are_looked_at_wherever_an_address_stands():
+    """Also in what names a code system or an extension."""
+    patient = {
+        "resourceType": "Patient",
+        "maritalStatus": {"coding": [{"system": "urn:uuid:1", "code": "M"}]},
+    }
+    assert found(patient) == [("error", "Patient.maritalStatus.coding[0].system")]
+    patient = {"resourceType": "Patient", "extension": [{"url": "urn:uuid:1", "valueCode": "x"}]}
+    assert found(patient) == [("error", "Patient.extension[0].url")]
+
+
+@clause("R4/references.html#canonical", "it names a resource by its url, which is absolute")
+@pytest.mark.parametrize(
+    ("canonical", "severity"),
+    [
+        ("http://here/p", None),
+        ("urn:oid:1.2.3|4", None),
+        ("Library/1", "warning"),
+        ("final", "warning"),
+        ("10:00:00", "warning"),
+    ],
+)
+def test_canonicals(canonical, severity):
+    plan = {"resourceType": "PlanDefinition", "status": "draft", "library": [canonical]}
+    assert found(plan) == ([] if severity is None else [(severity, "PlanDefinition.library[0]")])
+
+
+@clause("R4/references.html#canonical", "#id names a contained resource")
+def test_canonicals_of_contained_resources():
+    plan = {
+        "resourceType": "PlanDefinition", "status": "draft", "library": ["#a"],
+        "contained": [{"resourceType": "Library", "id": "a", "relatedArtifact": [{"resource": "#b"}]},
+                      {"resourceType": "Library", "id": "b"}],
+    }  # fmt: skip
+    assert found(plan) == []
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": plan}]}
+    bundle["entry"].append({"resource": {"resourceType": "PlanDefinition", "library": ["#a", "#"]}})
+    assert found(bundle) == [("warning", "Bundle.entry[1].resource.library[0]")]
+    del plan["contained"][1]
+    assert found(plan) == [("warning", "PlanDefinition.contained[0].relatedArtifact[0].resource")]
+
+
+@clause("R4/references.html#literal", "a reference is an address; RFC 3986 has no white space in one")
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        ("http://x/Patient/y", True),
+        ("urn:oid:1.2.3", True),
+        ("Patient?identifier=a|b", True),
+        ("http://x y", False),
+        ("http://x/\u00a0y", False),
+        ("a b", False),
+        ("Patient/1 ", False),
+    ],
+)
+def test_references_are_addresses(text, good):
+    observation = {"resourceType": "Observation", "status": "final", "subject": {"reference": text}}
+    assert found(observation) == ([] if good else [("error", "Observation.subject")])
+
+
+@clause("R4/datatypes.html#string", "strings SHOULD always contain non-whitespace content")
+@pytest.mark.parametrize("text", [" ", "\n\t", "\u00a0"])
+def test_a_text_of_white_space_alone(text):
+    patient = {"resourceType": "Patient", "name": [{"text": text, "given": ["A", text]}]}
+    told = [("warning", "Patient.name[0].text"), ("warning", "Patient.name[0].given[1]")]
+    assert found(patient) == told
+    assert [(issue.severity, issue.expression) for issue in validate(patient)] == told
+    patient["gender"] = text
+    assert validate(patient)[0].expression == "Patient.gender"
+
+
+@clause("R4/datatypes.html#code", "no white space other than single spaces; in a uri none at all")
+@pytest.mark.parametrize("text", ["é\u00a0", "a\u00a0b", "a\u2003b"])
+def test_white_space_beyond_ascii(text):
+    coding = {"system": "http://here/s", "code": text}
+    (issue,) = validate({"resourceType": "Basic", "code": {"coding": [coding]}})
+    assert (issue.severity, issue.expression) == ("error", "Basic.code.coding[0].code")
+    coding = {"system": f"http://here/{text}", "code": "é"}
+    (issue,) = validate({"resourceType": "Basic", "code": {"coding": [coding]}})
+    assert (issue.severity, issue.expression) == ("error", "Basic.code.coding[0].system")
 
 
 @clause("R4/datatypes.html#attachment", "size counts the bytes before base64, hash is their SHA-1")
@@ -151,4 +235,5 @@ def test_a_resource_in_order_has_no_issues():
     }
     assert validate(patient) == []
     patient["_birthDate"]["extension"][0]["valueCoding"]["system"] = "s"
-    assert found(patient) == [("error", "Patient.birthDate.extension[0].value")]
+    (issue,) = validate(patient)
+    assert (issue.severity, issue.expression) == ("error", "Patient.birthDate.extension[0].value.system")
