@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
+from fhir_server.outcome import NotAcceptable
 from fhir_server.rest import errors, response, routes
 from fhir_server.rest.handlers import HANDLERS, Installation
 from fhir_server.rest.negotiation import DEFAULT, content_type, is_xml
@@ -124,10 +125,13 @@ def _finish(request: Request, made: Answer, media_type: str) -> Answer:
 
 def _for_error(request: Request) -> str:
     """Return the media type of a refusal that came before the one of the answer was known."""
+    accept = request.environ.get("HTTP_ACCEPT")
     try:
-        return content_type(request.environ.get("HTTP_ACCEPT"), request.parameter("_format"))
-    except Exception:  # a wish that cannot be met or read
+        return content_type(accept, request.parameter("_format"))
+    except NotAcceptable:
         return DEFAULT
+    except Exception:  # parameters that cannot be decoded
+        return _for_error(Request({**request.environ, "QUERY_STRING": ""}))
 
 
 def _wants_pretty(request: Request) -> bool:
