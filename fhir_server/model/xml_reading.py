@@ -70,6 +70,8 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
         pass
     except expat.ExpatError as error:
         reader.issues.append(malformed(data, error))
+    finally:
+        del reader.parser  # it knows the reader: together they would stay until the next collection
     if reader.issues:
         raise Invalid(issues=reader.issues)
     reader.leave_out_nulls()
@@ -286,7 +288,7 @@ class _Reader:
             elif tag[0].endswith(b"/>"):
                 holder[slot.key] = tag[0].decode()
             else:
-                after = data.index(b">", parser.CurrentByteIndex) + 1
+                after = data.index(b">", self.parser.CurrentByteIndex) + 1
                 holder[slot.key] = data[begin:after].decode()
             self.listen()
             self.value = {}
