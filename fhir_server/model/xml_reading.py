@@ -39,7 +39,7 @@ _DOCUMENT = Slot("", "", CONTAINER, "Resource", False, 0, 0)
 _ENCODINGS = ("utf-8", "utf8", "us-ascii")
 
 
-class _Enough(Exception):
+class Enough(Exception):
     """No reason to read on: what is wrong is told."""
 
 
@@ -63,10 +63,10 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     if b"\0" in data[:4] or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise Invalid("line 1, column 1: not UTF-8 (UTF-16?); FHIR is UTF-8 (R4/http.html#mime-type)")
     data = spelled_out(data)
-    reader = _Reader(data, max_depth)
+    reader = Reader(data, max_depth)
     try:
         reader.parser.Parse(data, True)
-    except _Enough:
+    except Enough:
         pass
     except expat.ExpatError as error:
         reader.issues.append(malformed(data, error))
@@ -79,7 +79,7 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     return found
 
 
-class _Reader:
+class Reader:
     """Builds the resource while expat reads.
 
     The element that is open: `names` are its children, `value` its object (None for a primitive or
@@ -124,12 +124,12 @@ class _Reader:
 
     def doctype(self, *_: object) -> None:
         self.problem("a document type declaration is not allowed; leave <!DOCTYPE …> out", code="invalid")
-        raise _Enough
+        raise Enough
 
     def declaration(self, version: str, encoding: str | None, _: int) -> None:
         if encoding is not None and encoding.lower() not in _ENCODINGS:
             self.problem(f"the document says encoding={shown(encoding)}; FHIR is UTF-8", code="invalid")
-            raise _Enough
+            raise Enough
 
     def prefix(self, prefix: str | None, uri: str | None) -> None:
         if prefix is not None and uri != XSI:
@@ -175,7 +175,7 @@ class _Reader:
             return
         if self.depth > self.max_depth:
             self.problem(f"nested deeper than {self.max_depth} levels")
-            raise _Enough
+            raise Enough
         if kind == COMPLEX:
             assert holder is not None
             made: dict[str, Any] = {}
@@ -272,7 +272,7 @@ class _Reader:
             depth += 1
             if depth > MAX_NARRATIVE_DEPTH:
                 self.problem(f"a narrative may have {MAX_NARRATIVE_DEPTH} levels of elements")
-                raise _Enough
+                raise Enough
             if again is not None:
                 again.start(name, attributes)
 
@@ -342,13 +342,13 @@ class _Reader:
         if self.slot is not None:
             self.problem(stray_element(namespace, local, self.slot, self.names))
             if self.slot is _DOCUMENT:
-                raise _Enough
+                raise Enough
         self.waiting.append((self.names, self.value, self.slot, self.depth))
         self.bare = False
         self.names, self.value, self.slot = _NOTHING, {}, None
         if len(self.waiting) > 2 * self.max_depth:
             self.problem(f"nested deeper than {self.max_depth} levels")
-            raise _Enough
+            raise Enough
 
     def twice(self, slot: Slot) -> None:
         """Tell of an element that stands twice and may stand once."""
@@ -360,7 +360,7 @@ class _Reader:
         text = f"line {line}, column {column}: {what}"
         self.issues.append(Issue("error", code, text, self.path(), line=line, column=column))
         if len(self.issues) == MAX_ISSUES:
-            raise _Enough
+            raise Enough
 
     def path(self) -> str | None:
         """Return the FHIRPath of the element that is open."""

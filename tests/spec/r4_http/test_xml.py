@@ -146,6 +146,7 @@ def test_operation(client: FhirClient) -> None:
     }
     also = content(client.send("POST", "Patient/$validate", xml_format.encode(inside), BOTH))
     assert "Patient.gender" in also["issue"][0]["expression"][0]
+    assert also["issue"][0]["extension"][1]["valueInteger"] > 100
 
 
 @clause("R4/http.html#capabilities", "the CapabilityStatement tells of XML, in XML")
@@ -194,6 +195,7 @@ def test_line_and_column(client: FhirClient) -> None:
     invalid = body.replace(b"<brithDate", b"<birthDate").replace(b"1970", b"1970-02-30")
     issue = content(client.send("POST", "Patient", invalid, BOTH), 400)["issue"][0]
     assert issue["expression"] == ["Patient.birthDate"]
+    assert [extension["valueInteger"] for extension in issue["extension"]] == [2, 3]
     assert content(client.send("POST", "Patient", b"", BOTH), 400)["issue"][0]["diagnostics"].startswith(
         "the body is"
     )
