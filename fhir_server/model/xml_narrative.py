@@ -21,6 +21,9 @@ _MARKUP = re.compile(
     rb"|<(?:[\w.-]+:)?div(?=[\s/>])[^>]*(?:>|\Z)|</(?:[\w.-]+:)?div\s*>|&[A-Za-z]\w*;",
     re.DOTALL,
 )
+_CHARACTERS = {
+    b"&%s;" % name.encode(): chr(point).encode() for name, point in name2codepoint.items() if name not in _OWN
+}
 _FOREIGN_ENTITY = re.compile(rb"&(?!amp;|lt;|gt;|quot;|apos;)[A-Za-z]")
 START_TAG = re.compile(rb"""<[^\s/>]+(?:[^"'>]|"[^"]*"|'[^']*')*>""")
 _TEXT = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
@@ -54,7 +57,7 @@ def spelled_out(document: bytes) -> bytes:
         nonlocal depth
         found = match[0]
         if found.startswith(b"&"):
-            return _ENTITY.sub(_character, found.decode()).encode() if depth else found
+            return _CHARACTERS.get(found, found) if depth else found
         if found.startswith(b"</"):
             depth -= 1
         elif not found.startswith(b"<!") and not found.endswith(b"/>"):

@@ -90,7 +90,7 @@ class Reader:
         self.data, self.max_depth = data, max_depth
         self.issues: list[Issue] = []
         self.document: dict[str, Any] = {}
-        self.hollow: list[tuple[dict[str, Any], str]] = []
+        self.hollow: dict[tuple[int, str], dict[str, Any]] = {}
         self.names: dict[str, Slot] = resources().by_name
         self.value: dict[str, Any] | None = None
         self.slot: Slot | None = _DOCUMENT
@@ -116,8 +116,8 @@ class Reader:
 
     def leave_out_nulls(self) -> None:
         """Take away arrays of values without a value: only `_given` is there then."""
-        for holder, key in self.hollow:
-            if not any(value is not None for value in holder.get(key, (0,))):
+        for (_, key), holder in self.hollow.items():
+            if not any(value is not None for value in holder[key]):
                 del holder[key]
 
     # What expat tells
@@ -165,7 +165,7 @@ class Reader:
                 else:
                     holder[key] = [value]
                 if value is None:
-                    self.hollow.append((holder, key))
+                    self.hollow[id(holder), key] = holder
             elif key in holder or slot.beside in holder:
                 self.twice(slot)
             elif value is not None:

@@ -361,6 +361,14 @@ def test_a_huge_value_is_only_long() -> None:
     assert read(f'<id value="{text}"/>')["id"] == text
 
 
+def test_many_values_that_are_missing() -> None:
+    """Each is looked at once, not all of them for each."""
+    started = time.perf_counter()
+    [name] = read("<name>" + "<given id='a'/>" * 50_000 + "<given value='x'/></name>")["name"]
+    assert (len(name["given"]), name["given"][-1], name["_given"][-2:]) == (50_001, "x", [{"id": "a"}, None])
+    assert time.perf_counter() - started < 2
+
+
 def test_depth_is_that_of_the_json() -> None:
     """What is read can be written as JSON and read again within the same limit."""
     deepest = 0
