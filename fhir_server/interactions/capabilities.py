@@ -126,7 +126,7 @@ def statement(
     referring = _referring(searchable)
     rest: dict[str, Any] = {
         "mode": "server",
-        "documentation": "Answers are JSON. Searches are strict: an unknown parameter is refused "
+        "documentation": "Answers are JSON or XML. Searches are strict: an unknown parameter is refused "
         "unless Prefer: handling=lenient is sent.",
         "resource": [
             _resource(name, interactions, parameters, referring.get(name, []), profiles.get(name, []))
@@ -156,7 +156,7 @@ def statement(
         "software": {"name": "Xinglin", "version": __version__},
         "implementation": {"description": "Xinglin FHIR R4 server", "url": settings.base_url},
         "fhirVersion": FHIR_VERSION,
-        "format": ["application/fhir+json", "json"],
+        "format": ["application/fhir+json", "json", "application/fhir+xml", "xml"],
         **({"patchFormat": list(PATCH_FORMATS)} if "patch" in interactions else {}),
         **({"implementationGuide": list(supported.guides)} if supported.guides else {}),
         "rest": [rest],

@@ -1,4 +1,4 @@
-"""patch and conditional patch (R4/http.html#patch): JSON Patch and FHIRPath Patch.
+"""patch and conditional patch (R4/http.html#patch): JSON Patch, XML Patch and FHIRPath Patch.
 
 The version that is patched is locked before it is read, so no change of anybody is lost. What the
 patch makes of it is judged like the body of an update. Where R4 leaves a choice:
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fhir_server.authorization.permit import permit
@@ -23,7 +23,7 @@ from fhir_server.fhirpath.api import Watch
 from fhir_server.interactions import conditions, drafts
 from fhir_server.interactions.context import Context, Resource, Result, Settings
 from fhir_server.interactions.read import standing
-from fhir_server.model import json_format, json_patch, positions
+from fhir_server.model import json_format, json_patch, positions, xml_format, xml_patch
 from fhir_server.outcome import FhirError, Invalid, Issue, NotFound, TooLarge, Unprocessable
 from fhir_server.storage import writer
 from fhir_server.storage.version import Version
@@ -188,6 +188,38 @@ def read_fhirpath_patch(data: bytes, settings: Settings) -> Change:
         raise Invalid(issues=positions.placed(error.issues, data)) from None
 
 
+def read_fhirpath_patch_in_xml(data: bytes, settings: Settings) -> Change:
+    """Return the change that a FHIRPath Patch in XML says."""
+    return fhirpath_change(xml_format.parse(data), settings)
+
+
+def read_xml_patch(data: bytes, settings: Settings) -> Change:
+    """Return the change that an XML Patch says (RFC 5261): of the resource as it is in XML."""
+    read = xml_patch.operations(data, settings.max_patch_operations)
+
+    def change(resource: Resource) -> Resource:
+        try:
+            document = xml_format.encode(resource)
+        except xml_format.Unwritable as error:
+            raise Unprocessable(f"the resource cannot be patched as XML: {error}; use {JSON_PATCH}") from None
+        untouched = xml_format.parse(xml_patch.written(xml_patch.read(document)))
+        try:
+            made = xml_format.parse(xml_patch.written(xml_patch.apply(xml_patch.read(document), read)))
+        except Invalid as error:  # lines and columns are those of a text that nobody has seen
+            told = [replace(one, line=None, column=None) for one in error.issues]
+            raise Invalid(issues=told) from None
+        except RecursionError:
+            raise Unprocessable("the patch makes a resource that nests too deeply") from None
+        if made == untouched:
+            return resource
+        # A narrative is a text in JSON: one that is not patched stays as it was written.
+        if "text" in made and made["text"] == untouched.get("text"):
+            made["text"] = resource["text"]
+        return made
+
+    return change
+
+
 def fhirpath_change(parameters: Resource, settings: Settings) -> Change:
     """Return the change that a Parameters resource says."""
     if parameters.get("resourceType") == "Parameters":
@@ -200,7 +232,9 @@ JSON_PATCH = "application/json-patch+json"
 
 FORMATS: Mapping[str, Callable[[bytes, Settings], Change]] = {
     JSON_PATCH: read_json_patch,
+    "application/xml-patch+xml": read_xml_patch,
     "application/fhir+json": read_fhirpath_patch,
+    "application/fhir+xml": read_fhirpath_patch_in_xml,
 }
 """How a patch may come: CapabilityStatement.patchFormat and Accept-Patch (RFC 5789)."""
 

@@ -1,4 +1,4 @@
-"""Request bytes → resource JSON, patch or form parameters (R4/http.html#mime-type, R4/json.html).
+"""Request bytes → resource, patch or form parameters (R4/http.html#mime-type, R4/json.html, R4/xml.html).
 
 A body that is too long is refused before it is read: by its Content-Length at once, a chunked
 one as soon as the limit is passed. So the memory of a worker is bounded by the limit.
@@ -13,9 +13,9 @@ from fhir_server.config import Config
 from fhir_server.interactions.context import Settings
 from fhir_server.interactions.patch import FORMATS, Change
 from fhir_server.interactions.update import check_id
-from fhir_server.model import json_format
+from fhir_server.model import json_format, xml_format
 from fhir_server.outcome import Invalid, TooLarge, UnsupportedMediaType
-from fhir_server.rest.negotiation import FHIR_JSON, FHIR_VERSIONS, JSON, media_type_of
+from fhir_server.rest.negotiation import FHIR_JSON, FHIR_VERSIONS, FHIR_XML, JSON, XML_TYPES, media_type_of
 from fhir_server.rest.request import Request, decode_parameters
 
 FORM = "application/x-www-form-urlencoded"
@@ -33,12 +33,14 @@ def resource(request: Request, config: Config) -> dict[str, Any]:
     """Return the resource that the body holds.
 
     Raises UnsupportedMediaType (415), TooLarge (413), and Invalid (400) with line and column
-    for a body that is no JSON, has duplicate keys or nests deeper than the limit.
+    for a body that is no JSON or XML, has duplicate keys or nests deeper than the limit.
     """
-    _check_json(request)
+    written_as_xml = _checked_type(request)
     data = read(request, config.max_body_bytes)
     if not data.strip():
         raise Invalid(f"the body is empty; {request.method} {request.path} needs a resource as {FHIR_JSON}")
+    if written_as_xml:
+        return xml_format.parse(data, max_depth=config.max_json_depth)
     request.sent = data
     value = json_format.parse(data, max_depth=config.max_json_depth)
     if not isinstance(value, dict):
@@ -61,12 +63,12 @@ def patch(request: Request, config: Config, settings: Settings) -> Change:
     Raises UnsupportedPatch (415), TooLarge (413), and Invalid (400) for a body that is no patch.
     """
     media_type, parameters = media_type_of(request.environ.get("CONTENT_TYPE") or "")
-    read_patch = FORMATS.get(FHIR_JSON if media_type == JSON else media_type)
+    aliases = {JSON: FHIR_JSON, **dict.fromkeys(XML_TYPES, FHIR_XML)}
+    read_patch = FORMATS.get(aliases.get(media_type, media_type))
     if read_patch is None:
         raise UnsupportedPatch(
             f"the patch came {'as ' + media_type if media_type else 'without Content-Type'}; "
-            f"this server reads {', '.join(FORMATS)} ({FHIR_JSON} being a Parameters resource, "
-            "R4/fhirpatch.html)"
+            f"this server reads {', '.join(FORMATS)} (the last two are Parameters, R4/fhirpatch.html)"
         )
     _check_charset(parameters)
     _check_version(parameters)
@@ -187,18 +189,21 @@ def _too_large(size: str, limit: int, setting: str) -> TooLarge:
     )
 
 
-def _check_json(request: Request) -> None:
+def _checked_type(request: Request) -> bool:
+    """Return whether the body is XML; refuse what is neither JSON nor XML."""
     header = request.environ.get("CONTENT_TYPE") or ""
     if header == FHIR_JSON:
-        return
+        return False
     media_type, parameters = media_type_of(header)
-    if media_type not in (FHIR_JSON, JSON):
+    written_as_xml = media_type in XML_TYPES
+    if not written_as_xml and media_type not in (FHIR_JSON, JSON):
         raise UnsupportedMediaType(
             f"the body came {'as ' + media_type if media_type else 'without Content-Type'}; "
-            f"send it with Content-Type: {FHIR_JSON}"
+            f"send it with Content-Type: {FHIR_JSON} or {FHIR_XML}"
         )
     _check_charset(parameters)
     _check_version(parameters)
+    return written_as_xml
 
 
 def _check_version(parameters: dict[str, str]) -> None:

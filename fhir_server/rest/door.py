@@ -14,7 +14,7 @@ from typing import Any
 from fhir_server.interactions.patch import FORMATS
 from fhir_server.rest import errors, response, routes
 from fhir_server.rest.handlers import HANDLERS, Installation
-from fhir_server.rest.negotiation import DEFAULT, content_type
+from fhir_server.rest.negotiation import DEFAULT, content_type, is_xml
 from fhir_server.rest.request import Request
 from fhir_server.rest.response import Answer
 
@@ -49,7 +49,7 @@ class Door:
         """Return the finished answer to a request; whatever goes wrong is an OperationOutcome."""
         started = time.perf_counter()
         request = Request(environ)
-        interaction, type_name, media_type = "none", "", DEFAULT
+        interaction, type_name, media_type = "none", "", ""
         try:
             if request.method == "OPTIONS":
                 interaction, made = "options", _options(request)
@@ -58,8 +58,13 @@ class Door:
                 interaction, type_name = match.route.interaction, match.values.get("type", "")
                 media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
                 made = HANDLERS[interaction](self._installation, request, match)
+                if made.body and is_xml(media_type):
+                    response.as_xml(request, made, pretty=_wants_pretty(request))
         except Exception as error:  # the one place that turns all of them into answers
             made = errors.answer(error, request.sent)
+            media_type = media_type or _for_error(request)
+            if is_xml(media_type):
+                response.as_xml(request, made, pretty=_wants_pretty(request))
         finished = _finish(request, made, media_type)
         if self._observer is not None:
             # A made-up method is not counted by its name: it may hold anything, and each would be a series.
@@ -97,7 +102,7 @@ def _finish(request: Request, made: Answer, media_type: str) -> Answer:
     headers.extend(_ALWAYS)
     if made.body:
         headers.append(("Content-Type", media_type))
-        if "_pretty" in environ.get("QUERY_STRING", "") and _wants_pretty(request):
+        if "_pretty" in environ.get("QUERY_STRING", "") and not is_xml(media_type) and _wants_pretty(request):
             made.body = response.pretty(made.body)
         encodings = environ.get("HTTP_ACCEPT_ENCODING")
         if encodings:
@@ -118,6 +123,14 @@ def _finish(request: Request, made: Answer, media_type: str) -> Answer:
     if request.method == "HEAD":
         made.body = b""
     return made
+
+
+def _for_error(request: Request) -> str:
+    """Return the media type of a refusal that came before the one of the answer was known."""
+    try:
+        return content_type(request.environ.get("HTTP_ACCEPT"), request.parameter("_format"))
+    except Exception:  # a wish that cannot be met or read
+        return DEFAULT
 
 
 def _wants_pretty(request: Request) -> bool:

@@ -1,7 +1,7 @@
 """Which media type the answer has: Accept, _format and fhirVersion (R4/http.html#mime-type).
 
-JSON is what we write today. A request for XML or Turtle alone is answered 406 with the
-reason, never with JSON that nobody asked for.
+JSON and XML. A request for Turtle alone is answered 406 with the reason, never with JSON that
+nobody asked for. A browser, who names XML beside text/html to say that it reads XHTML, has JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from fhir_server.outcome import NotAcceptable
 
 FHIR_JSON = "application/fhir+json"
 JSON = "application/json"
-OURS = (FHIR_JSON, JSON)
+FHIR_XML = "application/fhir+xml"
+XML = "application/xml"
+TEXT_XML = "text/xml"
+XML_TYPES = frozenset((FHIR_XML, XML, TEXT_XML))
+OURS = (FHIR_JSON, JSON, FHIR_XML, XML, TEXT_XML)
 FHIR_VERSIONS = ("4.0", "4.0.1")
 
 _CHARSET = "; charset=utf-8"  # http.html#2.21.0.10.2: answers set it explicitly
@@ -24,13 +28,13 @@ _FORMATS = {
     FHIR_JSON: FHIR_JSON,
     "application/fhir json": FHIR_JSON,  # an unescaped + in a URL is a space
     JSON: JSON,
+    "xml": FHIR_XML,
+    TEXT_XML: TEXT_XML,
+    XML: XML,
+    FHIR_XML: FHIR_XML,
+    "application/fhir xml": FHIR_XML,
 }
 _KNOWN_ABSENT = {
-    "xml": "XML",
-    "text/xml": "XML",
-    "application/xml": "XML",
-    "application/fhir+xml": "XML",
-    "application/fhir xml": "XML",
     "ttl": "Turtle",
     "turtle": "Turtle",
     "text/turtle": "Turtle",
@@ -44,7 +48,7 @@ def content_type(accept: str | None, format_parameter: str | None) -> str:
     """Return the Content-Type of the answer.
 
     `_format` wins over Accept; without either it is application/fhir+json. A client that asks
-    for application/json gets this name back, with the same content.
+    for application/json, application/xml or text/xml gets this name back, with the same content.
 
     >>> content_type("text/html, */*;q=0.1", None)
     'application/fhir+json; charset=utf-8'
@@ -52,6 +56,8 @@ def content_type(accept: str | None, format_parameter: str | None) -> str:
     'application/json; charset=utf-8'
     >>> content_type("application/fhir+xml", "json")
     'application/fhir+json; charset=utf-8'
+    >>> content_type("application/fhir+json;q=0.5, text/xml", None)
+    'text/xml; charset=utf-8'
 
     Raises NotAcceptable (406) when nothing that the client takes is ours.
     """
@@ -62,7 +68,10 @@ def content_type(accept: str | None, format_parameter: str | None) -> str:
     best: tuple[float, int, int, str] | None = None
     refused_version: str | None = None
     ranges = [_media_range(text) for text in accept.split(",") if text.strip()]
+    browser = any(media_type == "text/html" for media_type, _ in ranges)
     for order, ours in enumerate(OURS):
+        if browser and ours in (XML, TEXT_XML):
+            continue
         specific, quality, suffix = -1, 0.0, ""
         for media_type, parameters in ranges:
             rank = _specificity(media_type, ours)
@@ -96,8 +105,17 @@ def _not_acceptable(asked: str, media_types: list[str], version: str | None) -> 
     elif version is not None and version not in FHIR_VERSIONS:
         reason = f"this server speaks FHIR 4.0 (R4), not fhirVersion={version}"
     else:
-        reason = "this server writes JSON only"
-    return NotAcceptable(f"{asked!r} was asked for; {reason}; ask for {FHIR_JSON} or {JSON}")
+        reason = "this server writes JSON and XML only"
+    return NotAcceptable(f"{asked!r} was asked for; {reason}; ask for {FHIR_JSON} or {FHIR_XML}")
+
+
+def is_xml(content_type: str) -> bool:
+    """Return whether a Content-Type of ours is one of XML.
+
+    >>> is_xml("text/xml; charset=utf-8"), is_xml(DEFAULT)
+    (True, False)
+    """
+    return "xml" in content_type
 
 
 def _media_range(text: str) -> tuple[str, dict[str, str]]:
@@ -123,8 +141,8 @@ def media_type_of(text: str) -> tuple[str, dict[str, str]]:
 def _specificity(media_range: str, ours: str) -> int:
     if media_range == ours:
         return 2
-    if media_range == "application/*":
-        return 1
+    if media_range.endswith("/*") and media_range != "*/*":
+        return 1 if ours.startswith(media_range[:-1]) else -1
     return 0 if media_range in ("*/*", "*") else -1
 
 

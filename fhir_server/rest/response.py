@@ -1,7 +1,7 @@
 """What an interaction came to → status, headers and bytes (R4/http.html#return, #versioning).
 
-The text of a stored resource passes through untouched; it is parsed only for _summary and
-_elements. All addresses begin with the configured base URL, never with the Host header.
+The text of a stored resource passes through untouched; it is parsed only for _summary, _elements
+and XML. All addresses begin with the configured base URL, never with the Host header.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from functools import lru_cache
 import msgspec
 
 from fhir_server.interactions.context import Result, Version
-from fhir_server.model import json_format, positions, summary
-from fhir_server.outcome import Invalid, Issue, operation_outcome
+from fhir_server.model import json_format, positions, summary, xml_format
+from fhir_server.outcome import Invalid, Issue, NotAcceptable, operation_outcome
 from fhir_server.rest.preferences import Preferences
 from fhir_server.rest.request import Request
 
 GZIP_FROM_BYTES = 1024
+_ANY_DEPTH = 10_000
 _SUMMARIES = ("true", "text", "data", "false")
 
 
@@ -139,6 +140,25 @@ def pretty(text: bytes) -> bytes:
     b'{\\n  "value": 1.50\\n}'
     """
     return msgspec.json.format(text, indent=2)
+
+
+def as_xml(request: Request, made: Answer, *, pretty: bool) -> None:
+    """Turn the JSON of an answer into XML.
+
+    Raises NotAcceptable (406) for what XML cannot hold (a control character, a narrative that is not
+    well-formed) where something was asked. After a write there is no way back: the status stays, and
+    the body says what happened. The messages of errors are always written.
+    """
+    # What storage or we have written is deep enough already: its limit was that of the door.
+    resource = json_format.parse(made.body, max_depth=_ANY_DEPTH)
+    try:
+        made.body = xml_format.encode(resource, pretty=pretty, whole=made.status < 400)
+    except xml_format.Unwritable as error:
+        what = f"XML cannot hold what there is to tell: {error}; ask for application/fhir+json"
+        if request.method in ("GET", "HEAD"):
+            raise NotAcceptable(what) from error
+        told = operation_outcome([Issue("warning", "not-supported", f"the request was served. {what}")])
+        made.body = xml_format.encode(told, pretty=pretty, whole=False)
 
 
 def compressed(body: bytes, accept_encoding: str) -> bytes | None:

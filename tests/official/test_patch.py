@@ -1,4 +1,4 @@
-"""The published cases of FHIRPath Patch (HL7 fhir-test-cases) and JSON Patch (RFC 6902, appendix A)."""
+"""The published cases of FHIRPath Patch and XML Patch (HL7) and JSON Patch (RFC 6902, appendix A)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from fhir_server.fhirpath import patch as fhirpath_patch
-from fhir_server.model import json_format, json_patch
+from fhir_server.model import json_format, json_patch, xml_format, xml_patch
 from fhir_server.outcome import FhirError
-from tests.support.fhir_xml import from_xml
 
 SHARED = Path(os.environ.get("XINGLIN_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 FOLDER = SHARED / "suites" / "patch"
@@ -27,6 +26,11 @@ def known_gaps() -> frozenset[str]:
 
 GAPS = known_gaps()
 JSON_CASES = json_format.parse_value((FOLDER / "json-patch-tests.json").read_bytes())
+XML_CASES = [
+    node
+    for node in xml_patch.read((FOLDER / "xml-patch-tests.xml").read_bytes())
+    if isinstance(node.tag, str)
+]
 FHIRPATH_CASES = list(ElementTree.parse(FOLDER / "fhir-patch-tests.xml").getroot())
 
 
@@ -38,8 +42,9 @@ def held(name: str, passed: bool) -> None:
 def test_every_known_gap_is_a_case() -> None:
     names = {f"json/{case['comment']}" for case in JSON_CASES}
     names |= {f"fhirpath/{case.get('name')}" for case in FHIRPATH_CASES}
+    names |= {f"xml/{case.get('name')}" for case in XML_CASES}
     assert names >= GAPS
-    assert (len(JSON_CASES), len(FHIRPATH_CASES)) == (16, 33)
+    assert (len(JSON_CASES), len(XML_CASES), len(FHIRPATH_CASES)) == (16, 29, 33)
 
 
 @pytest.mark.parametrize("case", JSON_CASES, ids=lambda case: case["comment"])
@@ -67,4 +72,27 @@ def test_fhirpath_patch(case: ElementTree.Element) -> None:
 
 def resource(case: ElementTree.Element, name: str) -> dict[str, Any] | None:
     node = case.find(name)
-    return None if node is None else from_xml(ElementTree.tostring(node[0]))
+    return None if node is None else xml_format.parse(ElementTree.tostring(node[0]))
+
+
+@pytest.mark.parametrize("case", XML_CASES, ids=lambda case: case.get("name"))
+def test_xml_patch(case: ElementTree.Element) -> None:
+    targets, wanted, error = case.find("target"), case.find("patched"), case.find("error")
+    patch = case.find("{http://hl7.org/fhir}patch")
+    assert targets is not None
+    assert patch is not None
+    try:
+        made = xml_patch.apply(
+            targets[0] if len(targets) else None, xml_patch.operations(ElementTree.tostring(patch))
+        )
+        passed = wanted is not None and shape(xml_patch.read(xml_patch.written(made))) == shape(wanted[0])
+    except FhirError:
+        passed = error is not None
+    held(f"xml/{case.get('name')}", passed)
+
+
+def shape(node: ElementTree.Element) -> tuple[Any, ...]:
+    """Return what must be equal of two documents: white space between elements need not be."""
+    tag = node.tag if isinstance(node.tag, str) else "comment"
+    below = [(shape(child), (child.tail or "").strip()) for child in node]
+    return tag, sorted(node.attrib.items()), (node.text or "").strip(), below

@@ -17,12 +17,11 @@ import pytest
 
 from fhir_server.definitions.conformance import Conformance
 from fhir_server.definitions.core import Core
-from fhir_server.model import json_format
+from fhir_server.model import json_format, xml_format
 from fhir_server.outcome import Invalid, Issue
 from fhir_server.validation.knowledge import Knowledge, Task
 from fhir_server.validation.validator import validate
 from terminology.terms import Terms
-from tests.support.fhir_xml import from_xml
 
 SHARED = Path(os.environ.get("XINGLIN_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 FOLDER = SHARED / "suites" / "validator"
@@ -66,7 +65,7 @@ class Files:
 
 def read(name: str) -> dict[str, Any]:
     data = (FOLDER / name).read_bytes()
-    return from_xml(data) if name.endswith(".xml") else json_format.parse(data)
+    return xml_format.parse(data) if name.endswith(".xml") else json_format.parse(data)
 
 
 def runs() -> list[tuple[str, dict[str, Any], dict[str, Any] | None]]:

@@ -64,7 +64,9 @@ def test_json_is_read(content_type: str) -> None:
     [
         (None, "without Content-Type"),
         ("text/plain", "text/plain"),
-        ("application/fhir+xml", "application/fhir+xml"),
+        ("application/fhir+turtle", "application/fhir+turtle"),
+        ("application/fhir+xml; charset=utf-16", "utf-16"),
+        ("text/xml; fhirVersion=5.0", "fhirVersion 5.0"),
         ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded"),
         ("application/fhir+json; charset=latin-1", "latin-1"),
         ("application/fhir+json; fhirVersion=3.0", "fhirVersion 3.0"),

@@ -9,6 +9,7 @@ from fhir_server.rest.negotiation import content_type
 from tests.support.clause import clause
 
 FHIR = "application/fhir+json; charset=utf-8"
+XML = "application/fhir+xml; charset=utf-8"
 PLAIN = "application/json; charset=utf-8"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
@@ -27,7 +28,12 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
         ("application/json, */*", PLAIN),
         ("application/json;q=0.4, application/fhir+json;q=0.5", FHIR),
         ("application/json;q=0.9, application/fhir+json;q=0.5", PLAIN),
-        ("application/fhir+xml, application/fhir+json;q=0.1", FHIR),
+        ("application/fhir+xml, application/fhir+json;q=0.1", XML),
+        ("application/fhir+xml;q=0.1, application/fhir+json", FHIR),
+        ("application/xml", "application/xml; charset=utf-8"),
+        ("text/xml", "text/xml; charset=utf-8"),
+        ("text/*", "text/xml; charset=utf-8"),
+        ("application/fhir+xml; fhirVersion=4.0", "application/fhir+xml; fhirVersion=4.0; charset=utf-8"),
         ("application/fhir+json;q=0, application/*", PLAIN),
         ("application/fhir+json;fhirVersion=4.0", "application/fhir+json; fhirVersion=4.0; charset=utf-8"),
         ("application/fhir+json;fhirVersion=3.0, application/fhir+json;q=0.2", FHIR),
@@ -48,24 +54,29 @@ def test_accept(accept: str | None, expected: str) -> None:
         ("application/json", PLAIN),
         ("application/fhir+json", FHIR),
         ("application/fhir json", FHIR),
+        ("xml", XML),
+        ("application/fhir+xml", XML),
+        ("application/fhir xml", XML),
+        ("text/xml", "text/xml; charset=utf-8"),
+        ("application/xml", "application/xml; charset=utf-8"),
     ],
 )
 def test_format_wins(parameter: str, expected: str) -> None:
-    assert content_type("application/fhir+xml", parameter) == expected
+    assert content_type("text/turtle", parameter) == expected
 
 
 @clause("R4/http.html#mime-type", "nothing acceptable: 406, with what would work")
 @pytest.mark.parametrize(
     ("accept", "parameter", "says"),
     [
-        ("application/fhir+xml", None, "XML is not written"),
+        ("application/fhir+xml; fhirVersion=5.0", None, "fhirVersion=5.0"),
         ("text/turtle", None, "Turtle is not written"),
-        ("text/html", None, "JSON only"),
-        ("image/png;q=1", None, "JSON only"),
-        ("application/fhir+json;q=0", None, "JSON only"),
+        ("text/html", None, "JSON and XML only"),
+        ("image/png;q=1", None, "JSON and XML only"),
+        ("application/fhir+json;q=0", None, "JSON and XML only"),
         ("application/fhir+json; fhirVersion=3.0", None, "fhirVersion=3.0"),
-        ("application/fhir+json", "xml", "XML is not written"),
-        ("application/fhir+json", "html", "JSON only"),
+        ("application/fhir+json", "ttl", "Turtle is not written"),
+        ("application/fhir+json", "html", "JSON and XML only"),
         ("*/*", "application/fhir+json; fhirVersion=5.0", "fhirVersion=5.0"),
     ],
 )

@@ -1,0 +1,479 @@
+"""FHIR XML → the values of FHIR JSON, by what R4's definitions say of each element (R4/xml.html).
+
+expat reads, and one look at a table says what an element is. There is no document type and so no
+entity of one; narratives pass as they are written. Readings where R4 leaves a choice:
+
+- the order of elements is not insisted upon, it says nothing that JSON could not say without;
+- `xml:id` is taken for `id`, and attributes of the namespace of schema instances are passed over;
+- `xml:lang` belongs into narratives; elsewhere it is refused, because it would be lost.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from typing import Any
+from xml.parsers import expat
+
+from fhir_server.definitions import structures
+from fhir_server.model import json_format, json_scan
+from fhir_server.model.json_format import BYTE_ORDER_MARK, MAX_DEPTH
+from fhir_server.model.xml_narrative import START_TAG, Rebuilt, spelled_out
+from fhir_server.model.xml_plan import (
+    COMPLEX,
+    CONTAINER,
+    FHIR,
+    PRIMITIVE,
+    RESOURCE,
+    XHTML,
+    XML,
+    XSI,
+    Slot,
+    plan,
+    resources,
+)
+from fhir_server.outcome import Invalid, Issue
+
+MAX_ISSUES = 20
+MAX_NARRATIVE_DEPTH = 100
+_SPACE = " \t\r\n"
+_INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NOTHING: dict[str, Slot] = {}
+_DOCUMENT = Slot("", "", CONTAINER, "Resource", False, 0, 0)
+_ENCODINGS = ("utf-8", "utf8", "us-ascii")
+
+
+class _Enough(Exception):
+    """No reason to read on: what is wrong is told."""
+
+
+def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """Return the resource in an XML document, in the form of FHIR JSON.
+
+    >>> parse(b'<Patient xmlns="http://hl7.org/fhir"><name><given value="A"/><given id="b"/></name></Patient>')
+    {'resourceType': 'Patient', 'name': [{'given': ['A', None], '_given': [None, {'id': 'b'}]}]}
+    >>> parse(b'<Patient xmlns="http://hl7.org/fhir"><birthdate value="1970"/></Patient>')
+    Traceback (most recent call last):
+    fhir_server.outcome.Invalid: line 1, column 38: <birthdate> is no element of Patient; ...
+
+    Raises Invalid, naming line and column, for what is not XML in UTF-8, for a document type, other
+    namespaces, elements and attributes that R4 does not have, numbers that are none, and for what
+    would nest deeper than `max_depth` in JSON.
+    """
+    data = data.removeprefix(BYTE_ORDER_MARK)
+    if b"\0" in data[:4] or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise Invalid("line 1, column 1: not UTF-8 (UTF-16?); FHIR is UTF-8 (R4/http.html#mime-type)")
+    data = spelled_out(data)
+    reader = _Reader(data, max_depth)
+    try:
+        reader.parser.Parse(data, True)
+    except _Enough:
+        pass
+    except expat.ExpatError as error:
+        reader.issues.append(_malformed(data, error))
+    if reader.issues:
+        raise Invalid(issues=reader.issues)
+    reader.leave_out_nulls()
+    found: dict[str, Any] = reader.document[""]
+    return found
+
+
+def _malformed(data: bytes, error: expat.ExpatError) -> Issue:
+    """Return the issue for what expat refused to read."""
+    line, column = error.lineno, error.offset + 1
+    what = f"not XML: {expat.ErrorString(error.code)}"
+    if not data.strip():
+        return Issue("error", "invalid", "the body is empty; an XML document is expected")
+    try:
+        data.decode()
+    except UnicodeDecodeError as wrong:
+        before = data[: wrong.start].decode()
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        what = f"not UTF-8: byte 0x{data[wrong.start]:02x}"
+    if error.code == 11:
+        what += "; XML has amp, lt, gt, quot and apos, narratives those of XHTML too"
+    text = f"line {line}, column {column}: {what}"
+    return Issue("error", "invalid", text, line=line, column=column)
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("true or false")
+    return text == "true"
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text) or len(text) > json_scan.MAX_DIGITS:
+        raise ValueError("a whole number without leading zeros")
+    return int(text)
+
+
+def _decimal(text: str) -> Any:
+    if not _DECIMAL.fullmatch(text) or (len(text) > 8 and json_scan.is_absurd(text)):
+        digits, power = json_scan.MAX_DIGITS, json_scan.MAX_EXPONENT
+        raise ValueError(f"a decimal such as 1.50, of at most {digits} digits and within 10^±{power}")
+    return int(text) if text.removeprefix("-").isdigit() else json_format.number(text)
+
+
+_CONVERSIONS: dict[str, Callable[[str], Any]] = {
+    "boolean": _boolean,
+    "integer": _integer,
+    "positiveInt": _integer,
+    "unsignedInt": _integer,
+    "decimal": _decimal,
+}
+
+
+class _Reader:
+    """Builds the resource while expat reads.
+
+    The element that is open: `names` are its children, `value` its object (None for a primitive or
+    an element around a resource that is still empty), `slot` its place. `waiting` are those around it.
+    """
+
+    def __init__(self, data: bytes, max_depth: int) -> None:
+        self.data, self.max_depth = data, max_depth
+        self.issues: list[Issue] = []
+        self.document: dict[str, Any] = {}
+        self.hollow: list[tuple[dict[str, Any], str]] = []
+        self.names: dict[str, Slot] = resources().by_name
+        self.value: dict[str, Any] | None = None
+        self.slot: Slot | None = _DOCUMENT
+        self.depth = 0
+        self.bare = False
+        self.prefixes = False
+        self.waiting: list[tuple[dict[str, Slot], dict[str, Any] | None, Slot | None, int]] = [
+            ({}, self.document, None, 0)
+        ]
+        self.parser = parser = expat.ParserCreate("utf-8", namespace_separator=" ")
+        parser.namespace_prefixes = True
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = self.doctype
+        parser.XmlDeclHandler = self.declaration
+        parser.StartNamespaceDeclHandler = self.prefix
+        self.listen()
+
+    def listen(self) -> None:
+        """Let expat tell of FHIR's elements."""
+        self.parser.StartElementHandler = self.start
+        self.parser.EndElementHandler = self.end
+        self.parser.CharacterDataHandler = self.characters
+
+    def leave_out_nulls(self) -> None:
+        """Take away arrays of values without a value: only `_given` is there then."""
+        for holder, key in self.hollow:
+            if not any(value is not None for value in holder.get(key, (0,))):
+                del holder[key]
+
+    # What expat tells
+
+    def doctype(self, *_: object) -> None:
+        self.problem("a document type declaration is not allowed; leave <!DOCTYPE …> out", code="invalid")
+        raise _Enough
+
+    def declaration(self, version: str, encoding: str | None, _: int) -> None:
+        if encoding is not None and encoding.lower() not in _ENCODINGS:
+            self.problem(f"the document says encoding={encoding}; FHIR is UTF-8", code="invalid")
+            raise _Enough
+
+    def prefix(self, prefix: str | None, uri: str | None) -> None:
+        if prefix is not None and uri != XSI:
+            self.prefixes = True
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        slot = self.names.get(name)
+        if slot is None:
+            self.unusual(name, attributes)
+            return
+        kind = slot.kind
+        holder = self.value
+        if holder is None and kind != RESOURCE:
+            holder = self.beside()
+        self.waiting.append((self.names, holder, self.slot, self.depth))
+        self.depth += slot.weight
+        self.slot = slot
+        if kind == PRIMITIVE:
+            assert holder is not None
+            self.names, self.value = _ELEMENT, None
+            value: Any = attributes.get("value")
+            self.bare = value is None
+            if value is not None:
+                convert = _CONVERSIONS.get(slot.type)
+                if convert is not None:
+                    value = self.converted(convert, value)
+            key = slot.key
+            if slot.many:
+                if key in holder:
+                    holder[key].append(value)
+                    if slot.beside in holder:
+                        holder[slot.beside].append(None)
+                else:
+                    holder[key] = [value]
+                if value is None:
+                    self.hollow.append((holder, key))
+            elif key in holder or slot.beside in holder:
+                self.twice(slot)
+            elif value is not None:
+                holder[key] = value
+            if self.bare or len(attributes) > 1:
+                self.attributes(attributes, ("id", "value"))
+            return
+        if self.depth > self.max_depth:
+            self.problem(f"nested deeper than {self.max_depth} levels")
+            raise _Enough
+        if kind == COMPLEX:
+            assert holder is not None
+            made: dict[str, Any] = {}
+            below = plan(slot.type)
+            self.names, self.value = below.by_name, made
+            if not slot.many:
+                if slot.key in holder:
+                    self.twice(slot)
+                holder[slot.key] = made
+            elif slot.key in holder:
+                holder[slot.key].append(made)
+            else:
+                holder[slot.key] = [made]
+            if attributes:
+                self.attributes(attributes, below.attributes)
+        elif kind == RESOURCE:
+            self.resource(slot, holder, attributes)
+        elif kind == CONTAINER:
+            self.names, self.value = resources().by_name, None
+            if attributes:
+                self.attributes(attributes, ())
+        else:
+            self.narrative(slot, name, attributes)
+
+    def end(self, _: str) -> None:
+        slot, value = self.slot, self.value
+        if value is None and slot is not None:
+            if slot.kind == PRIMITIVE and self.bare:
+                self.problem("the element is empty; it has a value, or extensions that say why there is none")
+            elif slot.kind == CONTAINER:
+                self.problem(f"<{slot.key}> is empty; a resource is expected in it")
+        self.names, self.value, self.slot, self.depth = self.waiting.pop()
+        self.bare = False
+
+    def characters(self, text: str) -> None:
+        if self.slot is not None and text.strip(_SPACE):
+            shown = text.strip(_SPACE)[:20]
+            self.problem(f'text is not allowed here: {shown!r}; values stand in attributes: value="…"')
+
+    # What elements come to
+
+    def beside(self) -> dict[str, Any]:
+        """Return the object of ids and extensions beside the primitive that is open, made now."""
+        assert self.slot is not None
+        made: dict[str, Any] = {}
+        self.value = made
+        key, beside = self.slot.key, self.slot.beside
+        holder = self.waiting[-1][1]
+        assert holder is not None
+        if not self.slot.many:
+            holder[beside] = made
+        elif beside in holder:
+            holder[beside][-1] = made
+        else:
+            holder[beside] = [None] * (len(holder[key]) - 1) + [made]
+        return made
+
+    def resource(self, slot: Slot, before: dict[str, Any] | None, attributes: dict[str, str]) -> None:
+        """Begin a resource: the document, or the one that `contained` or `resource` is around."""
+        around = self.waiting[-1][2]
+        assert around is not None
+        if before is not None:
+            self.problem(f"<{around.key}> holds a second resource; each has a <{around.key}> of its own")
+        made: dict[str, Any] = {"resourceType": slot.type}
+        self.waiting[-1] = (self.waiting[-1][0], made, around, self.waiting[-1][3])
+        holder = self.waiting[-2][1]
+        assert holder is not None
+        if not around.many:
+            if around.key in holder and before is None:
+                self.twice(around)
+            holder[around.key] = made
+        else:
+            holder.setdefault(around.key, []).append(made)
+        below = plan(slot.type)
+        self.names, self.value = below.by_name, made
+        if attributes:
+            self.attributes(attributes, below.attributes)
+
+    def narrative(self, slot: Slot, name: str, attributes: dict[str, str]) -> None:
+        """Read a div: as the text it is, or written again where it needs what is declared outside."""
+        parser, holder, data = self.parser, self.waiting[-1][1], self.data
+        assert holder is not None
+        begin, depth = parser.CurrentByteIndex, 1
+        tag = START_TAG.match(data, begin)
+        again: Rebuilt | None = None
+        if self.prefixes or tag is None or not tag[0].startswith(b"<div") or b"xmlns" not in tag[0]:
+            again = Rebuilt()
+            again.start(name, attributes)
+        if slot.key in holder:
+            self.twice(slot)
+
+        def start(name: str, attributes: dict[str, str]) -> None:
+            nonlocal depth
+            depth += 1
+            if depth > MAX_NARRATIVE_DEPTH:
+                self.problem(f"a narrative may have {MAX_NARRATIVE_DEPTH} levels of elements")
+                raise _Enough
+            if again is not None:
+                again.start(name, attributes)
+
+        def end(name: str) -> None:
+            nonlocal depth
+            depth -= 1
+            if again is not None:
+                again.end()
+            if depth:
+                return
+            place = parser.CurrentByteIndex
+            after = data.index(b">", place) + 1 if data.startswith(b"</", place) else 0
+            if not after and tag is not None:
+                after = tag.end()  # <div/>
+            holder[slot.key] = again.text() if again is not None else data[begin:after].decode()
+            self.listen()
+            self.value = {}
+            self.end(name)
+
+        parser.StartElementHandler, parser.EndElementHandler = start, end
+        parser.CharacterDataHandler = None if again is None else again.characters
+
+    def attributes(self, attributes: dict[str, str], known: tuple[str, ...]) -> None:
+        """Take ids and an extension's url; tell of attributes that are not known."""
+        for name, value in attributes.items():
+            namespace, _, local = name.partition(" ")
+            if not local:
+                namespace, local = "", name
+            local = local.partition(" ")[0]
+            if namespace == XML and local == "id" and "id" in known:
+                if attributes.get("id", value) != value:
+                    self.problem(f"id is {attributes['id']!r} and xml:id is {value!r}; which is meant?")
+                namespace = ""
+            if namespace == XSI and local in ("schemaLocation", "noNamespaceSchemaLocation"):
+                continue
+            if namespace or local not in known:
+                self.stray_attribute(namespace, local, known)
+            elif local != "value":
+                (self.beside() if self.value is None else self.value)[local] = value
+
+    def converted(self, convert: Callable[[str], Any], text: str) -> Any:
+        """Return a boolean or number; tell of a text that is none."""
+        try:
+            return convert(text)
+        except ValueError as error:
+            shown = text if len(text) <= 60 else f"{text[:60]}…"
+            assert self.slot is not None
+            self.problem(f"{shown!r} is no {self.slot.type}; {error} is expected", code="value")
+            return text
+
+    # What is wrong
+
+    def unusual(self, name: str, attributes: dict[str, str]) -> None:
+        """Begin an element with a prefix; tell of one that does not belong here, and pass over it."""
+        namespace, _, local = name.partition(" ")
+        if not local:
+            namespace, local = "", name
+        elif " " in local:
+            local = local.partition(" ")[0]
+            if f"{namespace} {local}" in self.names:
+                self.start(f"{namespace} {local}", attributes)
+                return
+        self.waiting.append((self.names, self.value, self.slot, self.depth))
+        if self.slot is not None:
+            self.stray_element(namespace, local)
+        self.bare = False
+        self.names, self.value, self.slot = _NOTHING, {}, None
+        if len(self.waiting) > 2 * self.max_depth:
+            self.problem(f"nested deeper than {self.max_depth} levels")
+            raise _Enough
+
+    def stray_element(self, namespace: str, local: str) -> None:
+        """Tell of an element that does not belong where it stands."""
+        slot = self.slot
+        assert slot is not None
+        known = [name.partition(" ")[2] for name in self.names]
+        right = XHTML if f"{XHTML} {local}" in self.names else FHIR
+        if f"{right} {local}" in self.names or (namespace != FHIR and slot.kind == CONTAINER):
+            found = f"namespace {namespace!r}" if namespace else "no namespace"
+            what = f'<{local}> has {found}; expected is <{local} xmlns="{right}">'
+        elif slot.kind == CONTAINER:
+            what = f"<{local}> is no resource of R4{_near(local, known)}"
+        elif slot.kind == PRIMITIVE:
+            what = f"<{local}> is not allowed in <{slot.key}>: a primitive holds extensions only"
+        elif namespace != FHIR:
+            what = f"<{local}> of namespace {namespace!r} is not allowed here; extensions are <extension>"
+        elif local in plan(slot.type).attributes:
+            what = f'{local} is an attribute of <{slot.key}>: <{slot.key} {local}="…">'
+        else:
+            what = f"<{local}> is no element of {slot.type}{_near(local, known)}"
+        self.problem(what)
+        if slot is _DOCUMENT:
+            raise _Enough
+
+    def stray_attribute(self, namespace: str, local: str, known: tuple[str, ...]) -> None:
+        """Tell of an attribute that does not belong where it stands."""
+        where = self.slot.key if self.slot is not None else ""
+        if namespace == XML:
+            what = f"xml:{local} is allowed in narratives only"
+            what += "; a resource has <language>" if local == "lang" else ""
+        elif namespace:
+            what = f"the attribute {local} of namespace {namespace!r} is not allowed"
+        elif f"{FHIR} {local}" in self.names:
+            what = f'<{where}> has {local} as an element: <{local} value="…"/>'
+        else:
+            rest = f"; {' and '.join(known)} are" if known else ""
+            what = f"<{where}> has no attribute {local}{rest}"
+        self.problem(what)
+
+    def twice(self, slot: Slot) -> None:
+        """Tell of an element that stands twice and may stand once."""
+        self.problem(f"<{slot.key}> stands twice and may stand once; which is meant?")
+
+    def problem(self, what: str, code: str = "structure") -> None:
+        """Keep what is wrong, with its place in the text and in the resource."""
+        line, column = self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1
+        text = f"line {line}, column {column}: {what}"
+        self.issues.append(Issue("error", code, text, self.path(), line=line, column=column))
+        if len(self.issues) == MAX_ISSUES:
+            raise _Enough
+
+    def path(self) -> str | None:
+        """Return the FHIRPath of the element that is open."""
+        steps: list[str] = []
+        frames = [(holder, slot) for _, holder, slot, _ in self.waiting[1:]] + [(None, self.slot)]
+        for place, (_, slot) in enumerate(frames):
+            if slot is None or slot is _DOCUMENT:
+                continue
+            if slot.kind == RESOURCE:
+                steps = steps or [slot.type]
+                continue
+            holder = frames[place - 1][0] if place else None
+            name = slot.key
+            if slot.type and holder is not None:
+                members = holder.get(name)
+                number = f"[{len(members) - 1}]" if slot.many and isinstance(members, list) else ""
+                steps.append(f"{_element_name(slot, frames[place - 1][1])}{number}")
+        return ".".join(steps) or None
+
+
+def _element_name(slot: Slot, around: Slot | None) -> str:
+    """Return FHIRPath's name of an element: valueQuantity is value."""
+    if around is None or around.kind == CONTAINER:
+        return slot.key
+    path = "Element" if around.kind == PRIMITIVE else around.type
+    field = structures.fields(path).get(slot.key)
+    return slot.key if field is None else field.element.name.removesuffix("[x]")
+
+
+def _near(name: str, known: list[str]) -> str:
+    """Return a half-sentence with the nearest name, or the names that there are."""
+    near = [each for each in known if each.lower() == name.lower()]
+    near = near or difflib.get_close_matches(name[:80], known, n=1)
+    return f"; did you mean <{near[0]}>?" if near else ""
+
+
+_ELEMENT = plan("Element").by_name
