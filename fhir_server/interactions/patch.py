@@ -29,8 +29,8 @@ from fhir_server.storage import writer
 from fhir_server.storage.version import Version
 from fhir_server.storage.writer import Draft
 
-MAX_SECONDS = 5.0
-"""How long the paths of one patch may take together."""
+MAX_SECONDS, MAX_STEPS = 5.0, 5_000_000
+"""How long the paths of one FHIRPath Patch may take together, and how many items they may pass through."""
 
 Change = Callable[[Resource], Any]
 """A patch that was read: resource → what it makes of it. It keeps no state and may be applied again."""
@@ -225,7 +225,7 @@ def fhirpath_change(parameters: Resource, settings: Settings) -> Change:
     if parameters.get("resourceType") == "Parameters":
         drafts.check(parameters)
     read = fhirpath_patch.operations(parameters, settings.max_patch_operations)
-    return lambda resource: fhirpath_patch.apply(resource, read, Watch(MAX_SECONDS))
+    return lambda resource: fhirpath_patch.apply(resource, read, Watch(MAX_SECONDS, MAX_STEPS))
 
 
 JSON_PATCH = "application/json-patch+json"

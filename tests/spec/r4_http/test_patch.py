@@ -226,7 +226,8 @@ def test_xml_patch(client: FhirClient, stored: Store) -> None:
         <replace sel="Patient/identifier[system/@value='urn:b']/value/@value">3</replace>
         <remove sel="/f:Patient/f:identifier[1]"/>
         <add sel="f:Patient/f:name[1]" pos="prepend"><use value="official"/></add>
-        <add sel="f:Patient/f:name/f:given"><extension url="urn:y"><valueBoolean value="true"/></extension></add>
+        <add sel="f:Patient/f:name/f:given"
+            ><extension url="urn:y"><valueBoolean value="true"/></extension></add>
         <add sel="f:Patient/f:name/f:given" type="@id">given</add>
         <add sel="f:Patient/f:name" pos="after"><name><text value="Other"/></name></add>
         """,
