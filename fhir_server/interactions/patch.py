@@ -182,15 +182,20 @@ def read_fhirpath_patch(data: bytes, settings: Settings) -> Change:
             "the body is no resource; a FHIRPath Patch is a Parameters resource, "
             f"and a JSON Patch is sent with Content-Type: {JSON_PATCH}"
         )
-    try:
-        return fhirpath_change(value, settings)
-    except Invalid as error:
-        raise Invalid(issues=positions.placed(error.issues, data)) from None
+    return _placed_change(value, data, settings)
 
 
 def read_fhirpath_patch_in_xml(data: bytes, settings: Settings) -> Change:
     """Return the change that a FHIRPath Patch in XML says."""
-    return fhirpath_change(xml_format.parse(data), settings)
+    return _placed_change(xml_format.parse(data), data, settings)
+
+
+def _placed_change(parameters: Resource, data: bytes, settings: Settings) -> Change:
+    """Return the change that Parameters say; what is wrong with them is told with line and column."""
+    try:
+        return fhirpath_change(parameters, settings)
+    except Invalid as error:
+        raise Invalid(issues=positions.placed(error.issues, data)) from None
 
 
 def read_xml_patch(data: bytes, settings: Settings) -> Change:

@@ -1,4 +1,6 @@
-"""Where in a JSON text an element stands: FHIRPath location → line and column (R4/json.html).
+"""Where in the text that was sent an element stands: FHIRPath location → line and column (R4/json.html).
+
+XML has its own reading (xml_positions.py); what follows is JSON's.
 
 Asked only when something is wrong. The text is not read token by token: msgspec cuts each object and
 array on the way into its members, so the cost is that of the containers on the way, once for all
@@ -15,6 +17,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fhir_server.definitions import structures
+from fhir_server.model import xml_positions
 from fhir_server.model.json_format import BYTE_ORDER_MARK
 from fhir_server.outcome import Issue
 
@@ -81,7 +84,7 @@ def placed_groups(groups: Sequence[Sequence[Issue]], data: bytes) -> list[tuple[
 
 
 def places(data: bytes, expressions: Sequence[str | None]) -> list[Place | None]:
-    """Return where the element of each FHIRPath location begins in a JSON text.
+    """Return where the element of each FHIRPath location begins in a JSON or XML text.
 
     The value of a choice is found under the name with its type, what stands in `_birthDate` under
     birthDate. For an element that is missing the place is that of the nearest element around it,
@@ -92,6 +95,8 @@ def places(data: bytes, expressions: Sequence[str | None]) -> list[Place | None]
     [(1, 60), (2, 20), (1, 1)]
     """
     start = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
+    if data[start : start + 99].lstrip()[:1] == b"<":
+        return xml_positions.places(data, expressions)
     offsets: list[int | None] = [None] * len(expressions)
     try:
         opening = _GAP.match(data, start)

@@ -14,9 +14,11 @@ from xml.parsers import expat
 from fhir_server.model.xml_plan import XHTML, XML
 
 _OWN = frozenset({"amp", "lt", "gt", "quot", "apos"})
-_ENTITY = re.compile(r"<!\[CDATA\[.*?\]\]>|<!--.*?-->|&([A-Za-z][A-Za-z0-9]*);", re.DOTALL)
+# What is not closed goes to the end: else each opening of a hostile text would be looked for so far.
+_ENTITY = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|&([A-Za-z][A-Za-z0-9]*);", re.DOTALL)
 _MARKUP = re.compile(
-    rb"<!\[CDATA\[.*?\]\]>|<!--.*?-->|<(?:[\w.-]+:)?div(?=[\s/>])[^>]*>|</(?:[\w.-]+:)?div\s*>|&[A-Za-z]\w*;",
+    rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)"
+    rb"|<(?:[\w.-]+:)?div(?=[\s/>])[^>]*(?:>|\Z)|</(?:[\w.-]+:)?div\s*>|&[A-Za-z]\w*;",
     re.DOTALL,
 )
 _FOREIGN_ENTITY = re.compile(rb"&(?!amp;|lt;|gt;|quot;|apos;)[A-Za-z]")

@@ -10,50 +10,47 @@ entity of one; narratives pass as they are written. Readings where R4 leaves a c
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable
 from typing import Any
 from xml.parsers import expat
 
 from fhir_server.definitions import structures
-from fhir_server.model import json_format, json_scan
 from fhir_server.model.json_format import BYTE_ORDER_MARK, MAX_DEPTH
 from fhir_server.model.xml_narrative import START_TAG, Rebuilt, spelled_out
 from fhir_server.model.xml_plan import (
     COMPLEX,
     CONTAINER,
-    FHIR,
     PRIMITIVE,
     RESOURCE,
-    XHTML,
     XML,
     XSI,
     Slot,
     plan,
     resources,
 )
+from fhir_server.model.xml_words import CONVERSIONS, malformed, shown, stray_attribute, stray_element
 from fhir_server.outcome import Invalid, Issue
 
 MAX_ISSUES = 20
 MAX_NARRATIVE_DEPTH = 100
 _SPACE = " \t\r\n"
-_INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
-_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _NOTHING: dict[str, Slot] = {}
 _DOCUMENT = Slot("", "", CONTAINER, "Resource", False, 0, 0)
 _ENCODINGS = ("utf-8", "utf8", "us-ascii")
 
 
-class _Enough(Exception):
+class Enough(Exception):
     """No reason to read on: what is wrong is told."""
 
 
 def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Return the resource in an XML document, in the form of FHIR JSON.
 
-    >>> parse(b'<Patient xmlns="http://hl7.org/fhir"><name><given value="A"/><given id="b"/></name></Patient>')
-    {'resourceType': 'Patient', 'name': [{'given': ['A', None], '_given': [None, {'id': 'b'}]}]}
+    >>> parse(b'<Patient xmlns="http://hl7.org/fhir"><name><given/><given value="B"/></name></Patient>')
+    Traceback (most recent call last):
+    fhir_server.outcome.Invalid: line 1, column 52: the element is empty; ...
+    >>> parse(b'<Patient xmlns="http://hl7.org/fhir"><active value="true" id="a"/></Patient>')
+    {'resourceType': 'Patient', 'active': True, '_active': {'id': 'a'}}
     >>> parse(b'<Patient xmlns="http://hl7.org/fhir"><birthdate value="1970"/></Patient>')
     Traceback (most recent call last):
     fhir_server.outcome.Invalid: line 1, column 38: <birthdate> is no element of Patient; ...
@@ -66,13 +63,15 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     if b"\0" in data[:4] or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise Invalid("line 1, column 1: not UTF-8 (UTF-16?); FHIR is UTF-8 (R4/http.html#mime-type)")
     data = spelled_out(data)
-    reader = _Reader(data, max_depth)
+    reader = Reader(data, max_depth)
     try:
         reader.parser.Parse(data, True)
-    except _Enough:
+    except Enough:
         pass
     except expat.ExpatError as error:
-        reader.issues.append(_malformed(data, error))
+        reader.issues.append(malformed(data, error))
+    finally:
+        del reader.parser  # it knows the reader: together they would stay until the next collection
     if reader.issues:
         raise Invalid(issues=reader.issues)
     reader.leave_out_nulls()
@@ -80,53 +79,7 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     return found
 
 
-def _malformed(data: bytes, error: expat.ExpatError) -> Issue:
-    """Return the issue for what expat refused to read."""
-    line, column = error.lineno, error.offset + 1
-    what = f"not XML: {expat.ErrorString(error.code)}"
-    if not data.strip():
-        return Issue("error", "invalid", "the body is empty; an XML document is expected")
-    try:
-        data.decode()
-    except UnicodeDecodeError as wrong:
-        before = data[: wrong.start].decode()
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        what = f"not UTF-8: byte 0x{data[wrong.start]:02x}"
-    if error.code == 11:
-        what += "; XML has amp, lt, gt, quot and apos, narratives those of XHTML too"
-    text = f"line {line}, column {column}: {what}"
-    return Issue("error", "invalid", text, line=line, column=column)
-
-
-def _boolean(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("true or false")
-    return text == "true"
-
-
-def _integer(text: str) -> int:
-    if not _INTEGER.fullmatch(text) or len(text) > json_scan.MAX_DIGITS:
-        raise ValueError("a whole number without leading zeros")
-    return int(text)
-
-
-def _decimal(text: str) -> Any:
-    if not _DECIMAL.fullmatch(text) or (len(text) > 8 and json_scan.is_absurd(text)):
-        digits, power = json_scan.MAX_DIGITS, json_scan.MAX_EXPONENT
-        raise ValueError(f"a decimal such as 1.50, of at most {digits} digits and within 10^±{power}")
-    return int(text) if text.removeprefix("-").isdigit() else json_format.number(text)
-
-
-_CONVERSIONS: dict[str, Callable[[str], Any]] = {
-    "boolean": _boolean,
-    "integer": _integer,
-    "positiveInt": _integer,
-    "unsignedInt": _integer,
-    "decimal": _decimal,
-}
-
-
-class _Reader:
+class Reader:
     """Builds the resource while expat reads.
 
     The element that is open: `names` are its children, `value` its object (None for a primitive or
@@ -171,12 +124,12 @@ class _Reader:
 
     def doctype(self, *_: object) -> None:
         self.problem("a document type declaration is not allowed; leave <!DOCTYPE …> out", code="invalid")
-        raise _Enough
+        raise Enough
 
     def declaration(self, version: str, encoding: str | None, _: int) -> None:
         if encoding is not None and encoding.lower() not in _ENCODINGS:
-            self.problem(f"the document says encoding={encoding}; FHIR is UTF-8", code="invalid")
-            raise _Enough
+            self.problem(f"the document says encoding={shown(encoding)}; FHIR is UTF-8", code="invalid")
+            raise Enough
 
     def prefix(self, prefix: str | None, uri: str | None) -> None:
         if prefix is not None and uri != XSI:
@@ -200,7 +153,7 @@ class _Reader:
             value: Any = attributes.get("value")
             self.bare = value is None
             if value is not None:
-                convert = _CONVERSIONS.get(slot.type)
+                convert = CONVERSIONS.get(slot.type)
                 if convert is not None:
                     value = self.converted(convert, value)
             key = slot.key
@@ -222,7 +175,7 @@ class _Reader:
             return
         if self.depth > self.max_depth:
             self.problem(f"nested deeper than {self.max_depth} levels")
-            raise _Enough
+            raise Enough
         if kind == COMPLEX:
             assert holder is not None
             made: dict[str, Any] = {}
@@ -259,8 +212,8 @@ class _Reader:
 
     def characters(self, text: str) -> None:
         if self.slot is not None and text.strip(_SPACE):
-            shown = text.strip(_SPACE)[:20]
-            self.problem(f'text is not allowed here: {shown!r}; values stand in attributes: value="…"')
+            found = text.strip(_SPACE)[:20]
+            self.problem(f'text is not allowed here: {found!r}; values stand in attributes: value="…"')
 
     # What elements come to
 
@@ -319,7 +272,7 @@ class _Reader:
             depth += 1
             if depth > MAX_NARRATIVE_DEPTH:
                 self.problem(f"a narrative may have {MAX_NARRATIVE_DEPTH} levels of elements")
-                raise _Enough
+                raise Enough
             if again is not None:
                 again.start(name, attributes)
 
@@ -330,11 +283,13 @@ class _Reader:
                 again.end()
             if depth:
                 return
-            place = parser.CurrentByteIndex
-            after = data.index(b">", place) + 1 if data.startswith(b"</", place) else 0
-            if not after and tag is not None:
-                after = tag.end()  # <div/>
-            holder[slot.key] = again.text() if again is not None else data[begin:after].decode()
+            if again is not None or tag is None:
+                holder[slot.key] = again.text() if again is not None else ""
+            elif tag[0].endswith(b"/>"):
+                holder[slot.key] = tag[0].decode()
+            else:
+                after = data.index(b">", self.parser.CurrentByteIndex) + 1
+                holder[slot.key] = data[begin:after].decode()
             self.listen()
             self.value = {}
             self.end(name)
@@ -351,12 +306,15 @@ class _Reader:
             local = local.partition(" ")[0]
             if namespace == XML and local == "id" and "id" in known:
                 if attributes.get("id", value) != value:
-                    self.problem(f"id is {attributes['id']!r} and xml:id is {value!r}; which is meant?")
+                    self.problem(
+                        f"id is {shown(attributes['id'])!r} and xml:id is {shown(value)!r}; which is meant?"
+                    )
                 namespace = ""
             if namespace == XSI and local in ("schemaLocation", "noNamespaceSchemaLocation"):
                 continue
             if namespace or local not in known:
-                self.stray_attribute(namespace, local, known)
+                where = self.slot.key or self.slot.type if self.slot is not None else ""
+                self.problem(stray_attribute(namespace, local, where, known, self.names))
             elif local != "value":
                 (self.beside() if self.value is None else self.value)[local] = value
 
@@ -365,9 +323,8 @@ class _Reader:
         try:
             return convert(text)
         except ValueError as error:
-            shown = text if len(text) <= 60 else f"{text[:60]}…"
             assert self.slot is not None
-            self.problem(f"{shown!r} is no {self.slot.type}; {error} is expected", code="value")
+            self.problem(f"{shown(text)!r} is no {self.slot.type}; {error} is expected", code="value")
             return text
 
     # What is wrong
@@ -382,52 +339,16 @@ class _Reader:
             if f"{namespace} {local}" in self.names:
                 self.start(f"{namespace} {local}", attributes)
                 return
-        self.waiting.append((self.names, self.value, self.slot, self.depth))
         if self.slot is not None:
-            self.stray_element(namespace, local)
+            self.problem(stray_element(namespace, local, self.slot, self.names))
+            if self.slot is _DOCUMENT:
+                raise Enough
+        self.waiting.append((self.names, self.value, self.slot, self.depth))
         self.bare = False
         self.names, self.value, self.slot = _NOTHING, {}, None
         if len(self.waiting) > 2 * self.max_depth:
             self.problem(f"nested deeper than {self.max_depth} levels")
-            raise _Enough
-
-    def stray_element(self, namespace: str, local: str) -> None:
-        """Tell of an element that does not belong where it stands."""
-        slot = self.slot
-        assert slot is not None
-        known = [name.partition(" ")[2] for name in self.names]
-        right = XHTML if f"{XHTML} {local}" in self.names else FHIR
-        if f"{right} {local}" in self.names or (namespace != FHIR and slot.kind == CONTAINER):
-            found = f"namespace {namespace!r}" if namespace else "no namespace"
-            what = f'<{local}> has {found}; expected is <{local} xmlns="{right}">'
-        elif slot.kind == CONTAINER:
-            what = f"<{local}> is no resource of R4{_near(local, known)}"
-        elif slot.kind == PRIMITIVE:
-            what = f"<{local}> is not allowed in <{slot.key}>: a primitive holds extensions only"
-        elif namespace != FHIR:
-            what = f"<{local}> of namespace {namespace!r} is not allowed here; extensions are <extension>"
-        elif local in plan(slot.type).attributes:
-            what = f'{local} is an attribute of <{slot.key}>: <{slot.key} {local}="…">'
-        else:
-            what = f"<{local}> is no element of {slot.type}{_near(local, known)}"
-        self.problem(what)
-        if slot is _DOCUMENT:
-            raise _Enough
-
-    def stray_attribute(self, namespace: str, local: str, known: tuple[str, ...]) -> None:
-        """Tell of an attribute that does not belong where it stands."""
-        where = self.slot.key if self.slot is not None else ""
-        if namespace == XML:
-            what = f"xml:{local} is allowed in narratives only"
-            what += "; a resource has <language>" if local == "lang" else ""
-        elif namespace:
-            what = f"the attribute {local} of namespace {namespace!r} is not allowed"
-        elif f"{FHIR} {local}" in self.names:
-            what = f'<{where}> has {local} as an element: <{local} value="…"/>'
-        else:
-            rest = f"; {' and '.join(known)} are" if known else ""
-            what = f"<{where}> has no attribute {local}{rest}"
-        self.problem(what)
+            raise Enough
 
     def twice(self, slot: Slot) -> None:
         """Tell of an element that stands twice and may stand once."""
@@ -439,7 +360,7 @@ class _Reader:
         text = f"line {line}, column {column}: {what}"
         self.issues.append(Issue("error", code, text, self.path(), line=line, column=column))
         if len(self.issues) == MAX_ISSUES:
-            raise _Enough
+            raise Enough
 
     def path(self) -> str | None:
         """Return the FHIRPath of the element that is open."""
@@ -467,13 +388,6 @@ def _element_name(slot: Slot, around: Slot | None) -> str:
     path = "Element" if around.kind == PRIMITIVE else around.type
     field = structures.fields(path).get(slot.key)
     return slot.key if field is None else field.element.name.removesuffix("[x]")
-
-
-def _near(name: str, known: list[str]) -> str:
-    """Return a half-sentence with the nearest name, or the names that there are."""
-    near = [each for each in known if each.lower() == name.lower()]
-    near = near or difflib.get_close_matches(name[:80], known, n=1)
-    return f"; did you mean <{near[0]}>?" if near else ""
 
 
 _ELEMENT = plan("Element").by_name

@@ -58,7 +58,7 @@ class _Writer:
         for key in value:
             slot = by_key.get(key)
             if slot is None:
-                if key != "resourceType" and key not in below.attributes:
+                if key not in (below.attributes or ("resourceType",)):
                     self.unwritable(f"{type_path} has the member {key!r}, which R4 does not have")
                 continue
             if slot.rank < rank:

@@ -39,9 +39,9 @@ def resource(request: Request, config: Config) -> dict[str, Any]:
     data = read(request, config.max_body_bytes)
     if not data.strip():
         raise Invalid(f"the body is empty; {request.method} {request.path} needs a resource as {FHIR_JSON}")
+    request.sent = data
     if written_as_xml:
         return xml_format.parse(data, max_depth=config.max_json_depth)
-    request.sent = data
     value = json_format.parse(data, max_depth=config.max_json_depth)
     if not isinstance(value, dict):
         raise Invalid(f"the body is a JSON {_json_kind(value)}; a resource is a JSON object")

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fhir_server.interactions.patch import FORMATS
+from fhir_server.outcome import NotAcceptable
 from fhir_server.rest import errors, response, routes
 from fhir_server.rest.handlers import HANDLERS, Installation
 from fhir_server.rest.negotiation import DEFAULT, content_type, is_xml
@@ -127,10 +128,13 @@ def _finish(request: Request, made: Answer, media_type: str) -> Answer:
 
 def _for_error(request: Request) -> str:
     """Return the media type of a refusal that came before the one of the answer was known."""
+    accept = request.environ.get("HTTP_ACCEPT")
     try:
-        return content_type(request.environ.get("HTTP_ACCEPT"), request.parameter("_format"))
-    except Exception:  # a wish that cannot be met or read
+        return content_type(accept, request.parameter("_format"))
+    except NotAcceptable:
         return DEFAULT
+    except Exception:  # parameters that cannot be decoded
+        return _for_error(Request({**request.environ, "QUERY_STRING": ""}))
 
 
 def _wants_pretty(request: Request) -> bool:

@@ -14,7 +14,7 @@ from fhir_server.rest.routes import WrongMethod
 def answer(error: Exception, sent: bytes | None = None) -> Answer:
     """Return the answer to an exception: an OperationOutcome, whatever happened.
 
-    Issues get the line and column of their elements in `sent`, the JSON of the request.
+    Issues get the line and column of their elements in `sent`, the resource that the request brought.
     """
     refusal = refusal_of(error)
     issues = refusal.issues if sent is None else positions.placed(refusal.issues, sent)

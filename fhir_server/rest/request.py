@@ -38,7 +38,7 @@ class Request:
         self.method: str = environ["REQUEST_METHOD"]
         self.path: str = environ["PATH_INFO"]
         self._parameters: list[tuple[str, str]] | None = None
-        self.sent: bytes | None = None  # the text of a JSON body once it was read
+        self.sent: bytes | None = None  # the text of a resource once it was read
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
