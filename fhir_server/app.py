@@ -92,6 +92,8 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         max_count=config.max_count,
         max_includes=config.max_includes,
         max_bundle_entries=config.max_bundle_entries,
+        max_patch_operations=config.max_patch_operations,
+        max_resource_bytes=config.max_body_bytes,
         registry=create_registry(config, database_url),
         policy=Policy(config.profile_policy),
     )

@@ -77,6 +77,8 @@ class Config:
         30.0, "longest wait for the next 256 KiB of a request body; then the request answers 408"
     )
     max_bundle_entries: int = _setting(20_000, "most entries of one batch or transaction")
+    max_patch_bytes: int = _setting(8 * 1024 * 1024, "largest body of a PATCH; a longer one answers 413")
+    max_patch_operations: int = _setting(10_000, "most operations of one patch")
     max_json_depth: int = _setting(64, "deepest nesting of a JSON body")
     statement_timeout_ms: int = _setting(30_000, "longest database statement of a request")
     default_count: int = _setting(20, "entries of a page when _count is not given")

@@ -114,6 +114,11 @@ class _Parser:
     def infix(self, left: nodes.Expression, operator: str) -> nodes.Expression:
         position = self.advance().position
         if operator == ".":
+            if self.token.kind == "identifier" and self.token.text == "div":
+                # Narrative.div: behind a dot nobody divides, and the cases of FHIRPath Patch write it bare
+                return nodes.InvocationExpression(
+                    position, left, nodes.MemberInvocation(self.advance().position, "div")
+                )
             return nodes.InvocationExpression(position, left, self.invocation())
         if operator == "[":
             index = self.expression(0)

@@ -16,6 +16,7 @@ from fhir_server.definitions import search_parameters
 from fhir_server.definitions.structures import resource_types
 from fhir_server.definitions.versions import order
 from fhir_server.interactions.context import Context, Settings
+from fhir_server.interactions.patch import FORMATS as PATCH_FORMATS
 from fhir_server.model import json_format, temporal
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry
@@ -156,6 +157,7 @@ def statement(
         "implementation": {"description": "Xinglin FHIR R4 server", "url": settings.base_url},
         "fhirVersion": FHIR_VERSION,
         "format": ["application/fhir+json", "json", "application/fhir+xml", "xml"],
+        **({"patchFormat": list(PATCH_FORMATS)} if "patch" in interactions else {}),
         **({"implementationGuide": list(supported.guides)} if supported.guides else {}),
         "rest": [rest],
     }

@@ -60,6 +60,8 @@ class Settings:
     max_count: int = 1000
     max_includes: int = 1000
     max_bundle_entries: int = 20_000
+    max_patch_operations: int = 10_000
+    max_resource_bytes: int = 64 * 1024 * 1024
     secrets: Secrets = field(default_factory=Secrets)
     registry: Registry = field(default_factory=Registry)
     policy: Policy = field(default_factory=Policy)

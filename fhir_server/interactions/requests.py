@@ -91,11 +91,17 @@ def request(number: int, entry: Any, base_urls: tuple[str, ...]) -> Request:
                 f"request.url is for {type_name}, but the resource is {resource.get('resourceType')!r}",
                 expression=f"{path}.resource",
             )
-    if method == "PATCH":
-        raise NotSupported("PATCH is not built yet; send the whole resource by PUT", expression=path)
-    if method == "DELETE" and type_name is None:
-        raise Invalid(f"DELETE {url!r} names no type", expression=f"{path}.request.url")
-    if method in ("PUT", "DELETE") and id_ is None and query is None:
+    if method == "PATCH" and not isinstance(resource, dict):
+        raise Invalid(
+            f"PATCH {url!r} needs a resource: the patch as Parameters, or a Binary that holds it",
+            expression=f"{path}.resource",
+        )
+    if method in ("DELETE", "PATCH") and (type_name is None or history):
+        raise Invalid(
+            f"{method} {url!r} cannot be an entry; write for example Patient/7",
+            expression=f"{path}.request.url",
+        )
+    if method in ("PUT", "DELETE", "PATCH") and id_ is None and query is None:
         raise Invalid(
             f"{method} {url!r} needs an id or criteria, as {type_name}/7 or {type_name}?identifier=a|1",
             expression=f"{path}.request.url",

@@ -1,7 +1,7 @@
 """batch and transaction (R4/http.html#transaction).
 
 A transaction is one unit of work in stages: read the entries, lock and look up every
-condition, give out ids, rewrite references, validate, write all drafts together, answer. A
+condition, give out ids, apply patches, rewrite references, validate, write all drafts together, answer. A
 batch is as many units of work as it has entries.
 """
 
@@ -21,6 +21,14 @@ from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import conditional_delete, delete
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.history import history
+from fhir_server.interactions.patch import (
+    conditional_patch,
+    of_entry,
+    only_match,
+    patch,
+    patched,
+    still_matches,
+)
 from fhir_server.interactions.read import read
 from fhir_server.interactions.requests import METHODS, Request, requests
 from fhir_server.interactions.search_type import search
@@ -38,7 +46,7 @@ from fhir_server.outcome import (
     Unprocessable,
     capped,
 )
-from fhir_server.storage import outcomes, reader
+from fhir_server.storage import outcomes, reader, writer
 from fhir_server.storage.writer import Draft, write
 
 
@@ -189,6 +197,8 @@ def _plan(context: Context, bundle: Resource) -> list[Request]:
 _INTERACTIONS = {
     "DELETE": "delete", "POST": "create", "PUT": "update", "PATCH": "patch", "GET": "read", "HEAD": "read",
 }  # fmt: skip
+_WRITING = ("DELETE", "POST", "PUT", "PATCH")
+_LETTERS = {"POST": "C", "PUT": "U", "PATCH": "P"}
 
 
 def _places(
@@ -202,7 +212,7 @@ def _places(
     asked: dict[int, conditions.Criteria] = {}
     for request in plan:
         text = request.if_none_exist if request.method == "POST" else request.query
-        if text and request.method in ("POST", "PUT", "DELETE") and request.type_name:
+        if text and request.method in _WRITING and request.type_name:
             try:
                 asked[request.number] = conditions.criteria(context, request.type_name, text)
             except FhirError as error:
@@ -211,12 +221,13 @@ def _places(
     targets: dict[str, str] = {}
     places: dict[int, _Place | None] = {}
     for request in plan:
-        if request.method not in ("POST", "PUT", "DELETE"):
+        if request.method not in _WRITING:
             continue
         match = None
         if (criteria := asked.get(request.number)) is not None:
             try:
-                match = conditions.match(context, criteria)
+                look_up = only_match if request.method == "PATCH" else conditions.match
+                match = look_up(context, criteria)
             except FhirError as error:
                 raise error.within(f"{request.path}.request") from None
         own = request.resource.get("id") if request.resource is not None else None
@@ -224,6 +235,8 @@ def _places(
             places[request.number] = _Place(match, existing=True)
         elif request.method == "DELETE":
             places[request.number] = _Place(request.id, existing=True) if request.id else None
+        elif request.method == "PATCH":
+            places[request.number] = _Place(request.id or "", existing=True)
         elif request.method == "PUT":
             places[request.number] = _Place(request.id or own or drafts.new_id(), existing=False)
         else:
@@ -239,7 +252,42 @@ def _places(
                 f"the fullUrl {request.full_url!r} stands on two entries",
                 expression=f"{request.path}.fullUrl",
             )
+    _patch(context, plan, places, asked)
     return targets, places
+
+
+def _patch(
+    context: Context,
+    plan: Sequence[Request],
+    places: dict[int, _Place | None],
+    asked: dict[int, conditions.Criteria],
+) -> None:
+    """Put in the place of each patch the resource that it makes.
+
+    All that the transaction will write is locked together, in the order of every writer.
+    """
+    if not any(request.method == "PATCH" for request in plan):
+        return
+    there = [
+        (request.type_name or "", place.id)
+        for request in plan
+        if (place := places.get(request.number)) is not None and request.method != "POST"
+    ]
+    current = writer.lock(context.unit, there)
+    for request in plan:
+        place = places.get(request.number)
+        if request.method != "PATCH" or place is None:
+            continue
+        type_name, criteria = request.type_name or "", asked.get(request.number)
+        try:
+            if criteria is not None:
+                still_matches(context, criteria, place.id)
+            change = of_entry(request.resource or {}, context.settings)
+            version = current.get((type_name, place.id))
+            made = patched(context.settings, version, type_name, place.id, change, request.if_match)
+        except FhirError as error:
+            raise error.within(f"{request.path}.resource") from None
+        request.resource = made.resource
 
 
 def _conditional_references(context: Context, plan: Sequence[Request]) -> dict[str, str]:
@@ -270,7 +318,7 @@ def _refuse_two_writes(plan: Sequence[Request]) -> None:
     """Raise Invalid (400) when two entries write the same resource by its id."""
     seen: dict[tuple[str | None, str], Request] = {}
     for request in plan:
-        if request.id is None or request.method not in ("PUT", "DELETE"):
+        if request.id is None or request.method not in ("PUT", "DELETE", "PATCH"):
             continue
         first = seen.setdefault((request.type_name, request.id), request)
         if first is not request:
@@ -296,7 +344,7 @@ def _write(
     short: list[Issue] = []
     for request in sorted(plan, key=lambda request: METHODS.index(request.method)):
         place = places.get(request.number)
-        if request.method not in ("POST", "PUT", "DELETE"):
+        if request.method not in _WRITING:
             continue
         if place is None:
             results[request.number] = Result(204)
@@ -334,7 +382,7 @@ def _write(
 def _draft(
     context: Context, request: Request, place: _Place, targets: dict[str, str], referred: dict[str, str]
 ) -> tuple[Draft, tuple[Issue, ...]]:
-    """Return the draft of one POST or PUT, its references resolved and its rules checked, and warnings."""
+    """Return the draft of one write, its references resolved and its rules checked, and warnings."""
     resource = links.rewrite(request.resource or {}, targets, referred.get)
     try:
         if request.method == "PUT":
@@ -349,7 +397,7 @@ def _draft(
             context,
             resource,
             place.id,
-            "C" if request.method == "POST" else "U",
+            _LETTERS[request.method],
             must_be_new=request.method == "POST" or request.must_be_new,
             if_version=request.if_match,
             issues=checked.outcome,
@@ -422,6 +470,11 @@ def _alone(entry: Entry, grant: Grant, request: Request, keep_ids: bool) -> Resu
             if request.id is None:
                 return conditional_delete(context, type_name, request.query or "")
             return delete(context, type_name, request.id, request.if_match)
+        if request.method == "PATCH":
+            change = of_entry(resource, context.settings)
+            if request.id is None:
+                return conditional_patch(context, type_name, request.query or "", change, request.if_match)
+            return patch(context, type_name, request.id, change, request.if_match)
         if request.id is None:
             return conditional_update(context, type_name, request.query or "", resource, request.if_match)
         return update(

@@ -87,6 +87,20 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     surrogates, objects nested deeper than `max_depth`, numbers of more than 40 significant digits
     or beyond 10^±40.
     """
+    value = parse_value(data, max_depth=max_depth)
+    if type(value) is not dict:
+        raise Invalid(f"line 1, column 1: a JSON object is expected here, not {json_scan.kind(value)}")
+    return value
+
+
+def parse_value(data: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
+    """Return the JSON value in `data`: an object, or what a JSON Patch is, an array.
+
+    >>> parse_value(b'[{"op": "remove", "path": "/active"}]')
+    [{'op': 'remove', 'path': '/active'}]
+
+    Raises Invalid for what `parse` refuses, but for what the value is.
+    """
     if data.startswith(BYTE_ORDER_MARK):
         data = data[3:]
     try:
@@ -95,8 +109,6 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
         raise Invalid(issues=_refused(data, max_depth)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(issues=[json_scan.malformed(data, str(error), max_depth)]) from None
-    if type(value) is not dict:
-        raise Invalid(f"line 1, column 1: a JSON object is expected here, not {json_scan.kind(value)}")
     if _is_suspicious(data, value, max_depth):
         issues = json_scan.forbidden(data, max_depth)
         if issues:
@@ -115,7 +127,7 @@ def _refused(data: bytes, max_depth: int) -> list[Issue]:
     return json_scan.forbidden(data, max_depth)
 
 
-def _is_suspicious(data: bytes, value: dict[str, Any], max_depth: int) -> bool:
+def _is_suspicious(data: bytes, value: Any, max_depth: int) -> bool:
     """Return whether `data` may hold what is forbidden, at a small part of the cost of knowing where.
 
     Written again, the value is as long as the source less white space and needless escapes. A

@@ -1,4 +1,4 @@
-"""Request bytes → resource or form parameters (R4/http.html#mime-type, R4/json.html, R4/xml.html).
+"""Request bytes → resource, patch or form parameters (R4/http.html#mime-type, R4/json.html, R4/xml.html).
 
 A body that is too long is refused before it is read: by its Content-Length at once, a chunked
 one as soon as the limit is passed. So the memory of a worker is bounded by the limit.
@@ -10,6 +10,8 @@ import zlib
 from typing import Any
 
 from fhir_server.config import Config
+from fhir_server.interactions.context import Settings
+from fhir_server.interactions.patch import FORMATS, Change
 from fhir_server.interactions.update import check_id
 from fhir_server.model import json_format, xml_format
 from fhir_server.outcome import Invalid, TooLarge, UnsupportedMediaType
@@ -49,6 +51,31 @@ def resource(request: Request, config: Config) -> dict[str, Any]:
             code="structure",
         )
     return value
+
+
+class UnsupportedPatch(UnsupportedMediaType):
+    """415 to a PATCH: the answer names in Accept-Patch what works (RFC 5789 section 2.2)."""
+
+
+def patch(request: Request, config: Config, settings: Settings) -> Change:
+    """Return the change that the body of a PATCH says.
+
+    Raises UnsupportedPatch (415), TooLarge (413), and Invalid (400) for a body that is no patch.
+    """
+    media_type, parameters = media_type_of(request.environ.get("CONTENT_TYPE") or "")
+    aliases = {JSON: FHIR_JSON, **dict.fromkeys(XML_TYPES, FHIR_XML)}
+    read_patch = FORMATS.get(aliases.get(media_type, media_type))
+    if read_patch is None:
+        raise UnsupportedPatch(
+            f"the patch came {'as ' + media_type if media_type else 'without Content-Type'}; "
+            f"this server reads {', '.join(FORMATS)} (the last two are Parameters, R4/fhirpatch.html)"
+        )
+    _check_charset(parameters)
+    _check_version(parameters)
+    data = read(request, config.max_patch_bytes, "max_patch_bytes")
+    if not data.strip():
+        raise Invalid(f"the body is empty; {request.method} {request.path} needs a patch as {media_type}")
+    return read_patch(data, settings)
 
 
 def is_there(request: Request) -> bool:
@@ -101,7 +128,7 @@ def form(request: Request, config: Config) -> list[tuple[str, str]]:
     return []
 
 
-def read(request: Request, limit: int) -> bytes:
+def read(request: Request, limit: int, setting: str = "max_body_bytes") -> bytes:
     """Return the body, unpacked if it came with Content-Encoding gzip.
 
     Raises TooLarge (413) as soon as it is known to be longer than `limit` bytes.
@@ -114,18 +141,18 @@ def read(request: Request, limit: int) -> bytes:
             raise Invalid(f"Content-Length is {length_text!r}, which is no number")
         length = int(length_text)
         if length > limit:
-            raise _too_large(f"{length} bytes", limit)
+            raise _too_large(f"{length} bytes", limit, setting)
         data = _read_up_to(stream, length)
         if len(data) < length:
             raise Invalid(f"the body ended after {len(data)} of {length} bytes", code="incomplete")
     elif "chunked" in (environ.get("HTTP_TRANSFER_ENCODING") or "").lower():
         data = _read_up_to(stream, limit + 1)
         if len(data) > limit:
-            raise _too_large(f"more than {limit} bytes", limit)
+            raise _too_large(f"more than {limit} bytes", limit, setting)
     else:
         return b""
     encoding = (environ.get("HTTP_CONTENT_ENCODING") or "identity").strip().lower()
-    return data if encoding == "identity" else _unpacked(data, encoding, limit)
+    return data if encoding == "identity" else _unpacked(data, encoding, limit, setting)
 
 
 def _read_up_to(stream: Any, most: int) -> bytes:
@@ -140,7 +167,7 @@ def _read_up_to(stream: Any, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def _unpacked(data: bytes, encoding: str, limit: int) -> bytes:
+def _unpacked(data: bytes, encoding: str, limit: int, setting: str) -> bytes:
     if encoding not in ("gzip", "x-gzip"):
         raise UnsupportedMediaType(f"Content-Encoding is {encoding!r}; send the body plain or as gzip")
     unpacker = zlib.decompressobj(wbits=31)
@@ -149,15 +176,15 @@ def _unpacked(data: bytes, encoding: str, limit: int) -> bytes:
     except zlib.error as error:
         raise Invalid("the body says Content-Encoding gzip and is none") from error
     if len(plain) > limit:
-        raise _too_large(f"more than {limit} bytes once unpacked", limit)
+        raise _too_large(f"more than {limit} bytes once unpacked", limit, setting)
     if not unpacker.eof:
         raise Invalid("the gzip body ended early", code="incomplete")
     return plain
 
 
-def _too_large(size: str, limit: int) -> TooLarge:
+def _too_large(size: str, limit: int, setting: str) -> TooLarge:
     return TooLarge(
-        f"the body has {size}; this server takes {limit} bytes at most (setting max_body_bytes); "
+        f"the body has {size}; this server takes {limit} bytes at most (setting {setting}); "
         "divide it into several requests"
     )
 
@@ -175,10 +202,14 @@ def _checked_type(request: Request) -> bool:
             f"send it with Content-Type: {FHIR_JSON} or {FHIR_XML}"
         )
     _check_charset(parameters)
+    _check_version(parameters)
+    return written_as_xml
+
+
+def _check_version(parameters: dict[str, str]) -> None:
     version = parameters.get("fhirversion")
     if version is not None and version not in FHIR_VERSIONS:
         raise UnsupportedMediaType(f"the body is of fhirVersion {version}; this server reads 4.0 (R4)")
-    return written_as_xml
 
 
 def _check_charset(parameters: dict[str, str]) -> None:

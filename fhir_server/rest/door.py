@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
+from fhir_server.interactions.patch import FORMATS
 from fhir_server.outcome import NotAcceptable
 from fhir_server.rest import errors, response, routes
 from fhir_server.rest.handlers import HANDLERS, Installation
@@ -85,6 +86,8 @@ def _options(request: Request) -> Answer:
     address, _ = routes.locate(request.path)
     allowed = ", ".join(address.allowed)
     headers = [("Allow", allowed)]
+    if "PATCH" in address.methods:
+        headers.append(("Accept-Patch", ", ".join(FORMATS)))
     if request.header("ACCESS_CONTROL_REQUEST_METHOD"):
         headers += [
             ("Access-Control-Allow-Methods", allowed),

@@ -13,6 +13,7 @@ from fhir_server.config import Config
 from fhir_server.interactions import create as create_
 from fhir_server.interactions import delete as delete_
 from fhir_server.interactions import history as history_
+from fhir_server.interactions import patch as patch_
 from fhir_server.interactions import read as read_
 from fhir_server.interactions import search_type as search_type_
 from fhir_server.interactions import transaction as transaction_
@@ -135,6 +136,34 @@ def conditional_update(here: Installation, request: Request, match: Match) -> An
     )
 
 
+def patch(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#patch."""
+    type_name, id_ = match.values["type"], match.values["id"]
+    expected = if_match(request)
+    change = body.patch(request, here.config, here.entry.settings)
+    result = here.entry.write(
+        caller(request), lambda context: patch_.patch(context, type_name, id_, change, expected)
+    )
+    return response.of_write(
+        result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
+    )
+
+
+def conditional_patch(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#patch, by criteria."""
+    type_name = match.values["type"]
+    criteria = _criteria_text(request, "a patch")
+    expected = if_match(request)
+    change = body.patch(request, here.config, here.entry.settings)
+    result = here.entry.write(
+        caller(request),
+        lambda context: patch_.conditional_patch(context, type_name, criteria, change, expected),
+    )
+    return response.of_write(
+        result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
+    )
+
+
 def delete(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#delete."""
     values, expected = match.values, if_match(request)
@@ -242,6 +271,8 @@ HANDLERS: Mapping[str, Handler] = {
     "create": create,
     "update": update,
     "update-conditional": conditional_update,
+    "patch": patch,
+    "patch-conditional": conditional_patch,
     "delete": delete,
     "delete-conditional": conditional_delete,
     "search-type": search,

@@ -38,11 +38,13 @@ ROUTES = (
     Route("GET", "/{type}", "search-type", "type"),
     Route("POST", "/{type}", "create", "type"),
     Route("PUT", "/{type}", "update-conditional", "type"),
+    Route("PATCH", "/{type}", "patch-conditional", "type"),
     Route("DELETE", "/{type}", "delete-conditional", "type"),
     Route("POST", "/{type}/_search", "search-type", "type"),
     Route("GET", "/{type}/_history", "history-type", "type"),
     Route("GET", "/{type}/{id}", "read", "instance"),
     Route("PUT", "/{type}/{id}", "update", "instance"),
+    Route("PATCH", "/{type}/{id}", "patch", "instance"),
     Route("DELETE", "/{type}/{id}", "delete", "instance"),
     Route("GET", "/{type}/{id}/_history", "history-instance", "instance"),
     Route("GET", "/{type}/{id}/_history/{version}", "vread", "instance"),
@@ -94,9 +96,6 @@ class Address:
 
 
 _METHOD_ORDER = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_ADVICE = {
-    ("PATCH", "instance"): "; patch is not built yet, use PUT with the whole resource",
-}
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 
 
@@ -151,8 +150,7 @@ def find(method: str, path: str) -> Match:
         raise Invalid(reason, code="value") if method == "PUT" else NotFound(reason)
     route = address.methods.get("GET" if method == "HEAD" else method)
     if route is None:
-        level = next(iter(address.methods.values())).level
-        raise WrongMethod(method, path, address.allowed, _ADVICE.get((method, level), ""))
+        raise WrongMethod(method, path, address.allowed)
     return Match(route, values)
 
 

@@ -83,7 +83,7 @@ def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> li
     answers: list[Written] = []
     for draft in drafts:
         before = current.get(draft.rid)
-        _check_conditions(draft, before)
+        check_conditions(draft, before)
         if before is None and draft.method == "D":
             answers.append(Written(None, changed=False, created=False))
             continue
@@ -110,6 +110,17 @@ _CURRENT = (
 )
 
 
+def lock(unit: UnitOfWork, addresses: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Version]:
+    """Return the current versions of (type, id) pairs, deletions too, and let nobody else change them.
+
+    They are locked until the unit ends. All rows that the unit will write belong into one call: `write`
+    locks in the same order, so that two units never wait for each other in a ring.
+    """
+    rids = {rid(type_name, id_): (type_name, id_) for type_name, id_ in addresses}
+    rows = unit.execute(_CURRENT, (sorted(rids),)) if rids else []
+    return {rids[row[8]]: from_row(row) for row in rows}
+
+
 def _lock_current(unit: UnitOfWork, drafts: Sequence[Draft]) -> dict[str, Version]:
     """Lock the rows that the drafts may replace; a create under an id of ours has none."""
     rids = sorted(draft.rid for draft in drafts if not (draft.method == "C" and draft.must_be_new))
@@ -118,7 +129,7 @@ def _lock_current(unit: UnitOfWork, drafts: Sequence[Draft]) -> dict[str, Versio
     return {row[8]: from_row(row) for row in unit.execute(_CURRENT, (rids,))}
 
 
-def _check_conditions(draft: Draft, before: Version | None) -> None:
+def check_conditions(draft: Draft, before: Version | None) -> None:
     """Hold If-Match and If-None-Match: * against what is current (R4/http.html#concurrency)."""
     wanted = draft.if_version
     if wanted is not None and (before is None or before.version != wanted):

@@ -121,12 +121,12 @@ def test_deleted(client: FhirClient, stored: Store) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("POST", "Patient/7", "GET, HEAD, PUT, DELETE, OPTIONS"),
-        ("PATCH", "Patient/7", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("POST", "Patient/7", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
+        ("PATCH", "Patient/7/_history/1", "GET, HEAD, OPTIONS"),
         ("PUT", "metadata", "GET, HEAD, OPTIONS"),
         ("DELETE", "", "GET, HEAD, POST, OPTIONS"),
         ("GET", "Patient/_search", "POST, OPTIONS"),
-        ("FROBNICATE", "Patient", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),
+        ("FROBNICATE", "Patient", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
     ],
 )
 def test_wrong_method(client: FhirClient, method: str, path: str, allow: str) -> None:

@@ -265,5 +265,6 @@ def test_every_listed_parameter_is_answered(
 def test_every_listed_interaction_is_routed(client: FhirClient, statement: dict[str, Any]) -> None:
     codes = {each["code"] for each in statement["rest"][0]["resource"][0]["interaction"]}
     assert codes == {
-        "read", "vread", "update", "delete", "history-instance", "history-type", "create", "search-type",
+        "read", "vread", "update", "patch", "delete", "history-instance", "history-type", "create",
+        "search-type",
     }  # fmt: skip

@@ -77,11 +77,11 @@ def test_not_there(method: str, path: str, status: int, says: str) -> None:
     ("method", "path", "allowed"),
     [
         ("POST", "/fhir/metadata", ("GET", "HEAD", "OPTIONS")),
-        ("POST", "/fhir/Patient/7", ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")),
-        ("PATCH", "/fhir/Patient/7", ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")),
+        ("POST", "/fhir/Patient/7", ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")),
+        ("PATCH", "/fhir/Patient/7/_history/1", ("GET", "HEAD", "OPTIONS")),
         ("PUT", "/fhir/Patient/7/_history/1", ("GET", "HEAD", "OPTIONS")),
         ("DELETE", "/fhir", ("GET", "HEAD", "POST", "OPTIONS")),
-        ("BREW", "/fhir/Patient", ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")),
+        ("BREW", "/fhir/Patient", ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")),
     ],
 )
 def test_wrong_method(method: str, path: str, allowed: tuple[str, ...]) -> None:
