@@ -12,13 +12,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from fhir_server import __version__
-from fhir_server.definitions import search_parameters
+from fhir_server.definitions import compartments, search_parameters
 from fhir_server.definitions.structures import resource_types
 from fhir_server.definitions.versions import order
 from fhir_server.interactions.context import Context, Settings
 from fhir_server.model import json_format, temporal
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry
+from fhir_server.search.registry import parameters as parameters_of
 from fhir_server.search.types.special import ON_RESOURCE
 from fhir_server.storage import definitions
 
@@ -136,6 +137,13 @@ def statement(
             _SYSTEM_CODES, interactions | ({"batch"} if "transaction" in interactions else set())
         ),
     }
+    if "search-compartment" in interactions:
+        rest["compartment"] = [
+            f"http://hl7.org/fhir/CompartmentDefinition/{name.lower()}"
+            for name in compartments.compartment_types()
+        ]
+    if "search-system" in interactions:
+        rest["searchParam"] = _on_system()
     for resource in rest["resource"]:
         on_type = [one for one in operations if {"Resource", resource["type"]} & set(one.types)]
         if on_type:
@@ -218,6 +226,14 @@ def _searchable(name: str, registry: Registry) -> list[Parameter]:
         parameter
         for parameter in registry.for_type(name).values()
         if parameter.code in ON_RESOURCE or (parameter.kind != "special" and parameter.expression is not None)
+    ]
+
+
+def _on_system() -> list[dict[str, str]]:
+    """Return the parameters that a search over all types has."""
+    return [
+        {"name": known.code, "definition": known.url, "type": known.type}
+        for known in parameters_of("Binary")  # which has these alone
     ]
 
 

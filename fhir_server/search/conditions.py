@@ -20,7 +20,7 @@ from typing import Any
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE, ROWS
 from fhir_server.search import chart, elements, keys
-from fhir_server.search.ast import Chain, Clause, Criterion, Either, Has, Parameter
+from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Parameter
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.table import TYPES
 
@@ -116,6 +116,18 @@ class Conditions:
                         alias, [k for part in parts if isinstance(part, Keys) for k in part.any_of]
                     )
                 return _any(parts)
+            case All(criteria):
+                return self.all(alias, criteria)
+            case Not(inside):
+                return _not(self.criterion(alias, inside))
+
+    def all(self, alias: str, criteria: Sequence[Criterion]) -> Sql:
+        """Return the condition of an AND inside of another condition."""
+        parts = self.each(alias, criteria)
+        if len(parts) == 1:
+            return parts[0]
+        joined = _joined(self.merged(alias, parts), " and ")
+        return Sql(f"({joined.text})", joined.parameters)
 
     def clause(self, alias: str, clause: Clause) -> Sql:
         """Return the condition of one parameter."""

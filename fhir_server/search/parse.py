@@ -29,7 +29,6 @@ LATER = {
     "_list": "_list",
     "_text": "full text search",
     "_content": "full text search",
-    "_type": "a search over several types",
     "near": "near",
 }
 DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks
@@ -59,28 +58,43 @@ def parse(
     reader = Reader(type_name, Environment(zone, base_urls, now), registry or standard())
     query = results.Draft()
     clauses: list[Criterion] = []
+
+    def take(name: str, text: str) -> None:
+        if name.partition(":")[0] in results.NAMES:
+            query.read(type_name, name, text, reader.registry)
+        else:
+            clauses.append(reader.criterion(type_name, name, text))
+
+    warnings = each_pair(pairs, take, query.applied, strict=strict)
+    return query.query(type_name, tuple(clauses), warnings)
+
+
+def each_pair(
+    pairs: Iterable[tuple[str, str]],
+    take: Callable[[str, str], None],
+    applied: list[tuple[str, str]],
+    *,
+    strict: bool,
+) -> tuple[Issue, ...]:
+    """Give each pair to `take`, list those that were understood, and return what was left out.
+
+    Raises Invalid (400) with all that is wrong.
+    """
     wrong: list[Issue] = []
     ignored: list[Issue] = []
     for name, text in pairs:
         try:
             _check_signs(name, text)
-            if name.partition(":")[0] in results.NAMES:
-                query.read(type_name, name, text, reader.registry)
-            else:
-                clauses.append(reader.criterion(type_name, name, text))
+            take(name, text)
         except (Unknown, NotSupported) as error:
             (wrong if strict else ignored).extend(error.issues)
-            continue
         except FhirError as error:
             wrong.extend(error.issues)
-            continue
-        query.applied.append((name, text))
+        else:
+            applied.append((name, text))
     if wrong:
         raise Invalid(issues=wrong)
-    warnings = tuple(
-        Issue("warning", issue.code, f"{issue.diagnostics}; it was ignored") for issue in ignored
-    )
-    return query.query(type_name, tuple(clauses), warnings)
+    return tuple(Issue("warning", issue.code, f"{issue.diagnostics}; it was ignored") for issue in ignored)
 
 
 def _check_signs(name: str, text: str) -> None:
@@ -117,6 +131,8 @@ class Reader:
     def parameter(self, type_name: str, code: str) -> Parameter:
         """Return the parameter `code` of a type, or say which there are."""
         parameter = self.registry.get(type_name, code)
+        if code == "_type":
+            raise Unknown("_type is for searches over several types, /fhir?_type=Patient,Group&…")
         if code in LATER:
             raise NotSupported(f"{LATER[code]} is not something that this server does yet")
         if parameter is None or (parameter.expression is None and parameter.kind != "special"):

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart, elements
-from fhir_server.search.ast import Chain, Clause, Criterion, Either, Query
+from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Query
 from fhir_server.search.conditions import (
     TENANT,
     Conditions,
@@ -143,6 +143,8 @@ def _frequency_of(criterion: Criterion) -> str | None:
         case Either(criteria):
             found = {_frequency_of(each) for each in criteria}
             return None if None in found else "many" if "many" in found else "few"
+        case All(criteria):
+            return _frequency(criteria)
         case Clause(parameter, modifier, alternatives):
             if modifier == "not" or alternatives == (True,):
                 return None
