@@ -17,14 +17,17 @@ from urllib.parse import parse_qsl
 import psycopg2
 import pytest
 
+from fhir_server.definitions.compartments import members
+from fhir_server.definitions.structures import resource_types, type_name
 from fhir_server.search import plans
-from fhir_server.search.compile import compile, compile_count, position_of
+from fhir_server.search.compile import compile, compile_count, compile_types, position_of
 from fhir_server.search.index import Indexer
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
+from fhir_server.search.several import parse_several
 from fhir_server.search.types.protocol import Environment
 from tests.support import cluster
-from tests.support.oracle import data, ordering
+from tests.support.oracle import data, ordering, several
 from tests.support.oracle.matching import Oracle
 from tests.support.oracle.queries import Generator
 from tests.support.search_store import store
@@ -48,6 +51,7 @@ class World:
         self.connection = psycopg2.connect(url)
         store(self.connection, resources, Indexer(environment=Environment(base_urls=(BASE,))))
         self.oracle = Oracle(resources, BASE, NOW)
+        self.compartments = several.Compartments(self.oracle)
         self.hits: Counter[str] = Counter()
 
     def rows(self, statement: Any) -> list[tuple[Any, ...]]:
@@ -85,26 +89,63 @@ def test_sql_finds_what_the_slow_filter_finds(
     random = Random(seed)
     hits: Counter[str] = Counter()
     for _ in range(CHUNK):
-        type_name, query = generator.query()
-        expected = world.oracle.search(type_name, query)
-        parsed = parse(type_name, parse_qsl(query, keep_blank_values=True), base_urls=(BASE,), now=NOW)
-        where = f"{type_name}?{query}"
+        kind, query = generator.query()
+        expected = world.oracle.search(kind, query)
+        parsed = parse(kind, parse_qsl(query, keep_blank_values=True), base_urls=(BASE,), now=NOW)
+        where = f"{kind}?{query}"
         assert world.rows(compile_count(parsed)) == [(len(expected),)], where
         if odd or parsed.sort or random.random() < 0.1:
-            found = walked(world, parsed, max(len(expected) // 6, random.randint(1, 30)), where)
+            size = max(len(expected) // 6, random.randint(1, 30))
+            found = [row[2] for row in walked(world, parsed, size, where)]
         else:
             found = [row[2] for row in world.rows(compile(parsed, 1_000_000))]
         assert sorted(found) == sorted(expected), where
         sort = dict(parse_qsl(query)).get("_sort")
         if sort:
-            assert ordering.is_ordered(world.oracle, type_name, sort, found) is None, where
+            assert ordering.is_ordered(world.oracle, kind, sort, found) is None, where
         hits["none" if not expected else "1 to 20" if len(expected) <= 20 else "more than 20"] += 1
     world.hits += hits
     assert hits["none"] <= CHUNK * 2 / 3
 
 
-def walked(world: World, parsed: Any, size: int, where: str) -> list[str]:
-    """Return the ids in the order of pages of `size`, walked to the end and back again."""
+@pytest.mark.parametrize("chunk", range(max(1, QUERIES // CHUNK // 4)))
+def test_several_types_and_compartments(world: World, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if chunk % 2:
+        for name, bound in (("FEW", 5), ("FEW_TARGETS", 2), ("STRETCH", 12)):
+            monkeypatch.setattr(plans, name, bound)
+    seed = SEED * 100_003 + chunk + 50_000
+    generator, random = Generator(world.oracle, seed), Random(seed)
+    present = [type_name(row[0]) for row in world.rows(compile_types())]
+    assert sorted(present) == sorted(world.oracle.by_type)
+    environment = Environment(base_urls=(BASE,), now=NOW)
+    hits: Counter[str] = Counter()
+    for _ in range(CHUNK):
+        asked = several.draw(generator)
+        expected = several.search(world.oracle, world.compartments, asked)
+        types = asked.types or resource_types()
+        if asked.compartment and asked.types is None:
+            types = tuple(members(asked.compartment[0]))
+        parsed = parse_several(
+            types,
+            present,
+            parse_qsl(asked.query),
+            compartment=asked.compartment,
+            environment=environment,
+        )
+        where = str(asked)
+        assert world.rows(compile_count(parsed)) == [(len(expected),)], where
+        found = walked(world, parsed, max(len(expected) // 6, random.randint(1, 30)), where)
+        addresses = [(type_name(row[1]), row[2]) for row in found]
+        assert sorted(addresses) == sorted(expected), where
+        if sort := dict(parse_qsl(asked.query)).get("_sort"):
+            assert ordering.are_ordered(world.oracle, sort, addresses) is None, where
+        hits["several: none" if not expected else "several: some"] += 1
+    world.hits += hits
+    assert hits["several: none"] <= CHUNK * 4 / 5
+
+
+def walked(world: World, parsed: Any, size: int, where: str) -> list[tuple[Any, ...]]:
+    """Return the rows in the order of pages of `size`, walked to the end and back again."""
     pages: list[list[Any]] = []
     position: Position | None = None
     while rows := world.rows(compile(parsed, size, position)):
@@ -114,4 +155,4 @@ def walked(world: World, parsed: Any, size: int, where: str) -> list[str]:
         back = compile(parsed, size, position_of(page[0], backward=True))
         assert back.backward
         assert [row[2] for row in reversed(world.rows(back))] == [row[2] for row in before], where
-    return [row[2] for page in pages for row in page]
+    return [row for page in pages for row in page]

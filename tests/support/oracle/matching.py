@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 from tests.support.oracle import reading
 from tests.support.oracle.reading import INFINITE, Number, Span
 from tests.support.oracle.table import Entry, Place, entries
+from tests.support.oracle.table import entry as entry_of
 
 Resource = dict[str, Any]
 Value = tuple[str, Any]  # shape, JSON
@@ -49,7 +50,7 @@ class Oracle:
             return self._has(type_name, name, text)
         head, dot, rest = name.partition(".")
         code, _, modifier = head.partition(":")
-        entry = entries()[type_name][code]
+        entry = entry_of(type_name, code)
         if dot:
             return self._chain(entry, modifier, rest, text)
         test = self._test(entry, modifier, text)
