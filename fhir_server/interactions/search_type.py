@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
 from fhir_server.interactions import bundle
+from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.model import json_format, summary
 from fhir_server.outcome import Invalid, Issue
@@ -104,13 +105,14 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         time_zone=settings.environment.zone,
         now=context.clock(),
         registry=settings.indexer.registry,
+        codes=SearchCodes(context),
     )
     return narrow(context.grant, query)
 
 
 def environment(context: Context) -> Environment:
     """Return what values mean in a search of this unit."""
-    return replace(context.settings.environment, now=context.clock())
+    return replace(context.settings.environment, now=context.clock(), codes=SearchCodes(context))
 
 
 Row = tuple[Any, ...]

@@ -24,6 +24,8 @@ from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, N
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.table import TYPES
 
+COMPLEMENTS = frozenset({"not", "not-in"})  # modifiers that ask for all else, resources without a value too
+LONG = 16  # keys; more are looked up in a hash where no index serves
 TENANT = 0  # one tenant for now; the column is in every key
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
 
@@ -148,14 +150,18 @@ class Conditions:
                     own.append(condition)
         parts: list[Sql] = []
         if texts or not (rows or own):
-            parts.append(has_key(alias, _keys(parameter, texts)))
+            wanted = _keys(parameter, texts)
+            if len(wanted) > LONG and (self.by_row or clause.modifier in COMPLEMENTS):
+                parts.append(_has_key_by_row(alias, wanted))
+            else:
+                parts.append(has_key(alias, wanted))
         if rows:
             parts.append(
                 self.row(alias, parameter, kind, _any([Sql(row.sql, row.parameters) for row in rows]))
             )
         parts += [Sql(condition.sql.format(r=alias), condition.parameters) for condition in own]
         found = _any(parts)
-        return _not(found) if clause.modifier == "not" else found
+        return _not(found) if clause.modifier in COMPLEMENTS else found
 
     def row(self, alias: str, parameter: Parameter, kind: SearchType, condition: Sql) -> Sql:
         """Return that one row of the type's table fulfils the condition."""
@@ -247,6 +253,12 @@ def has_key(alias: str, any_of: Iterable[str]) -> Sql:
     return Keys(f"{alias}.keys {operator} %s::uuid[]", (list(distinct),), distinct)
 
 
+def _has_key_by_row(alias: str, any_of: Sequence[str]) -> Sql:
+    """Return the same for one row at a time: a long list is hashed, `&&` would compare each with each."""
+    distinct = list(dict.fromkeys(any_of))
+    return Sql(f"exists (select from unnest({alias}.keys) k where k = any(%s::uuid[]))", (distinct,))
+
+
 def param(parameter: Parameter) -> str:
     """Return the condition on the column param of an index table, its alias aside."""
     codes = parameter.sources or (parameter.code,)
@@ -272,7 +284,7 @@ def is_bound(clause: Clause) -> bool:
 def is_on_rows(clause: Clause) -> bool:
     """Tell whether a clause is answered by rows of an index table, and by nothing else."""
     kind = TYPES[clause.parameter.kind]
-    if clause.modifier in ("missing", "not") or kind.table is None:
+    if clause.modifier in ("missing", *COMPLEMENTS) or kind.table is None:
         return False
     return all(isinstance(kind.where(value, kind.columns), Row) for value in clause.alternatives)
 

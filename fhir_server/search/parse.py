@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.outcome import FhirError, Invalid, Issue, NotSupported
-from fhir_server.search import elements, results, values
+from fhir_server.search import elements, results, values, wording
 from fhir_server.search.ast import Chain, Clause, Criterion, Has, Parameter, Query
 from fhir_server.search.names import Unknown, unknown
 from fhir_server.search.registry import Registry, standard
-from fhir_server.search.types.protocol import Environment
+from fhir_server.search.types.protocol import Codes, Environment, NoCodes
 from fhir_server.search.types.table import TYPES
 
 LATER = {
@@ -44,6 +44,7 @@ def parse(
     time_zone: str | tzinfo = UTC,
     now: datetime | None = None,
     registry: Registry | None = None,
+    codes: Codes | None = None,
 ) -> Query:
     """Return the search that `pairs`, names and values of a query string, ask of one type.
 
@@ -55,7 +56,8 @@ def parse(
     wrong with a value that was understood to be one (`date=gestern`) is refused in both readings.
     """
     zone = ZoneInfo(time_zone) if isinstance(time_zone, str) else time_zone
-    reader = Reader(type_name, Environment(zone, base_urls, now), registry or standard())
+    environment = Environment(zone, base_urls, now, codes or NoCodes())
+    reader = Reader(type_name, environment, registry or standard())
     query = results.Draft()
     clauses: list[Criterion] = []
 
@@ -159,10 +161,13 @@ class Reader:
                 raise Invalid(f"{parameter.code}:missing is true or false; got {text!r}")
             return Clause(parameter, modifier, (text == "true",))
         asked = None if modifier == "not" else modifier
+        parts = values.split(text, ",")
+        if not all(parts):
+            raise Invalid(f"{parameter.code}={text} has an empty alternative; write a comma as \\,")
+        if modifier == "text":
+            return wording.clause(parameter, parts)
         alternatives: list[Hashable] = []
-        for part in values.split(text, ","):
-            if not part:
-                raise Invalid(f"{parameter.code}={text} has an empty alternative; write a comma as \\,")
+        for part in parts:
             alternatives.append(_parsed(kind.parse, part, asked, parameter, self.environment))
         return Clause(parameter, modifier, tuple(dict.fromkeys(alternatives)))
 
@@ -241,7 +246,8 @@ def _parsed(
     except NotSupported:
         raise
     except FhirError as error:
-        raise Invalid(f"{parameter.code}: {error}") from None
+        kind = type(error) if isinstance(error, Invalid) else Invalid
+        raise kind(f"{parameter.code}: {error}") from None
 
 
 def _modifiers(parameter: Parameter) -> list[str]:

@@ -25,6 +25,7 @@ from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart, elements
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Query
 from fhir_server.search.conditions import (
+    COMPLEMENTS,
     TENANT,
     Conditions,
     Sql,
@@ -41,6 +42,7 @@ RAW = "r.pk, r.type, r.id, r.version, r.last_updated, r.method, r.meta, r.conten
 FEW = 1000  # so many rows are fetched and sorted in some milliseconds
 FEW_TARGETS = 200  # each may be referred to by many
 STRETCH = 2000  # so many resources are looked at in some milliseconds
+MANY_KEYS = 200  # looked up one by one, they bring what a stretch would not
 CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
 PROBED = ("idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")  # tells most first
 
@@ -146,7 +148,7 @@ def _frequency_of(criterion: Criterion) -> str | None:
         case All(criteria):
             return _frequency(criteria)
         case Clause(parameter, modifier, alternatives):
-            if modifier == "not" or alternatives == (True,):
+            if modifier in COMPLEMENTS or alternatives == (True,):
                 return None
             if parameter.code == "_id":
                 return "few"
@@ -156,11 +158,18 @@ def _frequency_of(criterion: Criterion) -> str | None:
                 return None
             if parameter.kind == "token":
                 own = elements.facts(parameter).types
+                if modifier in ("in", "above", "below"):
+                    return "few" if _many_texts(alternatives) else "many"
                 return "few" if modifier == "of-type" or (own and own <= {"Identifier", "id"}) else "many"
             if parameter.kind == "composite" or parameter.code.startswith("_"):
                 return "many"
             return "few"
     return None
+
+
+def _many_texts(alternatives: Sequence[object]) -> bool:
+    """Tell whether so many keys are asked for that comparing them row by row is dearer than the index."""
+    return sum(len(getattr(value, "texts", ())) for value in alternatives) > MANY_KEYS
 
 
 def _probed(clauses: Sequence[Criterion]) -> list[Clause]:

@@ -91,7 +91,13 @@ def test_sql_finds_what_the_slow_filter_finds(
     for _ in range(CHUNK):
         kind, query = generator.query()
         expected = world.oracle.search(kind, query)
-        parsed = parse(kind, parse_qsl(query, keep_blank_values=True), base_urls=(BASE,), now=NOW)
+        parsed = parse(
+            kind,
+            parse_qsl(query, keep_blank_values=True),
+            base_urls=(BASE,),
+            now=NOW,
+            codes=world.oracle.vocabulary,
+        )
         where = f"{kind}?{query}"
         assert world.rows(compile_count(parsed)) == [(len(expected),)], where
         if odd or parsed.sort or random.random() < 0.1:
@@ -117,7 +123,7 @@ def test_several_types_and_compartments(world: World, chunk: int, monkeypatch: p
     generator, random = Generator(world.oracle, seed), Random(seed)
     present = [type_name(row[0]) for row in world.rows(compile_types())]
     assert sorted(present) == sorted(world.oracle.by_type)
-    environment = Environment(base_urls=(BASE,), now=NOW)
+    environment = Environment(base_urls=(BASE,), now=NOW, codes=world.oracle.vocabulary)
     hits: Counter[str] = Counter()
     for _ in range(CHUNK):
         asked = several.draw(generator)

@@ -18,6 +18,7 @@ from tests.support.oracle import reading
 from tests.support.oracle.reading import INFINITE, Number, Span
 from tests.support.oracle.table import Entry, Place, entries
 from tests.support.oracle.table import entry as entry_of
+from tests.support.oracle.vocabulary import Vocabulary
 
 Resource = dict[str, Any]
 Value = tuple[str, Any]  # shape, JSON
@@ -34,6 +35,7 @@ class Oracle:
         self.by_type: dict[str, dict[str, Resource]] = {}
         for resource in resources:
             self.by_type.setdefault(resource["resourceType"], {})[resource["id"]] = resource
+        self.vocabulary = Vocabulary(self)
         self._values: dict[tuple[str, str], dict[str, list[Value]]] = {}
 
     def search(self, type_name: str, query: str) -> set[str]:
@@ -97,7 +99,7 @@ class Oracle:
             tests = [self._composite(entry, one) for one in alternatives]
             return lambda values: any(test(element) for _, element in values for test in tests)
         one_tests = [self._one(entry, modifier, one) for one in alternatives]
-        if modifier == "not":
+        if modifier in ("not", "not-in"):
             return lambda values: not any(test(*value) for value in values for test in one_tests)
         return lambda values: any(test(*value) for value in values for test in one_tests)
 
@@ -113,6 +115,10 @@ class Oracle:
         match entry.kind:
             case "string":
                 return _string_test(modifier, reading.plain(text))
+            case "token" if modifier in ("in", "not-in", "below", "above"):
+                return _any_coding(self.vocabulary.pairs(modifier, text))
+            case "token" if modifier == "text":
+                return _text_test(reading.plain(text))
             case "token":
                 return _token_test(modifier, text)
             case "reference":
@@ -154,6 +160,27 @@ class Oracle:
             return here in wanted or here.partition("/_history/")[0] in wanted
 
         return test
+
+
+def _any_coding(pairs: set[tuple[str, str]]) -> Callable[[str, Any], bool]:
+    def test(shape: str, value: Any) -> bool:
+        shape, _, bound = shape.partition("@")
+        if shape == "code":
+            return (bound, value) in pairs
+        return any(pair in pairs for pair in _pairs(shape, value))
+
+    return test
+
+
+def _text_test(text: str) -> Callable[[str, Any], bool]:
+    def test(shape: str, value: Any) -> bool:
+        if shape == "Identifier":
+            value = value.get("type", {})
+        words = [None if shape == "Coding" else value.get("text")]
+        words += [each.get("display") for each in ([value] if shape == "Coding" else value.get("coding", []))]
+        return any(reading.folded(word).startswith(reading.folded(text)) for word in words if word)
+
+    return test
 
 
 def _string_test(modifier: str, text: str) -> Callable[[str, Any], bool]:

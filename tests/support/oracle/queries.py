@@ -105,6 +105,12 @@ class Generator:
             case "token":
                 if entry.places[0].shape == "Identifier" and random.random() < 0.15:
                     return ":of-type", self.of_type
+                shape = entry.places[0].shape.partition("@")[0]
+                if shape in ("CodeableConcept", "Coding", "Identifier") and random.random() < 0.12:
+                    return ":text", self.words
+                if shape in ("CodeableConcept", "Coding", "code") and random.random() < 0.2:
+                    modifier = random.choice((":in", ":not-in", ":below", ":above"))
+                    return modifier, lambda shape, value: self.codes(modifier, shape, value)
                 return random.choice(("", "", "", "", ":not")), self.token
             case "string":
                 modifier = random.choice(("", "", ":exact", ":contains"))
@@ -155,6 +161,34 @@ class Generator:
         if form < 0.65:
             return f"http://example.org/other|{code}"
         return code if form < 0.95 else code.swapcase()
+
+    def words(self, shape: str, value: Any) -> str:
+        """Write the beginning of a text or display, now and then its middle."""
+        random = self.random
+        value = value or {}
+        holder = value.get("type", {}) if shape == "Identifier" else value
+        words = [coding.get("display") for coding in holder.get("coding", [holder])] + [holder.get("text")]
+        word = random.choice([word for word in words if word and word.strip()] or ["Body weight"])
+        start = random.choice((0, 0, 0, 0, len(word) // 2))
+        part = word[start : start + random.randint(1, 15)]
+        return escaped(random.choice((part, part.upper())) if part.strip() else word)
+
+    def codes(self, modifier: str, shape: str, value: Any) -> str:
+        """Write a value set, or system|code with a place in its hierarchy."""
+        random, vocabulary = self.random, self.oracle.vocabulary
+        kind, _, system = shape.partition("@")
+        pairs = [(system, value)] if kind == "code" else matching._pairs(kind, value) if value else []
+        pairs = [(system, code) for system, code in pairs if code in vocabulary.systems.get(system, ())]
+        if not pairs:
+            pairs = [("http://hl7.org/fhir/administrative-gender", "male")]
+        system, code = random.choice(pairs)
+        if modifier in (":in", ":not-in"):
+            found = vocabulary.with_code(system, code) if random.random() < 0.8 else None
+            return found or f"urn:oracle:{random.randrange(40)}"
+        codes = vocabulary.systems[system]
+        if random.random() < 0.5:
+            code = codes[codes.index(code) // 3]
+        return f"{escaped(system)}|{escaped(code)}"
 
     def of_type(self, shape: str, value: Any) -> str:
         """Write type system|type code|value of an identifier."""

@@ -143,7 +143,7 @@ def test_result_parameters() -> None:
         ("Patient?gender=", "gender has no value"),
         ("Patient?gender=male,", "empty alternative"),
         ("Patient?gender:missing=yes", "gender:missing is true or false; got 'yes'"),
-        ("Patient?gender:in=http://x.org", "gender:in is not something that this server does yet"),
+        ("Patient?gender:in=http://x.org", "nothing is known of the value set"),
         ("Patient?birthdate=gestern", "birthdate: 'gestern' is not a date"),
         ("Patient?birthdate=ge", "birthdate: 'ge' is not a date"),
         ("Observation?value-quantity=5|mg", "not a quantity"),
