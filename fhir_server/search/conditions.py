@@ -117,11 +117,23 @@ class Conditions:
                     return has_key(
                         alias, [k for part in parts if isinstance(part, Keys) for k in part.any_of]
                     )
-                return _any(parts)
+                if self.by_row or not is_indexed(criterion):
+                    return _any(parts)
+                return self.united(alias, criteria)
             case All(criteria):
                 return self.all(alias, criteria)
             case Not(inside):
                 return _not(self.criterion(alias, inside))
+
+    def united(self, alias: str, criteria: Sequence[Criterion]) -> Sql:
+        """Return an OR as the union of what each side finds by its own index; no index serves an OR."""
+        selects = []
+        for criterion in criteria:
+            name = self.alias("e")
+            condition = self.rows(name, type_of(criterion), [criterion])
+            selects.append(_select(f"{name}.pk", f"{RESOURCE} {name}", condition))
+        both = _joined(selects, " union all ")
+        return Sql(f"{alias}.pk in ({both.text})", both.parameters)
 
     def all(self, alias: str, criteria: Sequence[Criterion]) -> Sql:
         """Return the condition of an AND inside of another condition."""
@@ -269,6 +281,33 @@ def param(parameter: Parameter) -> str:
 def _keys(parameter: Parameter, texts: Iterable[str]) -> list[str]:
     codes = parameter.sources or (parameter.code,)
     return [keys.key(parameter.type_name, code, text) for text in texts for code in codes]
+
+
+def is_indexed(criterion: Criterion) -> bool:
+    """Tell whether an index finds what fulfils a criterion; what is absent stands in none."""
+    match criterion:
+        case Clause(_, modifier, alternatives):
+            return modifier not in COMPLEMENTS and (modifier != "missing" or alternatives == (False,))
+        case Either(criteria):
+            return all(map(is_indexed, criteria))
+        case All(criteria):
+            return any(map(is_indexed, criteria))
+        case Not():
+            return False
+    return True
+
+
+def type_of(criterion: Criterion) -> str:
+    """Return the resource type that a criterion is about."""
+    match criterion:
+        case Clause(parameter) | Chain(parameter):
+            return parameter.type_name
+        case Has(_, target):
+            return target
+        case Either(criteria) | All(criteria):
+            return type_of(criteria[0])
+        case Not(inside):
+            return type_of(inside)
 
 
 def is_bound(clause: Clause) -> bool:

@@ -16,22 +16,22 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.outcome import FhirError, Invalid, Issue, NotSupported
-from fhir_server.search import elements, results, values, wording
-from fhir_server.search.ast import Chain, Clause, Criterion, Has, Parameter, Query
+from fhir_server.search import elements, filters, results, values, wording
+from fhir_server.search.ast import All, Chain, Clause, Criterion, Has, Parameter, Query
 from fhir_server.search.names import Unknown, unknown
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types.protocol import Codes, Environment, NoCodes
 from fhir_server.search.types.table import TYPES
 
 LATER = {
-    "_filter": "_filter",
     "_query": "named queries",
-    "_list": "_list",
     "_text": "full text search",
     "_content": "full text search",
     "near": "near",
 }
+OF_ALL = frozenset({"_list", "_filter"})  # criteria that no SearchParameter of R4 defines
 DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks
+ANY_TYPE = OF_ALL | {"_has"}
 WIDEST = 1000  # types that the chains of one search visit; each is a SELECT of its own
 
 
@@ -65,7 +65,8 @@ def parse(
         if name.partition(":")[0] in results.NAMES:
             query.read(type_name, name, text, reader.registry)
         else:
-            clauses.append(reader.criterion(type_name, name, text))
+            found = reader.criterion(type_name, name, text)
+            clauses.extend(found.criteria if isinstance(found, All) else [found])
 
     warnings = each_pair(pairs, take, query.applied, strict=strict)
     return query.query(type_name, tuple(clauses), warnings)
@@ -125,6 +126,14 @@ class Reader:
             return self.has(type_name, name, text, depth)
         head, dot, tail = name.partition(".")
         code, _, modifier = head.partition(":")
+        if code in OF_ALL:
+            if name != code:
+                raise Unknown(f"{code} takes neither a modifier nor a path; got {name!r}")
+            if not text:
+                raise Invalid(f"{code} has no value; give one or leave the parameter out")
+            if code == "_list":
+                return self.in_list(type_name, text)
+            return filters.criterion(self, type_name, text)
         parameter = self.parameter(type_name, code)
         if dot:
             return self.chain(parameter, modifier or None, tail, text, depth)
@@ -143,7 +152,7 @@ class Reader:
 
     def unknown_parameter(self, type_name: str, code: str) -> Unknown:
         """Return the refusal of a code that a type does not have."""
-        known = sorted(code for code in self.registry.for_type(type_name) if code not in LATER)
+        known = sorted(OF_ALL.union(code for code in self.registry.for_type(type_name) if code not in LATER))
         return unknown(f"{type_name} has no search parameter {code!r}", code, known)
 
     def clause(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
@@ -166,10 +175,25 @@ class Reader:
             raise Invalid(f"{parameter.code}={text} has an empty alternative; write a comma as \\,")
         if modifier == "text":
             return wording.clause(parameter, parts)
-        alternatives: list[Hashable] = []
-        for part in parts:
-            alternatives.append(_parsed(kind.parse, part, asked, parameter, self.environment))
+        alternatives = [_parsed(kind.parse, part, asked, parameter, self.environment) for part in parts]
         return Clause(parameter, modifier, tuple(dict.fromkeys(alternatives)))
+
+    def valued(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
+        """Return a parameter with one value, whose commas mean nothing."""
+        asked = None if modifier == "not" else modifier
+        value = _parsed(TYPES[parameter.kind].parse, text, asked, parameter, self.environment)
+        return Clause(parameter, modifier, (value,))
+
+    def in_list(self, type_name: str, text: str) -> Has:
+        """Return that a List with one of these ids has the resource as an entry (R4/search.html#list)."""
+        for part in values.split(text, ","):
+            if part.startswith("$"):
+                raise NotSupported(
+                    f"_list={part}: current lists are not something that this server does yet; "
+                    "name the id of a List"
+                )
+        ids = self.clause(self.parameter("List", "_id"), None, text)
+        return Has(self.parameter("List", "item"), type_name, ids)
 
     def chain(self, reference: Parameter, target: str | None, tail: str, text: str, depth: int) -> Criterion:
         """Return `reference:target.tail`; without a target, one branch for each type that has `tail`."""
@@ -180,19 +204,38 @@ class Reader:
         if target is not None and target not in reference.targets:
             raise unknown(f"{reference.code} does not refer to {target!r}", target, reference.targets)
         code = tail.partition(".")[0].partition(":")[0]
+        return self.branching(
+            reference, target, code, lambda type_name: self.criterion(type_name, tail, text, depth + 1), depth
+        )
+
+    def branching(
+        self,
+        reference: Parameter,
+        target: str | None,
+        code: str,
+        inside: Callable[[str], Criterion],
+        depth: int,
+    ) -> Criterion:
+        """Return that the reference leads to what `inside` asks of its type, which begins with `code`."""
+        if depth > DEEPEST:
+            raise Invalid(f"{reference.code}.{code} is nested more than {DEEPEST} deep")
+        if reference.kind != "reference":
+            raise Invalid(
+                f"{reference.code} is a {reference.kind} parameter; only a reference can be followed by ."
+            )
         branches: list[tuple[str, Criterion]] = []
         refusal: FhirError | None = None
         for type_name in (target,) if target else reference.targets:
-            if target is None and code != "_has" and self.registry.get(type_name, code) is None:
+            if target is None and code not in ANY_TYPE and self.registry.get(type_name, code) is None:
                 continue
             self.visited += 1
             if self.visited > WIDEST:
                 raise TooWide(
-                    f"the chain {reference.code}.{tail} leads over more than {WIDEST} types; "
-                    f"name the type that is meant, for example {reference.code}:{type_name}.{tail}"
+                    f"the chain {reference.code}.{code} leads over more than {WIDEST} types; "
+                    f"name the type that is meant, for example {reference.code}:{type_name}.{code}"
                 )
             try:
-                branches.append((type_name, self.criterion(type_name, tail, text, depth + 1)))
+                branches.append((type_name, inside(type_name)))
             except TooWide:
                 raise
             except FhirError as error:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart, elements
-from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Query
+from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Query
 from fhir_server.search.conditions import (
     COMPLEMENTS,
     TENANT,
@@ -31,6 +31,7 @@ from fhir_server.search.conditions import (
     Sql,
     by_row,
     is_bound,
+    is_indexed,
     is_on_rows,
     row_condition,
     row_source,
@@ -144,7 +145,11 @@ def _frequency_of(criterion: Criterion) -> str | None:
             return None if by_row(criterion) else "few"  # a filter would compare each key with all
         case Either(criteria):
             found = {_frequency_of(each) for each in criteria}
-            return None if None in found else "many" if "many" in found else "few"
+            if None in found:
+                return "many" if is_indexed(criterion) else None
+            return "many" if "many" in found else "few"
+        case Has(_, _, Clause(parameter)) if parameter.code == "_id":
+            return "few"
         case All(criteria):
             return _frequency(criteria)
         case Clause(parameter, modifier, alternatives):

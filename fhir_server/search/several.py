@@ -17,15 +17,14 @@ from fhir_server.definitions import compartments, structures
 from fhir_server.model import summary
 from fhir_server.outcome import FhirError, Invalid, Issue
 from fhir_server.search import results, values
-from fhir_server.search.ast import Criterion, Either, Include, Query, Sort
+from fhir_server.search.ast import All, Criterion, Either, Include, Query, Sort
 from fhir_server.search.names import unknown
-from fhir_server.search.parse import Reader, each_pair
+from fhir_server.search.parse import ANY_TYPE, Reader, each_pair
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types.protocol import Environment
 from fhir_server.search.types.table import TYPES
 
 TYPE = "_type"
-ANY_TYPE = frozenset({"_has", "_list", "_filter"})  # no parameter of R4's list, and no type is without it
 
 
 def named_types(pairs: Iterable[tuple[str, str]]) -> tuple[str, ...] | None:
@@ -163,7 +162,8 @@ class _Several:
             raise refused
         for type_name in self.read:
             if type_name in found:
-                self.criteria[type_name].append(found[type_name])
+                one = found[type_name]
+                self.criteria[type_name] += one.criteria if isinstance(one, All) else [one]
             else:
                 self.without.add(type_name)
 

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tests.support.oracle import reading
+from tests.support.oracle import filtering, reading
 from tests.support.oracle.reading import INFINITE, Number, Span
 from tests.support.oracle.table import Entry, Place, entries
 from tests.support.oracle.table import entry as entry_of
@@ -50,6 +50,10 @@ class Oracle:
         """Return the ids of the resources that match one pair of name and value."""
         if name.startswith("_has:"):
             return self._has(type_name, name, text)
+        if name == "_filter":
+            return filtering.Answer(self, text).of(type_name)
+        if name == "_list":
+            return self._listed(type_name, reading.pieces(text, ","))
         head, dot, rest = name.partition(".")
         code, _, modifier = head.partition(":")
         entry = entry_of(type_name, code)
@@ -66,6 +70,12 @@ class Oracle:
             self._values[key] = {id_: list(_values(entry, each)) for id_, each in resources.items()}
         return self._values[key]
 
+    def _listed(self, type_name: str, ids: list[str]) -> set[str]:
+        lists = [self.by_type.get("List", {}).get(reading.plain(each), {}) for each in ids]
+        items = [("Reference", entry["item"]) for each in lists for entry in each.get("entry", [])]
+        pointed = {id_ for kind, id_ in self._local(items) if kind == type_name}
+        return pointed & set(self.by_type.get(type_name, ()))
+
     def _has(self, type_name: str, name: str, text: str) -> set[str]:
         _, holder, code, rest = name.split(":", 3)
         good = self.criterion(holder, rest, text)
@@ -80,7 +90,7 @@ class Oracle:
         code = rest.partition(".")[0].partition(":")[0]
         good: set[tuple[str, str]] = set()
         for kind in [target] if target else entry.targets:
-            if rest.startswith("_has:") or code in entries().get(kind, {}):
+            if rest.startswith("_has:") or code == "_list" or code in entries().get(kind, {}):
                 good |= {(kind, id_) for id_ in self.criterion(kind, rest, text)}
         return {id_ for id_, values in self.values(entry).items() if good & set(self._local(values))}
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.support.oracle import matching
+from tests.support.oracle import filtering, matching
 from tests.support.oracle.matching import Oracle, date_of, number_of
 from tests.support.oracle.reading import FOREVER, INFINITE, NEVER, PREFIXES
 from tests.support.oracle.table import Entry, entries
@@ -69,6 +69,10 @@ class Generator:
             return made
         if depth < 2 and chance < 0.2 and (made := self.has(type_name, pivot, depth)):
             return made
+        if depth == 0 and chance < 0.35:
+            return "_filter", filtering.draw(self, type_name, pivot)
+        if chance < 0.37 and type_name in ("Patient", "Observation"):
+            return "_list", ",".join(f"edge{random.randrange(7)}" for _ in range(random.choice((1, 1, 2))))
         known = [each for each in entries()[type_name].values() if self.oracle.values(each).get(pivot)]
         unknown = list(entries()[type_name].values())
         entry = random.choice(known if known and random.random() < 0.9 else unknown)

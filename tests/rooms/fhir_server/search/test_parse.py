@@ -137,7 +137,7 @@ def test_result_parameters() -> None:
     ("query", "says"),
     [
         ("Patient?gneder=male", "Patient has no search parameter 'gneder'; did you mean gender?"),
-        ("Patient?xyz=1", "Known are _id, _lastUpdated"),
+        ("Patient?xyz=1", "Known are _filter, _id, _lastUpdated, _list"),
         ("Patient?gender:exact=male", "gender has no modifier 'exact'"),
         ("Patient?name:exct=A", "did you mean exact?"),
         ("Patient?gender=", "gender has no value"),
