@@ -39,6 +39,9 @@ _TYPE_CODES = (
 )
 _SYSTEM_CODES = ("transaction", "batch", "search-system", "history-system")
 
+ANSWERED = ON_RESOURCE | {"_filter"}
+"""Parameters that have no expression and are answered all the same."""
+
 _SECURITY_OFF = (
     "Authorization is off: whoever reaches the loopback address of this server may read and write "
     "everything. Meant for trying out and development; it is refused on any other address."
@@ -127,7 +130,9 @@ def statement(
     rest: dict[str, Any] = {
         "mode": "server",
         "documentation": "Answers are JSON. Searches are strict: an unknown parameter is refused "
-        "unless Prefer: handling=lenient is sent.",
+        "unless Prefer: handling=lenient is sent. Modifiers: :missing on all parameters but composites; "
+        ":exact and :contains on strings; :not, :text, :in, :not-in, :above, :below and :of-type on tokens; "
+        ":above and :below on uris; :identifier and :[type] on references. _has and _list on all types.",
         "resource": [
             _resource(name, interactions, parameters, referring.get(name, []), profiles.get(name, []))
             for name, parameters in searchable.items()
@@ -225,16 +230,15 @@ def _searchable(name: str, registry: Registry) -> list[Parameter]:
     return [
         parameter
         for parameter in registry.for_type(name).values()
-        if parameter.code in ON_RESOURCE or (parameter.kind != "special" and parameter.expression is not None)
+        if parameter.code in ANSWERED or (parameter.kind != "special" and parameter.expression is not None)
     ]
 
 
 def _on_system() -> list[dict[str, str]]:
     """Return the parameters that a search over all types has."""
-    return [
-        {"name": known.code, "definition": known.url, "type": known.type}
-        for known in parameters_of("Binary")  # which has these alone
-    ]
+    known = search_parameters.for_type("Binary")  # which has these alone
+    codes = {parameter.code for parameter in parameters_of("Binary")} | {"_filter"}
+    return [{"name": code, "definition": known[code].url, "type": known[code].type} for code in sorted(codes)]
 
 
 def _referring(searchable: Mapping[str, Sequence[Parameter]]) -> dict[str, list[str]]:

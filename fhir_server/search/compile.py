@@ -65,7 +65,7 @@ def _several(
     backward = position is not None and position.backward
     found: list[Sql] = []
     for part in parts:
-        page = Page(part, Conditions(visible), limit, position)
+        page = Page(part, Conditions(visible), limit, position, len(parts))
         plan(page)
         found.append(page.found("select *"))
     if not found:

@@ -18,7 +18,7 @@ A look is a CTE, and what it shows opens one branch of a UNION ALL; the others a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
@@ -56,6 +56,7 @@ class Page:
     conditions: Conditions
     limit: int
     position: Position | None
+    beside: int = 1  # so many types are searched in one statement
     keys: list[Key] = field(init=False)
     first: Walk | None = field(init=False)
     looks: list[tuple[str, Sql]] = field(default_factory=list)  # CTEs by name
@@ -102,6 +103,8 @@ def plan(page: Page) -> None:
     clauses = page.query.clauses
     limit = page.conditions.visible(page.query.type_name) if page.conditions.visible else None
     frequency = _frequency([*clauses, *([limit] if limit is not None else [])])
+    if frequency == "few" and _sorted_by_chart(page):
+        page.keys[0] = replace(CHART, descending=page.keys[0].descending)
     bounds = _bounds(page)
     gate = ""
     if frequency != "few" and not bounds and (probe := _probed(clauses)):
@@ -131,6 +134,12 @@ def plan(page: Page) -> None:
         page.branches.append(_looked_up(page, Sql(where.text + gate, where.parameters), by_keys=True))
     else:
         page.branches += _walked(page, bounds, gate)
+
+
+def _sorted_by_chart(page: Page) -> bool:
+    """Tell whether the first key stands in the row itself, as its clinical date: no index is looked up for it."""
+    found = chart.chart(page.query.type_name)
+    return found is not None and bool(page.query.sort) and page.query.sort[0].parameter == found.date
 
 
 def _frequency(criteria: Sequence[Criterion]) -> str | None:
@@ -288,7 +297,7 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Sql | None:
         return None
     turned = page.descending_pk != page.backward
     direction, sign = (" desc", "<") if turned else ("", ">")
-    many = max(STRETCH, 4 * page.limit)
+    many = max(STRETCH // page.beside, 4 * page.limit)
     page.conditions.by_row = True
     matches = page.where([each for each in page.query.clauses if each not in bounds])
     page.conditions.by_row = False

@@ -93,7 +93,7 @@ def test_announced(client: FhirClient) -> None:
     assert "http://hl7.org/fhir/CompartmentDefinition/relatedperson" in rest["compartment"]
     assert {"code": "search-system"} in rest["interaction"]
     assert [each["name"] for each in rest["searchParam"]] == [
-        "_id", "_lastUpdated", "_profile", "_security", "_source", "_tag",
+        "_filter", "_id", "_lastUpdated", "_profile", "_security", "_source", "_tag",
     ]  # fmt: skip
 
 
