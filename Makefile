@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint types docs bench conformance clean
+.PHONY: help setup demo serve test lint types docs bench bench-validation conformance clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.test ## make .venv with everything that tests and tools need
 
@@ -36,6 +36,9 @@ docs: $(VENV)/.run ## write the generated pages of docs/ anew
 
 bench: $(VENV)/.test ## measure this server beside the floor, in one run
 	$(BIN)/python -m conformance.benchmarks $(ARGS)
+
+bench-validation: $(VENV)/.test ## measure validation and FHIRPath as ratios to json.loads, in one run
+	$(BIN)/python -m tools.bench_validation $(ARGS)
 
 conformance: $(VENV)/.test ## run the tests that hold a clause of a standard
 	$(BIN)/python -m pytest -n $(JOBS) tests/spec tests/official $(ARGS)

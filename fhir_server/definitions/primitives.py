@@ -95,7 +95,7 @@ def _base64(value: Any) -> bool:
             binascii.a2b_base64("".join(words), strict_mode=True)
         except ValueError:
             return False
-    return bool(value != "")
+    return bool(value)
 
 
 class Primitive(NamedTuple):

@@ -7,13 +7,13 @@ known here says nothing about the resource: it is told as information and never 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fhir_server.interactions.context import Context, Resource
 from fhir_server.interactions.policy import endpoint_of
 from fhir_server.observability import events
 from fhir_server.outcome import Issue, Unprocessable
-from fhir_server.validation.knowledge import Task
+from fhir_server.validation.knowledge import Knowledge, Task
 from fhir_server.validation.validator import validate_claims
 
 _BASE = "http://hl7.org/fhir/StructureDefinition/"
@@ -72,19 +72,8 @@ def check(context: Context, resource: Resource, already: Sequence[Issue]) -> tup
     if not claims:
         return ()
     knowledge = context.knowledge()
-    find = knowledge.conformance.find
-    unknown = [claim for claim in claims if find(claim[0], claim[1]) is None]
-    issues = [
-        Issue(
-            "information",
-            "not-found",
-            f"{what} {canonical} is not known here, so the resource was not held against it; "
-            "install the package that defines it",
-            path,
-        )
-        for what, canonical, path in unknown
-    ]
-    if len(unknown) < len(claims):
+    issues = unknown(claims, knowledge)
+    if len(issues) < len(claims):
         known = set(already)
         for issue in validate_claims(resource, Task(knowledge, claims=True)):
             if issue not in known and not is_about_an_unknown_claim(issue):
@@ -96,6 +85,22 @@ def check(context: Context, resource: Resource, already: Sequence[Issue]) -> tup
         if action == "reject":
             raise Unprocessable(issues=issues)
     return tuple(issues)
+
+
+def unknown(claims: Iterable[tuple[str, str, str]], knowledge: Knowledge) -> list[Issue]:
+    """Return an issue for each claim whose definition nobody knows here."""
+    find = knowledge.conformance.find
+    return [
+        Issue(
+            "information",
+            "not-found",
+            f"{what} {canonical} is not known here, so the resource was not held against it; "
+            "install the package that defines it",
+            path,
+        )
+        for what, canonical, path in claims
+        if find(what, canonical) is None
+    ]
 
 
 def is_about_an_unknown_claim(issue: Issue) -> bool:

@@ -90,9 +90,13 @@ def _expression(root: str | None, path: list[str | int]) -> str | None:
             text += f"[{step}]"
             continue
         field = structures.fields(at).get(step) if at else None
-        text += f".{field.element.name.removesuffix('[x]') if field else step}"
+        text += f".{field.element.name.removesuffix('[x]') if field else _shortened(step)}"
         at = field.type if field else ""
     return text
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 60 else name[:60] + "…"
 
 
 def _problems(text: str, max_depth: int) -> Iterator[tuple[int, list[str | int], str]]:
@@ -129,7 +133,8 @@ def _problems(text: str, max_depth: int) -> Iterator[tuple[int, list[str | int],
                 names = seen[-1]
                 assert names is not None
                 if name in names:
-                    yield offset, path[:], f"the member {name!r} stands twice in one object; which is meant?"
+                    what = f"the member {_shortened(name)!r} stands twice in one object; which is meant?"
+                    yield offset, path[:], what
                 names.add(name)
         elif _NUMBER.fullmatch(token) and is_absurd(token):
             shown = token if len(token) <= 60 else f"{token[:40]}… ({len(token)} characters)"

@@ -1,18 +1,20 @@
 """$validate: what a write would say, and more, without writing (R4/resource-operation-validate.html).
 
 The same rules as for a write, in the same words. Beside them the profiles that a resource claims in
-meta.profile are looked at always, whatever writes make of them, and the one that `profile` names.
+meta.profile are looked at always, whatever the policy for writes, and the one that `profile` names; and,
+unless a mode asks what a write would say, the profiles that R4 asks of vital signs by their codes.
 """
 
 from __future__ import annotations
 
 from fhir_server.authorization.permit import permit
+from fhir_server.interactions import claims
 from fhir_server.interactions.context import Context, Resource
 from fhir_server.interactions.read import read
 from fhir_server.interactions.update import check_id
 from fhir_server.model import json_format, positions
 from fhir_server.operations.declaration import Argument, Call, of_r4
-from fhir_server.outcome import FhirError, Gone, Invalid, Issue, NotFound, operation_outcome
+from fhir_server.outcome import MAX_ISSUES, FhirError, Gone, Invalid, Issue, NotFound, operation_outcome
 from fhir_server.validation.explain import did_you_mean
 from fhir_server.validation.knowledge import Knowledge, Task
 from fhir_server.validation.validator import validate
@@ -44,13 +46,16 @@ def run(context: Context, call: Call) -> Resource:
     knowledge = context.knowledge()
     issues = [] if profile is None else _unknown(profile, type_name, knowledge)
     wanted = () if profile is None or issues else (profile,)
-    issues += validate(resource, Task(knowledge, profiles=wanted, claims=True))
+    vital_signs = mode not in ("create", "update")
+    issues += _problems(resource, Task(knowledge, profiles=wanted, claims=True, vital_signs=vital_signs))
     if mode == "update":
         issues += _update(context, type_name, call.id, resource)
     if sent is not None and call.sent is not None:
         issues = list(positions.placed(issues, call.sent, sent.place))
     against = f"R4 and {profile}" if wanted else "R4"
-    return _outcome(issues or [_said(f"All OK: the {type_name} is valid against {against}")])
+    if all(issue.severity == "information" for issue in issues):
+        issues = [_said(f"All OK: the {type_name} is valid against {against}"), *issues]
+    return _outcome(issues)
 
 
 VALIDATE = of_r4("Resource-validate", run)
@@ -93,6 +98,20 @@ def _stored(context: Context, type_name: str, id_: str | None) -> Resource:
         )
     version = read(context, type_name, id_).version
     return json_format.parse(version.text().encode()) if version is not None else {}
+
+
+def _problems(resource: Resource, task: Task) -> list[Issue]:
+    """Return what a write would say, word for word, and then what it would not have looked at."""
+    plain = validate(resource)
+    if len(plain) > MAX_ISSUES:
+        return plain
+    further = validate(resource, task)
+    if not any(issue.severity == "error" for issue in plain):
+        # as the write tells it: so far nothing is wrong but what claims may say
+        further = [issue for issue in further if not claims.is_about_an_unknown_claim(issue)]
+        further += claims.unknown(claims.claimed(resource), task.knowledge)
+    known = set(plain)
+    return [*plain, *(issue for issue in further if issue not in known)]
 
 
 def _unknown(profile: str, type_name: str, knowledge: Knowledge) -> list[Issue]:

@@ -150,17 +150,17 @@ def _search(bundle: Resource, path: str) -> Iterator[Issue]:
     for number, entry in enumerate(bundle.get("entry", ())):
         resource, mode = entry.get("resource"), entry.get("search", {}).get("mode")
         place = f"{path}.entry[{number}].resource"
-        if resource is None or mode is None:
+        if resource is None:
             continue
         kind = resource["resourceType"]
+        if "id" not in resource and mode != "outcome" and kind != "OperationOutcome":
+            what = "id is missing; what a search finds has one"
+            yield Issue("error", "required", what, place)
         if mode == "outcome" and kind != "OperationOutcome":
             what = f"the outcome of a search is an OperationOutcome, not a {kind}"
             yield Issue("error", "value", what, place)
         elif mode == "match":
             matches += 1
-            if "id" not in resource:
-                what = "id is missing; what a search finds has one"
-                yield Issue("error", "required", what, place)
             if types and kind not in types:
                 what = f"a {kind} is no match; the search was for {' or '.join(sorted(types))}"
                 yield Issue("error", "value", what, place)

@@ -111,6 +111,7 @@ def _childless(path: str) -> Issue:
 
 
 def _unknown(key: str, type_path: str, path: str, fields: Mapping[str, Field]) -> Issue:
+    key = key if len(key) <= MAX_SHOWN else key[:MAX_SHOWN] + "…"
     for field in fields.values():
         stem = field.element.name.removesuffix("[x]")
         if stem != field.element.name and key.startswith(stem) and key[len(stem) :][:1].isupper():

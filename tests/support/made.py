@@ -19,7 +19,7 @@ PRIMITIVES: dict[str, Any] = {
     "dateTime": "2020-02-29T10:00:00Z",
     "decimal": Decimal("1.50"),
     "id": "an-id",
-    "instant": "2020-02-29T10:00:00.000Z",
+    "instant": "2020-02-29T10:00:00Z",
     "integer": 1,
     "markdown": "some *text*",
     "oid": "urn:oid:1.2.3",

@@ -37,12 +37,15 @@ def check(definition: Resource, task: Task) -> Iterator[Issue]:
         for number, element in enumerate(definition.get(view, {}).get("element", ())):
             here = f"StructureDefinition.{view}.element[{number}]"
             yield from _constraints(element, here)
+    yield from _contexts(definition)
     if definition.get("derivation") != "constraint" or definition.get("type") not in structures.type_names():
         return
     yield from _base(definition, task)
-    for number, element in enumerate(definition.get("differential", {}).get("element", ())):
+    elements = definition.get("differential", {}).get("element", ())
+    for number, element in enumerate(elements):
         here = f"StructureDefinition.differential.element[{number}]"
         yield from _element(definition, element, here, task)
+    yield from _slices(definition, elements)
 
 
 def _base(definition: Resource, task: Task) -> Iterator[Issue]:
@@ -60,6 +63,42 @@ def _base(definition: Resource, task: Task) -> Iterator[Issue]:
     if based is not None and based != name:
         what = f"{canonical} is for {based}, but this constrains {name}"
         yield Issue("error", "value", what, "StructureDefinition.baseDefinition")
+
+
+def _contexts(definition: Resource) -> Iterator[Issue]:
+    """Yield the contexts of an extension that are no elements of R4 (#context)."""
+    for number, context in enumerate(definition.get("context", ())):
+        path = context.get("expression", "")
+        known = path.partition(".")[0] in structures.type_names()
+        if context.get("type") == "element" and known and locate(path) is None:
+            what = f"{path!r} is no element of R4"
+            yield Issue("error", "value", what, f"StructureDefinition.context[{number}].expression")
+
+
+def _slices(definition: Resource, elements: Any) -> Iterator[Issue]:
+    """Yield slices of what nobody says how to slice (R4/profiling.html#slicing).
+
+    Extensions are sliced by their url; a base that is a profile may have said it. What does not repeat
+    cannot be sliced but by type, and R4's own profiles give such elements names of slices.
+    """
+    tail = definition.get("baseDefinition", "").partition("|")[0].removeprefix(CORE)
+    if tail not in structures.type_names():
+        return
+    sliced = {element.get("path") for element in elements if "slicing" in element}
+    for number, element in enumerate(elements):
+        path = element.get("path", "")
+        last = path.rpartition(".")[2]
+        place = locate(path)
+        if "." not in path and "slicing" in element:
+            here = f"StructureDefinition.differential.element[{number}].slicing"
+            yield Issue("error", "value", "the root of a profile is one, and not sliced", here)
+        if "sliceName" not in element or last in ("extension", "modifierExtension") or path in sliced:
+            continue
+        if place is not None and place.fields and place.fields[0].many:
+            here = f"StructureDefinition.differential.element[{number}].sliceName"
+            # R4's own family-member-history-genetic does so: advice.
+            what = f"{path} is not sliced: no element before this one has slicing"
+            yield Issue("warning", "value", what, here)
 
 
 def _constraints(element: Resource, here: str) -> Iterator[Issue]:

@@ -81,6 +81,7 @@ def test_pages_are_for_searches():
         ("Patient/1/$everything", {"resourceType": "Group", "id": "1"}, "match", True),
         ("Patient?name=x", PATIENT, "outcome", False),
         ("Patient?name=x", {"resourceType": "Patient"}, "match", False),
+        ("Patient?name=x", {"resourceType": "Patient"}, "include", False),
     ],
 )
 def test_search_entries(url, resource, mode, good):

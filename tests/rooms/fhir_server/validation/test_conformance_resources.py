@@ -351,6 +351,31 @@ def test_discriminators(path, way, good):
     assert errors(profile({"path": path, "slicing": slicing})) == ([] if good else [place])
 
 
+@clause("R4/profiling.html#slicing", "the first element says how the slices are told apart")
+def test_slices_of_what_is_sliced():
+    first = {"path": "Observation.category", "slicing": {"rules": "open"}}
+    one = {"path": "Observation.category", "id": "Observation.category:a", "sliceName": "a"}
+    place = "StructureDefinition.differential.element[0].sliceName"
+    assert found(profile(first, one)) == []
+    assert found(profile(one)) == [("warning", place)]
+    assert errors(profile(one, baseDefinition="http://here/base")) == []
+    assert errors(profile({"path": "Observation.extension", "sliceName": "a"})) == []
+    assert errors(profile({"path": "Observation.value[x]", "sliceName": "valueQuantity"})) == []
+    assert errors(profile({"path": "Observation", "slicing": {"rules": "open"}})) == [
+        "StructureDefinition.differential.element[0].slicing"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "good"),
+    [("Patient", True), ("Patient.contact.name", True), ("Element", True), ("Patient.x", False)],
+)
+def test_contexts_of_an_extension(path, good):
+    extension = profile(type="Extension", kind="complex-type", baseDefinition=CORE + "Extension")
+    extension["context"] = [{"type": "element", "expression": path}]
+    assert errors(extension) == ([] if good else ["StructureDefinition.context[0].expression"])
+
+
 def test_the_base_of_a_profile_is_of_its_type():
     place = "StructureDefinition.baseDefinition"
     assert errors(profile(baseDefinition=CORE + "Patient")) == [place]

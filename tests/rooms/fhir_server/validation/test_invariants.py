@@ -342,3 +342,45 @@ def test_the_engine_says_the_same_of_official_examples_and_their_mutants(shared)
     assert judged > 100_000
     assert broken > 300
     assert len(keys) > 30
+
+
+def told(resource):
+    return {(issue.expression, (issue.rule or "").partition("#")[2]) for issue in validate(resource)}
+
+
+def test_invariants_are_told_beside_what_is_wrong_elsewhere():
+    contacts = [{"gender": "male"}, {"gender": "wrong"}, {"name": {"text": 5}}]
+    assert told(patient(contact=contacts, telecom=[{"value": "1"}], active="x")) == {
+        ("Patient.active", ""),
+        ("Patient.contact[0]", "pat-1"),
+        ("Patient.contact[1].gender", ""),  # and not pat-1: the element holds a fault
+        ("Patient.contact[2].name.text", ""),
+        ("Patient.telecom[0]", "cpt-2"),
+    }
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"contact": 5},
+        {"contact": [5, None, [], {}]},
+        {"contact": {"gender": "male"}},
+        {"contained": [5, {"resourceType": "Foo"}, {"resourceType": 5}, {}]},
+        {"contained": "x", "managingOrganization": {"reference": "#x"}},
+        {"managingOrganization": {"reference": 5}},
+        {"name": [{"period": {"start": 5, "end": []}}]},
+        {"extension": [{"url": 5}, "x"]},
+        {"_birthDate": {"extension": 5}},
+    ],
+)
+def test_nothing_is_said_of_what_is_malformed(members):
+    assert {rule for _, rule in told(patient(telecom=[{"value": "1"}], **members))} == {"", "cpt-2"}
+
+
+def test_rules_are_named_by_the_type_that_states_them():
+    orphan = patient(contained=[{**ORPHAN, "contained": [ORPHAN]}], telecom=[{"value": "1"}])
+    assert {issue.rule for issue in validate(orphan)} == {
+        "http://hl7.org/fhir/StructureDefinition/DomainResource#dom-2",
+        "http://hl7.org/fhir/StructureDefinition/DomainResource#dom-3",
+        "http://hl7.org/fhir/StructureDefinition/ContactPoint#cpt-2",
+    }
