@@ -137,7 +137,7 @@ def plan(page: Page) -> None:
 
 
 def _sorted_by_chart(page: Page) -> bool:
-    """Tell whether the first key stands in the row itself, as its clinical date: no index is looked up for it."""
+    """Tell whether the first key is the clinical date, which stands in the row itself."""
     found = chart.chart(page.query.type_name)
     return found is not None and bool(page.query.sort) and page.query.sort[0].parameter == found.date
 
