@@ -228,6 +228,10 @@ class Reader(Protocol):
         """Return the parameter `code` of a type."""
         ...
 
+    def visit(self, reason: str) -> None:
+        """Count one SELECT more."""
+        ...
+
     def valued(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
         """Return a parameter with one value."""
         ...
@@ -273,6 +277,7 @@ class _Meaning:
         """Return what one comparison asks."""
         first, rest = node.path[0], node.path[1:]
         parameter = _located(first.place, lambda: self.reader.parameter(type_name, first.name))
+        self.reader.visit(f"the filter asks more than can be asked at once ({node.operator} of {first.name})")
         if not rest:
             return _located(node.place, lambda: self.leaf(parameter, node.operator, node.value))
         further = replace(node, path=rest)

@@ -31,6 +31,7 @@ LATER = {
 }
 OF_ALL = frozenset({"_list", "_filter"})  # criteria that no SearchParameter of R4 defines
 DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks
+MOST_KEYS = 20_000  # that the criteria of one search stand for, in all types
 ANY_TYPE = OF_ALL | {"_has"}
 WIDEST = 1000  # types that the chains of one search visit; each is a SELECT of its own
 
@@ -116,7 +117,7 @@ class Reader:
             raise Invalid(f"{type_name!r} is no resource type of R4")
         self.environment = environment
         self.registry = registry
-        self.visited = 0
+        self.visited = self.keys = 0
 
     def criterion(self, type_name: str, name: str, text: str, depth: int = 0) -> Criterion:
         """Return what one name and value ask of a resource type."""
@@ -138,6 +139,12 @@ class Reader:
         if dot:
             return self.chain(parameter, modifier or None, tail, text, depth)
         return self.clause(parameter, modifier or None, text)
+
+    def visit(self, reason: str) -> None:
+        """Count one SELECT more; raises TooWide with a reason when there are too many."""
+        self.visited += 1
+        if self.visited > WIDEST:
+            raise TooWide(reason)
 
     def parameter(self, type_name: str, code: str) -> Parameter:
         """Return the parameter `code` of a type, or say which there are."""
@@ -176,13 +183,20 @@ class Reader:
         if modifier == "text":
             return wording.clause(parameter, parts)
         alternatives = [_parsed(kind.parse, part, asked, parameter, self.environment) for part in parts]
-        return Clause(parameter, modifier, tuple(dict.fromkeys(alternatives)))
+        return self.weighed(Clause(parameter, modifier, tuple(dict.fromkeys(alternatives))))
+
+    def weighed(self, clause: Clause) -> Clause:
+        """Return the clause, unless the search stands for too many keys with it: value sets have many."""
+        self.keys += sum(len(getattr(value, "texts", ())) for value in clause.alternatives)
+        if self.keys > MOST_KEYS:
+            raise TooWide(f"the search stands for more than {MOST_KEYS} codes; ask for fewer at once")
+        return clause
 
     def valued(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
         """Return a parameter with one value, whose commas mean nothing."""
         asked = None if modifier == "not" else modifier
         value = _parsed(TYPES[parameter.kind].parse, text, asked, parameter, self.environment)
-        return Clause(parameter, modifier, (value,))
+        return self.weighed(Clause(parameter, modifier, (value,)))
 
     def in_list(self, type_name: str, text: str) -> Has:
         """Return that a List with one of these ids has the resource as an entry (R4/search.html#list)."""
@@ -228,12 +242,10 @@ class Reader:
         for type_name in (target,) if target else reference.targets:
             if target is None and code not in ANY_TYPE and self.registry.get(type_name, code) is None:
                 continue
-            self.visited += 1
-            if self.visited > WIDEST:
-                raise TooWide(
-                    f"the chain {reference.code}.{code} leads over more than {WIDEST} types; "
-                    f"name the type that is meant, for example {reference.code}:{type_name}.{code}"
-                )
+            self.visit(
+                f"the chain {reference.code}.{code} leads over more than {WIDEST} types; "
+                f"name the type that is meant, for example {reference.code}:{type_name}.{code}"
+            )
             try:
                 branches.append((type_name, inside(type_name)))
             except TooWide:
@@ -303,6 +315,6 @@ def _modifiers(parameter: Parameter) -> list[str]:
 
 
 class TooWide(Invalid):
-    """400: a chain without types that fans out over most of FHIR."""
+    """400: a search that fans out too far, as a chain without types does over most of FHIR."""
 
     code = "too-costly"

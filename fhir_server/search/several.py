@@ -151,7 +151,6 @@ class _Several:
         refused: FhirError | None = None
         found: dict[str, Criterion] = {}
         for type_name in self.types if code == "_has" else self.read or self.types[:1]:
-            self.reader.visited = 0
             try:
                 found[type_name] = self.reader.criterion(type_name, name, text)
             except FhirError as error:

@@ -93,6 +93,18 @@ def test_refused(client: FhirClient, query: str, says: str) -> None:
     check(client.get(f"?{query}"), 400, says)
 
 
+@clause("R4/search.html#errors", "what would fan out too far is refused before it is asked")
+def test_too_wide(client: FhirClient, ward: list[str]) -> None:
+    many = " or ".join(f"_id eq x{number}" for number in range(199))
+    types = "Patient,Observation,Group,Encounter,Condition,Device"
+    assert client.get(f"Patient?_filter={many}").status == 200
+    for _ in range(3):
+        many = f"{many}&_filter={many}"
+    reply = client.get(f"?_type={types}&_filter={many}")
+    check(reply, 400, "more than can be asked at once")
+    assert reply.issue["code"] == "too-costly"
+
+
 @clause("R4/search.html#_type", "_type is for searches over several types")
 def test_type_of_one(client: FhirClient) -> None:
     check(client.get("Patient?_type=Patient"), 400, "/fhir?_type=")
