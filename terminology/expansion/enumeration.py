@@ -23,8 +23,10 @@ class TooMany(NotEnumerable):
     """There are more codes than are wanted."""
 
 
-def enumerated(world: World, canonical: str, most: int) -> list[tuple[str, str]]:
-    """Return system and code of all members of a value set.
+def enumerated(
+    world: World, canonical: str, most: int, through: int = MOST_LOOKED_THROUGH
+) -> list[tuple[str, str]]:
+    """Return system and code of all members of a value set, looking through so many codes at most.
 
     Raises NotEnumerable where not all of them are known, TooMany where there are more than `most`.
     """
@@ -37,8 +39,8 @@ def enumerated(world: World, canonical: str, most: int) -> list[tuple[str, str]]
         if codes is None and any(part.codes is None for part in _parts(closure, system)):
             raise NotEnumerable(f"the codes of {system} are not all here")
         candidates[system] = codes if codes is not None else written
-        if sum(map(len, candidates.values())) > MOST_LOOKED_THROUGH:
-            raise TooMany(f"it draws on more than {MOST_LOOKED_THROUGH} codes")
+        if sum(map(len, candidates.values())) > through:
+            raise TooMany(f"it draws on more than {through} codes")
     members: list[tuple[str, str]] = []
     for system, codes in candidates.items():
         for code in [*codes, UNLIKELY]:
