@@ -111,15 +111,17 @@ class Conditions:
                 return self.chain(alias, criterion)
             case Has():
                 return self.has(alias, criterion)
-            case Either(criteria):
+            case Either():
+                criteria = alternatives(criterion)
+                united = not self.by_row and is_indexed(criterion)
+                if united and not all(isinstance(each, Clause) for each in criteria):
+                    return self.united(alias, criteria)
                 parts = [self.criterion(alias, each) for each in criteria]
                 if parts and all(isinstance(part, Keys) for part in parts):
                     return has_key(
                         alias, [k for part in parts if isinstance(part, Keys) for k in part.any_of]
                     )
-                if self.by_row or not is_indexed(criterion):
-                    return _any(parts)
-                return self.united(alias, criteria)
+                return self.united(alias, criteria) if united else _any(parts)
             case All(criteria):
                 return self.all(alias, criteria)
             case Not(inside):
@@ -295,6 +297,14 @@ def is_indexed(criterion: Criterion) -> bool:
         case Not():
             return False
     return True
+
+
+def alternatives(either: Either) -> list[Criterion]:
+    """Return the criteria of an OR, those of an OR in it among them."""
+    found: list[Criterion] = []
+    for each in either.criteria:
+        found += alternatives(each) if isinstance(each, Either) else [each]
+    return found
 
 
 def type_of(criterion: Criterion) -> str:

@@ -139,6 +139,9 @@ def draw(generator: Generator) -> Several:
         if random.random() < 0.1 and (made := generator.has(pivot_type, pivot, 1)):
             pairs.append(made)
             continue
+        if types is not None and len(types) == 1 and (made := generator.clause(pivot_type, pivot, 0)):
+            pairs.append(made)
+            continue
         entry = entries()[pivot_type][random.choice(sorted(codes))]
         if entry.kind != "composite":
             name, text = generator.pair(entry, pivot)
