@@ -120,7 +120,7 @@ def draw(generator: Generator) -> Several:
         among = here or generator.types
         types = tuple(random.sample(among, min(len(among), random.choice((1, 2, 2, 3, 5)))))
     compartment = None
-    pivot_type = random.choice(types or generator.types)
+    pivot_type = random.choice(types or here or generator.types)
     pivot = random.choice(sorted(oracle.by_type[pivot_type]))
     if kind is not None:
         compartment = (kind, random.choice(sorted(oracle.by_type[kind])))
