@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from terminology.code_systems import CodeSystem
 from terminology.expansion.compose import Question, ValueSet, implicit
+from terminology.expansion.enumeration import NotEnumerable, enumerated
 from terminology.expansion.filters import System
 from terminology.grammars import GRAMMARS
 from terminology.logic import Answer, some
@@ -21,7 +22,6 @@ T = TypeVar("T")
 MAX_CONCEPTS = 400_000  # of all code systems that are kept compiled
 MAX_VALUE_SETS = 4_000
 MAX_LOOKED_THROUGH = 3_000  # codes of a system, for a message
-UNLIKELY = "(no code of anybody)"
 
 
 class Kept:
@@ -145,20 +145,7 @@ class Terms:
 
         For messages; a large value set is given up as soon as it is too large.
         """
-        found = self.value_set(value_set)
-        systems = found.systems(self) if found is not None else None
-        if found is None or systems is None:
+        try:
+            return enumerated(self, value_set, most, MAX_LOOKED_THROUGH)
+        except NotEnumerable:
             return None
-        members = []
-        for system in sorted(systems):
-            here = self.system(system)
-            codes = list((here.codes() if here is not None else None) or found.enumerated(system))
-            for code in codes[:MAX_LOOKED_THROUGH]:
-                if self.member(value_set, system, code):
-                    members.append((system, code))
-                    if len(members) > most:
-                        return None
-            unknown = self.member(value_set, system, UNLIKELY) is not False
-            if unknown or len(codes) > MAX_LOOKED_THROUGH:
-                return None
-        return members

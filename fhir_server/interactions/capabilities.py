@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from fhir_server import __version__
-from fhir_server.definitions import search_parameters
+from fhir_server.definitions import compartments, search_parameters
 from fhir_server.definitions.structures import resource_types
 from fhir_server.definitions.versions import order
 from fhir_server.interactions.context import Context, Settings
@@ -20,6 +20,7 @@ from fhir_server.interactions.patch import FORMATS as PATCH_FORMATS
 from fhir_server.model import json_format, temporal
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry
+from fhir_server.search.registry import parameters as parameters_of
 from fhir_server.search.types.special import ON_RESOURCE
 from fhir_server.storage import definitions
 
@@ -38,6 +39,9 @@ _TYPE_CODES = (
     "search-type",
 )
 _SYSTEM_CODES = ("transaction", "batch", "search-system", "history-system")
+
+ANSWERED = ON_RESOURCE | {"_filter"}
+"""Parameters that have no expression and are answered all the same."""
 
 _SECURITY_OFF = (
     "Authorization is off: whoever reaches the loopback address of this server may read and write "
@@ -127,7 +131,9 @@ def statement(
     rest: dict[str, Any] = {
         "mode": "server",
         "documentation": "Answers are JSON or XML. Searches are strict: an unknown parameter is refused "
-        "unless Prefer: handling=lenient is sent.",
+        "unless Prefer: handling=lenient is sent. Modifiers: :missing on all parameters but composites; "
+        ":exact and :contains on strings; :not, :text, :in, :not-in, :above, :below and :of-type on tokens; "
+        ":above and :below on uris; :identifier and :[type] on references. _has and _list on all types.",
         "resource": [
             _resource(name, interactions, parameters, referring.get(name, []), profiles.get(name, []))
             for name, parameters in searchable.items()
@@ -137,6 +143,13 @@ def statement(
             _SYSTEM_CODES, interactions | ({"batch"} if "transaction" in interactions else set())
         ),
     }
+    if "search-compartment" in interactions:
+        rest["compartment"] = [
+            f"http://hl7.org/fhir/CompartmentDefinition/{name.lower()}"
+            for name in compartments.compartment_types()
+        ]
+    if "search-system" in interactions:
+        rest["searchParam"] = _on_system()
     for resource in rest["resource"]:
         on_type = [one for one in operations if {"Resource", resource["type"]} & set(one.types)]
         if on_type:
@@ -219,8 +232,15 @@ def _searchable(name: str, registry: Registry) -> list[Parameter]:
     return [
         parameter
         for parameter in registry.for_type(name).values()
-        if parameter.code in ON_RESOURCE or (parameter.kind != "special" and parameter.expression is not None)
+        if parameter.code in ANSWERED or (parameter.kind != "special" and parameter.expression is not None)
     ]
+
+
+def _on_system() -> list[dict[str, str]]:
+    """Return the parameters that a search over all types has."""
+    known = search_parameters.for_type("Binary")  # which has these alone
+    codes = {parameter.code for parameter in parameters_of("Binary")} | {"_filter"}
+    return [{"name": code, "definition": known[code].url, "type": known[code].type} for code in sorted(codes)]
 
 
 def _referring(searchable: Mapping[str, Sequence[Parameter]]) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context
 from fhir_server.outcome import Invalid, MultipleMatches
 from fhir_server.search.ast import Query
@@ -44,6 +45,7 @@ def criteria(context: Context, type_name: str, text: str) -> Criteria:
         time_zone=settings.environment.zone,
         now=context.clock(),
         registry=settings.indexer.registry,
+        codes=SearchCodes(context),
     )
     if not query.clauses:
         raise Invalid(

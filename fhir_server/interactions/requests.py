@@ -21,7 +21,8 @@ class Request:
     """One entry: `number` is its place in the Bundle, from 0.
 
     `type_name`, `id` and `version_id` come from the path of the url, `query` is what follows
-    its question mark (None without one). `if_match` is a version number.
+    its question mark (None without one). `if_match` is a version number, `member` the type or `*`
+    that is asked for in a compartment.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Request:
     if_match: int | None
     if_none_exist: str | None
     must_be_new: bool
+    member: str | None = None
 
     @property
     def path(self) -> str:
@@ -77,6 +79,9 @@ def request(number: int, entry: Any, base_urls: tuple[str, ...]) -> Request:
     if not isinstance(url, str):
         raise Invalid("request.url is missing; write for example Patient/7", expression=f"{path}.request.url")
     type_name, id_, version_id, history, query = _parts(url, base_urls, path)
+    member = None
+    if method in ("GET", "HEAD") and version_id is not None and not history:
+        member, version_id = version_id, None
     resource = entry.get("resource")
     if method in ("POST", "PUT"):
         if type_name is None or history:
@@ -122,6 +127,7 @@ def request(number: int, entry: Any, base_urls: tuple[str, ...]) -> Request:
         _version_of(asked.get("ifMatch"), f"{path}.request.ifMatch"),
         asked.get("ifNoneExist"),
         asked.get("ifNoneMatch") == "*" and method == "PUT",
+        member,
     )
 
 

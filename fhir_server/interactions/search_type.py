@@ -8,12 +8,14 @@ resources goes out as it is stored, unless `_summary` or `_elements` asks for a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
 from fhir_server.interactions import bundle
+from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.model import json_format, summary
 from fhir_server.outcome import Invalid, Issue
@@ -22,6 +24,7 @@ from fhir_server.search.ast import Query
 from fhir_server.search.compile import Statement, compile, compile_count, position_of
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
+from fhir_server.search.types.protocol import Environment
 from fhir_server.storage.version import Version, from_row
 
 CURSOR = "_cursor"
@@ -40,10 +43,18 @@ def search(context: Context, type_name: str, pairs: Pairs, *, strict: bool = Tru
     Raises Invalid (400).
     """
     permit(context.grant, "search-type", type_name)
-    asked, position = _opened(context, type_name, pairs)
-    query = _parsed(context, type_name, asked, strict)
+    return conduct(context, type_name, pairs, lambda asked: parsed(context, type_name, asked, strict))
+
+
+def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs], Query]) -> Result:
+    """Return one page of a search as a searchset Bundle.
+
+    `path` is its address below our base, `query_of` makes a Query of its pairs.
+    """
+    asked, position = _opened(context, path, pairs)
+    query = query_of(asked)
     if query.summary == "count" or query.count == 0:
-        return Result(200, text=_counted(context, query))
+        return Result(200, text=_counted(context, path, query))
     limit = min(query.count or context.settings.default_count, context.settings.max_count)
     if query.includes or query.total != "none":
         context.unit.snapshot()
@@ -53,7 +64,7 @@ def search(context: Context, type_name: str, pairs: Pairs, *, strict: bool = Tru
     text = bundle.searchset(
         context.settings,
         context.now(),
-        _links(context, query, position, rows, more),
+        _links(context, path, query, position, rows, more),
         _entries(context, query, matches, "match"),
         _entries(context, query, included, "include"),
         None if query.total == "none" else _total(context, query),
@@ -65,13 +76,13 @@ def search(context: Context, type_name: str, pairs: Pairs, *, strict: bool = Tru
 def resources(context: Context, type_name: str, pairs: Pairs) -> list[Resource]:
     """Return the first page of matches as JSON, for callers in Python; `_count` bounds it."""
     permit(context.grant, "search-type", type_name)
-    query = _parsed(context, type_name, pairs, strict=True)
+    query = parsed(context, type_name, pairs, strict=True)
     limit = min(query.count or context.settings.max_count, context.settings.max_count)
     rows, _ = _page(context, compile(query, limit), limit)
     return [json_format.parse(from_row(row).text().encode()) for row in rows]
 
 
-def _opened(context: Context, type_name: str, pairs: Pairs) -> tuple[Pairs, Position | None]:
+def _opened(context: Context, path: str, pairs: Pairs) -> tuple[Pairs, Position | None]:
     """Return the search and the place in it that a paging link stands for."""
     for name, value in pairs:
         if name == CURSOR:
@@ -79,11 +90,12 @@ def _opened(context: Context, type_name: str, pairs: Pairs) -> tuple[Pairs, Posi
                 raise Invalid(
                     f"{other} beside {CURSOR}: a page link holds the whole search and takes nothing more"
                 )
-            return paging.unseal_page(context.cursor_key(), type_name, value)
+            return paging.unseal_page(context.cursor_key(), path, value)
     return pairs, None
 
 
-def _parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Query:
+def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Query:
+    """Return the search on one type that pairs ask for, inside what the caller may see."""
     settings = context.settings
     query = parse(
         type_name,
@@ -93,8 +105,14 @@ def _parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Que
         time_zone=settings.environment.zone,
         now=context.clock(),
         registry=settings.indexer.registry,
+        codes=SearchCodes(context),
     )
     return narrow(context.grant, query)
+
+
+def environment(context: Context) -> Environment:
+    """Return what values mean in a search of this unit."""
+    return replace(context.settings.environment, now=context.clock(), codes=SearchCodes(context))
 
 
 Row = tuple[Any, ...]
@@ -163,36 +181,45 @@ def _total(context: Context, query: Query) -> int:
     return total
 
 
-def _counted(context: Context, query: Query) -> str:
+def _counted(context: Context, path: str, query: Query) -> str:
     """Return a Bundle with the number of matches and no entries (_summary=count)."""
-    links = [("self", _address(context, query))]
+    links = [("self", _address(context, path, query))]
     return bundle.searchset(
         context.settings, context.now(), links, (), total=_total(context, query), issues=query.issues
     )
 
 
 def _links(
-    context: Context, query: Query, position: Position | None, rows: Sequence[Row], more: bool
+    context: Context,
+    path: str,
+    query: Query,
+    position: Position | None,
+    rows: Sequence[Row],
+    more: bool,
 ) -> list[bundle.Link]:
     """Return self, and the neighbours of this page as far as there are any."""
-    here = _address(context, query)
+    here = _address(context, path, query)
     links = [("self", here)]
     backward = position is not None and position.backward
     if position is not None:
         links.append(("first", here))
     if rows and (more or backward):
-        links.append(("next", _cursor_address(context, query, position_of(rows[-1]))))
+        links.append(("next", _cursor_address(context, path, query, position_of(rows[-1]))))
     if rows and position is not None and (more or not backward):
-        links.append(("previous", _cursor_address(context, query, position_of(rows[0], backward=True))))
+        links.append(("previous", _cursor_address(context, path, query, position_of(rows[0], backward=True))))
     return links
 
 
-def _address(context: Context, query: Query) -> str:
-    base = f"{context.settings.base_url}/{query.type_name}"
+def _base(context: Context, path: str) -> str:
+    return f"{context.settings.base_url}/{path}" if path else context.settings.base_url
+
+
+def _address(context: Context, path: str, query: Query) -> str:
+    base = _base(context, path)
     return f"{base}?{urlencode(query.applied)}" if query.applied else base
 
 
-def _cursor_address(context: Context, query: Query, position: Position) -> str:
+def _cursor_address(context: Context, path: str, query: Query, position: Position) -> str:
     """Return a link that goes on with this search from `position`; nothing of it is readable there."""
-    sealed = paging.seal_page(context.cursor_key(), query.type_name, query.applied, position)
-    return f"{context.settings.base_url}/{query.type_name}?{CURSOR}={sealed}"
+    sealed = paging.seal_page(context.cursor_key(), path, query.applied, position)
+    return f"{_base(context, path)}?{CURSOR}={sealed}"

@@ -15,7 +15,7 @@ from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.refusals import refusal_of
 from fhir_server.interactions import bundle as bundles
-from fhir_server.interactions import conditions, drafts, links
+from fhir_server.interactions import conditions, drafts, links, search_compartment, search_system
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import conditional_delete, delete
@@ -41,7 +41,6 @@ from fhir_server.outcome import (
     Invalid,
     Issue,
     NoMatch,
-    NotSupported,
     TooLarge,
     Unprocessable,
     capped,
@@ -448,7 +447,11 @@ def look(context: Context, request: Request) -> Result:
     if request.history and request.version_id is None:
         return history(context, request.type_name, request.id, request.pairs)
     if request.type_name is None:
-        raise NotSupported("a search over all types is not built yet; name a type", expression="request.url")
+        return search_system.search(context, request.pairs)
+    if request.member is not None and request.id is not None:
+        return search_compartment.search(
+            context, request.type_name, request.id, request.member, request.pairs
+        )
     if request.id is None:
         return search(context, request.type_name, request.pairs)
     if request.version_id is not None:

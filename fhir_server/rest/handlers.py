@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -15,6 +15,8 @@ from fhir_server.interactions import delete as delete_
 from fhir_server.interactions import history as history_
 from fhir_server.interactions import patch as patch_
 from fhir_server.interactions import read as read_
+from fhir_server.interactions import search_compartment as search_compartment_
+from fhir_server.interactions import search_system as search_system_
 from fhir_server.interactions import search_type as search_type_
 from fhir_server.interactions import transaction as transaction_
 from fhir_server.interactions import update as update_
@@ -31,7 +33,7 @@ from fhir_server.rest.caller import caller
 from fhir_server.rest.preferences import preferences
 from fhir_server.rest.request import Request, unescaped_utf8
 from fhir_server.rest.response import Answer
-from fhir_server.rest.routes import RESERVED, Match, WrongMethod
+from fhir_server.rest.routes import Match, WrongMethod
 
 if TYPE_CHECKING:
     from fhir_server.interactions.context import Context, Result
@@ -185,14 +187,44 @@ def conditional_delete(here: Installation, request: Request, match: Match) -> An
 
 def search(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#search, by GET and by POST with a form."""
-    type_name, pairs = match.values["type"], request.criteria()
+    type_name = match.values["type"]
+    return _searched(
+        here,
+        request,
+        lambda context, pairs, strict: search_type_.search(context, type_name, pairs, strict=strict),
+    )
+
+
+def search_system(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#search over several types or all, by GET and by POST with a form."""
+    return _searched(
+        here,
+        request,
+        lambda context, pairs, strict: search_system_.search(context, pairs, strict=strict),
+    )
+
+
+def search_compartment(here: Installation, request: Request, match: Match) -> Answer:
+    """R4/http.html#vsearch, in a compartment, by GET and by POST with a form."""
+    values = match.values
+    compartment, id_, member = values["type"], values["id"], values["member"]
+    return _searched(
+        here,
+        request,
+        lambda context, pairs, strict: search_compartment_.search(
+            context, compartment, id_, member, pairs, strict=strict
+        ),
+    )
+
+
+def _searched(
+    here: Installation, request: Request, search: Callable[[Context, Sequence[tuple[str, str]], bool], Result]
+) -> Answer:
+    pairs = request.criteria()
     if request.method == "POST":
         pairs = pairs + body.form(request, here.config)
     strict = not preferences(request.header("PREFER")).lenient
-    result = here.entry.read(
-        caller(request),
-        lambda context: search_type_.search(context, type_name, pairs, strict=strict),
-    )
+    result = here.entry.read(caller(request), lambda context: search(context, pairs, strict))
     return response.of_text(result)
 
 
@@ -260,11 +292,6 @@ def operation(here: Installation, request: Request, match: Match) -> Answer:
     return Answer(200, json_format.encode(unit(caller(request), work)))
 
 
-def reserved(here: Installation, request: Request, match: Match) -> Answer:
-    """Say of an address that the specification has and we do not yet."""
-    raise NotSupported(RESERVED[match.route.interaction])
-
-
 HANDLERS: Mapping[str, Handler] = {
     "read": read,
     "vread": vread,
@@ -281,12 +308,12 @@ HANDLERS: Mapping[str, Handler] = {
     "history-system": history,
     "transaction": transaction,
     "capabilities": capabilities,
-    "search-system": reserved,
-    "search-compartment": reserved,
+    "search-system": search_system,
+    "search-compartment": search_compartment,
     "operation": operation,
 }
 
-BUILT = frozenset(name for name, handler in HANDLERS.items() if handler is not reserved)
+BUILT = frozenset(HANDLERS)
 """The interactions that are answered, for the CapabilityStatement."""
 
 _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"\Z')

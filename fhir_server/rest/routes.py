@@ -48,8 +48,8 @@ ROUTES = (
     Route("DELETE", "/{type}/{id}", "delete", "instance"),
     Route("GET", "/{type}/{id}/_history", "history-instance", "instance"),
     Route("GET", "/{type}/{id}/_history/{version}", "vread", "instance"),
-    # Addresses of the specification that are kept free answer that they are not built, see RESERVED.
     Route("GET", "/{type}/{id}/{member}", "search-compartment", "instance"),
+    Route("POST", "/{type}/{id}/{member}/_search", "search-compartment", "instance"),
     Route("GET", "/{operation}", "operation", "system"),
     Route("POST", "/{operation}", "operation", "system"),
     Route("GET", "/{type}/{operation}", "operation", "type"),
@@ -57,12 +57,6 @@ ROUTES = (
     Route("GET", "/{type}/{id}/{operation}", "operation", "instance"),
     Route("POST", "/{type}/{id}/{operation}", "operation", "instance"),
 )
-
-RESERVED = {
-    "search-system": "a search across all types is not built yet; search one type, as /fhir/Patient?name=…",
-    "search-compartment": "compartment search is not built yet; search the type with the reference as a "
-    "criterion, such as /fhir/Observation?patient=…",
-}
 
 
 @dataclass(frozen=True, slots=True)

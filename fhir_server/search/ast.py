@@ -1,4 +1,4 @@
-"""A search as data: Query, Clause, Chain, Has, Either, Sort, Include.
+"""A search as data: Query, Clause, Chain, Has, Either, All, Not, Sort, Include.
 
 Frozen dataclasses between the text (parse.py) and the SQL (compile.py). A Query is an AND of
 clauses; whoever must narrow it (a compartment, a scope) adds one more with `also`.
@@ -84,7 +84,21 @@ class Either:
     criteria: tuple[Criterion, ...]
 
 
-Criterion = Clause | Chain | Has | Either
+@dataclass(frozen=True, slots=True)
+class All:
+    """All of the criteria hold, of one and the same resource."""
+
+    criteria: tuple[Criterion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The criterion does not hold."""
+
+    criterion: Criterion
+
+
+Criterion = Clause | Chain | Has | Either | All | Not
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +125,10 @@ class Include:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a client asks of one resource type.
+    """What a client asks of one resource type, or of several (R4/search.html#_type).
+
+    A search over several types has an empty `type_name` and in `parts` one search a type, of the same
+    sort keys; what shapes the answer stands in the whole alone.
 
     `applied` are the pairs that were understood, for the `self` link; `issues` tell what lenient
     handling left out. `count` is None where the client did not say.
@@ -127,6 +144,7 @@ class Query:
     elements: tuple[str, ...] = ()
     applied: tuple[tuple[str, str], ...] = ()
     issues: tuple[Issue, ...] = ()
+    parts: tuple[Query, ...] | None = None
 
     def also(self, *criteria: Criterion) -> Query:
         """Return the query with further criteria that must hold too."""
@@ -152,3 +170,7 @@ def _canonical(criterion: Criterion) -> str:
             return f"_has({reference.type_name}.{reference.code}:{_canonical(inside)})"
         case Either(criteria):
             return f"either({'|'.join(sorted({_canonical(each) for each in criteria}))})"
+        case All(criteria):
+            return f"all({'&'.join(sorted({_canonical(each) for each in criteria}))})"
+        case Not(inside):
+            return f"not({_canonical(inside)})"

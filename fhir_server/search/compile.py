@@ -4,6 +4,9 @@ Three statements: a page (`compile`), the ids of the matches (`compile_ids`), th
 (`compile_count`); includes are in include.py. A page finds and orders whole rows first (plans.py) and
 turns JSON into text only for the rows that it answers with: jsonb → text before a sort would be paid
 for every match. Ask for one row more than the page has to know whether there is a next one.
+
+A page over several types is the first rows of one page a type, each by its own plan: `pk` is one
+order over all types, so one position serves them all.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import Any
 
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search.ast import Query
-from fhir_server.search.conditions import Conditions, Visible
+from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
 from fhir_server.search.order import Position
 from fhir_server.search.plans import Page, plan
 
@@ -43,11 +46,42 @@ def compile(
     Rows are COLUMNS and then one text for each key of `_sort`; `position_of` makes the next
     position from a row.
     """
+    if query.parts is not None:
+        return _several(query, query.parts, limit, position, visible)
     page = Page(query, Conditions(visible), limit, position)
     plan(page)
-    texts = "".join(f", r.k{number}::text" for number in range(1, len(page.keys) + 1))
-    found = page.found(f"select {COLUMNS}{texts}")
+    found = page.found(f"select {COLUMNS}{_texts(page)}")
     return Statement(found.text, list(found.parameters), page.backward)
+
+
+def _texts(page: Page) -> str:
+    return "".join(f", r.k{number}::text" for number in range(1, len(page.keys) + 1))
+
+
+def _several(
+    query: Query, parts: tuple[Query, ...], limit: int, position: Position | None, visible: Visible | None
+) -> Statement:
+    """Return the first rows of the pages of all parts, merged in their order."""
+    backward = position is not None and position.backward
+    found: list[Sql] = []
+    for part in parts:
+        page = Page(part, Conditions(visible), limit, position, len(parts))
+        plan(page)
+        found.append(page.found("select *"))
+    if not found:
+        return Statement(f"select r.pk from {RESOURCE} r where false", [], backward)
+    order = []
+    for number, key in enumerate(page.keys, start=1):
+        turned = " desc" if key.descending != backward else ""
+        collated = ' collate "C"' if key.sql_type == "text" else ""
+        order.append(f"k{number}{collated}{turned} nulls {'first' if backward else 'last'}")
+    order.append("pk desc" if page.descending_pk != backward else "pk")
+    united = " union all ".join(f"({each.text})" for each in found)
+    sql = (
+        f"select {COLUMNS}{_texts(page)} from (select * from ({united}) u "
+        f"order by {', '.join(order)} limit %s) r"
+    )
+    return Statement(sql, [*(value for each in found for value in each.parameters), limit], backward)
 
 
 def position_of(row: tuple[Any, ...], backward: bool = False) -> Position:
@@ -63,5 +97,24 @@ def compile_ids(query: Query, limit: int, visible: Visible | None = None) -> Sta
 
 def compile_count(query: Query, visible: Visible | None = None) -> Statement:
     """Return the statement that counts the matches."""
+    if query.parts is not None:
+        counts = [compile_count(part, visible) for part in query.parts]
+        united = " union all ".join(count.sql for count in counts) or "select 0"
+        sql = f"select coalesce(sum(count), 0)::bigint from ({united}) c(count)"
+        return Statement(sql, [value for count in counts for value in count.parameters])
     where = Conditions(visible).rows("r", query.type_name, query.clauses)
     return Statement(f"select count(*) from {RESOURCE} r where {where.text}", list(where.parameters))
+
+
+def compile_types() -> Statement:
+    """Return the statement that gives the codes of the types of which there are resources.
+
+    One step of the primary key a type, whatever the number of resources.
+    """
+    first = f"select r.type from {RESOURCE} r where r.tenant = {TENANT}"
+    return Statement(
+        f"with recursive t(type) as (({first} order by r.type limit 1) union all "
+        f"select ({first} and r.type > t.type order by r.type limit 1) from t where t.type is not null) "
+        "select type from t where type is not null",
+        [],
+    )

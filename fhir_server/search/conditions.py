@@ -20,10 +20,12 @@ from typing import Any
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE, ROWS
 from fhir_server.search import chart, elements, keys
-from fhir_server.search.ast import Chain, Clause, Criterion, Either, Has, Parameter
+from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Parameter
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.table import TYPES
 
+COMPLEMENTS = frozenset({"not", "not-in"})  # modifiers that ask for all else, resources without a value too
+LONG = 16  # keys; more are looked up in a hash where no index serves
 TENANT = 0  # one tenant for now; the column is in every key
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
 
@@ -109,13 +111,39 @@ class Conditions:
                 return self.chain(alias, criterion)
             case Has():
                 return self.has(alias, criterion)
-            case Either(criteria):
+            case Either():
+                criteria = alternatives(criterion)
+                united = not self.by_row and is_indexed(criterion)
+                if united and not all(isinstance(each, Clause) for each in criteria):
+                    return self.united(alias, criteria)
                 parts = [self.criterion(alias, each) for each in criteria]
                 if parts and all(isinstance(part, Keys) for part in parts):
                     return has_key(
                         alias, [k for part in parts if isinstance(part, Keys) for k in part.any_of]
                     )
-                return _any(parts)
+                return self.united(alias, criteria) if united else _any(parts)
+            case All(criteria):
+                return self.all(alias, criteria)
+            case Not(inside):
+                return _not(self.criterion(alias, inside))
+
+    def united(self, alias: str, criteria: Sequence[Criterion]) -> Sql:
+        """Return an OR as the union of what each side finds by its own index; no index serves an OR."""
+        selects = []
+        for criterion in criteria:
+            name = self.alias("e")
+            condition = self.rows(name, type_of(criterion), [criterion])
+            selects.append(_select(f"{name}.pk", f"{RESOURCE} {name}", condition))
+        both = _joined(selects, " union all ")
+        return Sql(f"{alias}.pk in ({both.text})", both.parameters)
+
+    def all(self, alias: str, criteria: Sequence[Criterion]) -> Sql:
+        """Return the condition of an AND inside of another condition."""
+        parts = self.each(alias, criteria)
+        if len(parts) == 1:
+            return parts[0]
+        joined = _joined(self.merged(alias, parts), " and ")
+        return Sql(f"({joined.text})", joined.parameters)
 
     def clause(self, alias: str, clause: Clause) -> Sql:
         """Return the condition of one parameter."""
@@ -136,14 +164,18 @@ class Conditions:
                     own.append(condition)
         parts: list[Sql] = []
         if texts or not (rows or own):
-            parts.append(has_key(alias, _keys(parameter, texts)))
+            wanted = _keys(parameter, texts)
+            if len(wanted) > LONG and (self.by_row or clause.modifier in COMPLEMENTS):
+                parts.append(_has_key_by_row(alias, wanted))
+            else:
+                parts.append(has_key(alias, wanted))
         if rows:
             parts.append(
                 self.row(alias, parameter, kind, _any([Sql(row.sql, row.parameters) for row in rows]))
             )
         parts += [Sql(condition.sql.format(r=alias), condition.parameters) for condition in own]
         found = _any(parts)
-        return _not(found) if clause.modifier == "not" else found
+        return _not(found) if clause.modifier in COMPLEMENTS else found
 
     def row(self, alias: str, parameter: Parameter, kind: SearchType, condition: Sql) -> Sql:
         """Return that one row of the type's table fulfils the condition."""
@@ -235,6 +267,12 @@ def has_key(alias: str, any_of: Iterable[str]) -> Sql:
     return Keys(f"{alias}.keys {operator} %s::uuid[]", (list(distinct),), distinct)
 
 
+def _has_key_by_row(alias: str, any_of: Sequence[str]) -> Sql:
+    """Return the same for one row at a time: a long list is hashed, `&&` would compare each with each."""
+    distinct = list(dict.fromkeys(any_of))
+    return Sql(f"exists (select from unnest({alias}.keys) k where k = any(%s::uuid[]))", (distinct,))
+
+
 def param(parameter: Parameter) -> str:
     """Return the condition on the column param of an index table, its alias aside."""
     codes = parameter.sources or (parameter.code,)
@@ -245,6 +283,41 @@ def param(parameter: Parameter) -> str:
 def _keys(parameter: Parameter, texts: Iterable[str]) -> list[str]:
     codes = parameter.sources or (parameter.code,)
     return [keys.key(parameter.type_name, code, text) for text in texts for code in codes]
+
+
+def is_indexed(criterion: Criterion) -> bool:
+    """Tell whether an index finds what fulfils a criterion; what is absent stands in none."""
+    match criterion:
+        case Clause(_, modifier, alternatives):
+            return modifier not in COMPLEMENTS and (modifier != "missing" or alternatives == (False,))
+        case Either(criteria):
+            return all(map(is_indexed, criteria))
+        case All(criteria):
+            return any(map(is_indexed, criteria))
+        case Not():
+            return False
+    return True
+
+
+def alternatives(either: Either) -> list[Criterion]:
+    """Return the criteria of an OR, those of an OR in it among them."""
+    found: list[Criterion] = []
+    for each in either.criteria:
+        found += alternatives(each) if isinstance(each, Either) else [each]
+    return found
+
+
+def type_of(criterion: Criterion) -> str:
+    """Return the resource type that a criterion is about."""
+    match criterion:
+        case Clause(parameter) | Chain(parameter):
+            return parameter.type_name
+        case Has(_, target):
+            return target
+        case Either(criteria) | All(criteria):
+            return type_of(criteria[0])
+        case Not(inside):
+            return type_of(inside)
 
 
 def is_bound(clause: Clause) -> bool:
@@ -260,7 +333,7 @@ def is_bound(clause: Clause) -> bool:
 def is_on_rows(clause: Clause) -> bool:
     """Tell whether a clause is answered by rows of an index table, and by nothing else."""
     kind = TYPES[clause.parameter.kind]
-    if clause.modifier in ("missing", "not") or kind.table is None:
+    if clause.modifier in ("missing", *COMPLEMENTS) or kind.table is None:
         return False
     return all(isinstance(kind.where(value, kind.columns), Row) for value in clause.alternatives)
 

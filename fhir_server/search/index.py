@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.fhirpath.extract import extractor
-from fhir_server.search import chart, keys
+from fhir_server.search import chart, keys, wording
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types import composite
@@ -152,8 +152,23 @@ def step(parameter: Parameter, environment: Environment) -> Step:
                 else:
                     rows.composites.append((column, *cell))
 
+    words = wording.rows(parameter)
+
+    def worded(resource: dict[str, Any], found: list[str], rows: IndexRows) -> None:
+        assert words is not None
+        if elements := select(resource):
+            found.append(present)
+            for type_name, value in elements:
+                for text in cells(type_name, value):
+                    found.append(start + digest(text))
+                for row in words(type_name, value):
+                    if row not in rows.strings:
+                        rows.strings.append(row)
+
     if parameter.kind == "composite":
         return grouped
+    if words is not None:
+        return worded
     return simple if attribute else keyed
 
 

@@ -69,18 +69,18 @@ def unseal(key: bytes, cursor: str, purpose: str = "") -> tuple[Any, ...]:
     return tuple(values)
 
 
-def seal_page(key: bytes, type_name: str, pairs: Sequence[tuple[str, str]], position: Position) -> str:
-    """Return the cursor of a page of a search: its whole query and its place.
+def seal_page(key: bytes, path: str, pairs: Sequence[tuple[str, str]], position: Position) -> str:
+    """Return the cursor of a page of the search at `path`: its whole query and its place.
 
     A link needs nothing else beside it, so no criterion stands in clear and links stay short.
     """
     values = [[list(pair) for pair in pairs], position.pk, list(position.keys), position.backward]
-    return seal(key, values, f"search {type_name}")
+    return seal(key, values, f"search {path}")
 
 
-def unseal_page(key: bytes, type_name: str, cursor: str) -> tuple[list[tuple[str, str]], Position]:
-    """Return the query and the place of `seal_page`; Invalid where it was of another type."""
-    pairs, pk, keys, backward = unseal(key, cursor, f"search {type_name}")
+def unseal_page(key: bytes, path: str, cursor: str) -> tuple[list[tuple[str, str]], Position]:
+    """Return the query and the place of `seal_page`; Invalid where it was of another address."""
+    pairs, pk, keys, backward = unseal(key, cursor, f"search {path}")
     return [(name, value) for name, value in pairs], Position(pk, tuple(keys), backward)
 
 

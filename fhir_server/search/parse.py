@@ -16,23 +16,23 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.outcome import FhirError, Invalid, Issue, NotSupported
-from fhir_server.search import elements, results, values
-from fhir_server.search.ast import Chain, Clause, Criterion, Has, Parameter, Query
+from fhir_server.search import elements, filters, results, values, wording
+from fhir_server.search.ast import All, Chain, Clause, Criterion, Has, Parameter, Query
 from fhir_server.search.names import Unknown, unknown
 from fhir_server.search.registry import Registry, standard
-from fhir_server.search.types.protocol import Environment
+from fhir_server.search.types.protocol import Codes, Environment, NoCodes
 from fhir_server.search.types.table import TYPES
 
 LATER = {
-    "_filter": "_filter",
     "_query": "named queries",
-    "_list": "_list",
     "_text": "full text search",
     "_content": "full text search",
-    "_type": "a search over several types",
     "near": "near",
 }
+OF_ALL = frozenset({"_list", "_filter"})  # criteria that no SearchParameter of R4 defines
 DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks
+MOST_KEYS = 20_000  # that the criteria of one search stand for, in all types
+ANY_TYPE = OF_ALL | {"_has"}
 WIDEST = 1000  # types that the chains of one search visit; each is a SELECT of its own
 
 
@@ -45,6 +45,7 @@ def parse(
     time_zone: str | tzinfo = UTC,
     now: datetime | None = None,
     registry: Registry | None = None,
+    codes: Codes | None = None,
 ) -> Query:
     """Return the search that `pairs`, names and values of a query string, ask of one type.
 
@@ -56,31 +57,48 @@ def parse(
     wrong with a value that was understood to be one (`date=gestern`) is refused in both readings.
     """
     zone = ZoneInfo(time_zone) if isinstance(time_zone, str) else time_zone
-    reader = Reader(type_name, Environment(zone, base_urls, now), registry or standard())
+    environment = Environment(zone, base_urls, now, codes or NoCodes())
+    reader = Reader(type_name, environment, registry or standard())
     query = results.Draft()
     clauses: list[Criterion] = []
+
+    def take(name: str, text: str) -> None:
+        if name.partition(":")[0] in results.NAMES:
+            query.read(type_name, name, text, reader.registry)
+        else:
+            found = reader.criterion(type_name, name, text)
+            clauses.extend(found.criteria if isinstance(found, All) else [found])
+
+    warnings = each_pair(pairs, take, query.applied, strict=strict)
+    return query.query(type_name, tuple(clauses), warnings)
+
+
+def each_pair(
+    pairs: Iterable[tuple[str, str]],
+    take: Callable[[str, str], None],
+    applied: list[tuple[str, str]],
+    *,
+    strict: bool,
+) -> tuple[Issue, ...]:
+    """Give each pair to `take`, list those that were understood, and return what was left out.
+
+    Raises Invalid (400) with all that is wrong.
+    """
     wrong: list[Issue] = []
     ignored: list[Issue] = []
     for name, text in pairs:
         try:
             _check_signs(name, text)
-            if name.partition(":")[0] in results.NAMES:
-                query.read(type_name, name, text, reader.registry)
-            else:
-                clauses.append(reader.criterion(type_name, name, text))
+            take(name, text)
         except (Unknown, NotSupported) as error:
             (wrong if strict else ignored).extend(error.issues)
-            continue
         except FhirError as error:
             wrong.extend(error.issues)
-            continue
-        query.applied.append((name, text))
+        else:
+            applied.append((name, text))
     if wrong:
         raise Invalid(issues=wrong)
-    warnings = tuple(
-        Issue("warning", issue.code, f"{issue.diagnostics}; it was ignored") for issue in ignored
-    )
-    return query.query(type_name, tuple(clauses), warnings)
+    return tuple(Issue("warning", issue.code, f"{issue.diagnostics}; it was ignored") for issue in ignored)
 
 
 def _check_signs(name: str, text: str) -> None:
@@ -99,7 +117,7 @@ class Reader:
             raise Invalid(f"{type_name!r} is no resource type of R4")
         self.environment = environment
         self.registry = registry
-        self.visited = 0
+        self.visited = self.keys = 0
 
     def criterion(self, type_name: str, name: str, text: str, depth: int = 0) -> Criterion:
         """Return what one name and value ask of a resource type."""
@@ -109,14 +127,30 @@ class Reader:
             return self.has(type_name, name, text, depth)
         head, dot, tail = name.partition(".")
         code, _, modifier = head.partition(":")
+        if code in OF_ALL:
+            if name != code:
+                raise Unknown(f"{code} takes neither a modifier nor a path; got {name!r}")
+            if not text:
+                raise Invalid(f"{code} has no value; give one or leave the parameter out")
+            if code == "_list":
+                return self.in_list(type_name, text)
+            return filters.criterion(self, type_name, text)
         parameter = self.parameter(type_name, code)
         if dot:
             return self.chain(parameter, modifier or None, tail, text, depth)
         return self.clause(parameter, modifier or None, text)
 
+    def visit(self, reason: str) -> None:
+        """Count one SELECT more; raises TooWide with a reason when there are too many."""
+        self.visited += 1
+        if self.visited > WIDEST:
+            raise TooWide(reason)
+
     def parameter(self, type_name: str, code: str) -> Parameter:
         """Return the parameter `code` of a type, or say which there are."""
         parameter = self.registry.get(type_name, code)
+        if code == "_type":
+            raise Unknown("_type is for searches over several types, /fhir?_type=Patient,Group&…")
         if code in LATER:
             raise NotSupported(f"{LATER[code]} is not something that this server does yet")
         if parameter is None or (parameter.expression is None and parameter.kind != "special"):
@@ -125,7 +159,7 @@ class Reader:
 
     def unknown_parameter(self, type_name: str, code: str) -> Unknown:
         """Return the refusal of a code that a type does not have."""
-        known = sorted(code for code in self.registry.for_type(type_name) if code not in LATER)
+        known = sorted(OF_ALL.union(code for code in self.registry.for_type(type_name) if code not in LATER))
         return unknown(f"{type_name} has no search parameter {code!r}", code, known)
 
     def clause(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
@@ -143,12 +177,37 @@ class Reader:
                 raise Invalid(f"{parameter.code}:missing is true or false; got {text!r}")
             return Clause(parameter, modifier, (text == "true",))
         asked = None if modifier == "not" else modifier
-        alternatives: list[Hashable] = []
+        parts = values.split(text, ",")
+        if not all(parts):
+            raise Invalid(f"{parameter.code}={text} has an empty alternative; write a comma as \\,")
+        if modifier == "text":
+            return wording.clause(parameter, parts)
+        alternatives = [_parsed(kind.parse, part, asked, parameter, self.environment) for part in parts]
+        return self.weighed(Clause(parameter, modifier, tuple(dict.fromkeys(alternatives))))
+
+    def weighed(self, clause: Clause) -> Clause:
+        """Return the clause, unless the search stands for too many keys with it: value sets have many."""
+        self.keys += sum(len(getattr(value, "texts", ())) for value in clause.alternatives)
+        if self.keys > MOST_KEYS:
+            raise TooWide(f"the search stands for more than {MOST_KEYS} codes; ask for fewer at once")
+        return clause
+
+    def valued(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
+        """Return a parameter with one value, whose commas mean nothing."""
+        asked = None if modifier == "not" else modifier
+        value = _parsed(TYPES[parameter.kind].parse, text, asked, parameter, self.environment)
+        return self.weighed(Clause(parameter, modifier, (value,)))
+
+    def in_list(self, type_name: str, text: str) -> Has:
+        """Return that a List with one of these ids has the resource as an entry (R4/search.html#list)."""
         for part in values.split(text, ","):
-            if not part:
-                raise Invalid(f"{parameter.code}={text} has an empty alternative; write a comma as \\,")
-            alternatives.append(_parsed(kind.parse, part, asked, parameter, self.environment))
-        return Clause(parameter, modifier, tuple(dict.fromkeys(alternatives)))
+            if part.startswith("$"):
+                raise NotSupported(
+                    f"_list={part}: current lists are not something that this server does yet; "
+                    "name the id of a List"
+                )
+        ids = self.clause(self.parameter("List", "_id"), None, text)
+        return Has(self.parameter("List", "item"), type_name, ids)
 
     def chain(self, reference: Parameter, target: str | None, tail: str, text: str, depth: int) -> Criterion:
         """Return `reference:target.tail`; without a target, one branch for each type that has `tail`."""
@@ -159,19 +218,36 @@ class Reader:
         if target is not None and target not in reference.targets:
             raise unknown(f"{reference.code} does not refer to {target!r}", target, reference.targets)
         code = tail.partition(".")[0].partition(":")[0]
+        return self.branching(
+            reference, target, code, lambda type_name: self.criterion(type_name, tail, text, depth + 1), depth
+        )
+
+    def branching(
+        self,
+        reference: Parameter,
+        target: str | None,
+        code: str,
+        inside: Callable[[str], Criterion],
+        depth: int,
+    ) -> Criterion:
+        """Return that the reference leads to what `inside` asks of its type, which begins with `code`."""
+        if depth > DEEPEST:
+            raise Invalid(f"{reference.code}.{code} is nested more than {DEEPEST} deep")
+        if reference.kind != "reference":
+            raise Invalid(
+                f"{reference.code} is a {reference.kind} parameter; only a reference can be followed by ."
+            )
         branches: list[tuple[str, Criterion]] = []
         refusal: FhirError | None = None
         for type_name in (target,) if target else reference.targets:
-            if target is None and code != "_has" and self.registry.get(type_name, code) is None:
+            if target is None and code not in ANY_TYPE and self.registry.get(type_name, code) is None:
                 continue
-            self.visited += 1
-            if self.visited > WIDEST:
-                raise TooWide(
-                    f"the chain {reference.code}.{tail} leads over more than {WIDEST} types; "
-                    f"name the type that is meant, for example {reference.code}:{type_name}.{tail}"
-                )
+            self.visit(
+                f"the chain {reference.code}.{code} leads over more than {WIDEST} types; "
+                f"name the type that is meant, for example {reference.code}:{type_name}.{code}"
+            )
             try:
-                branches.append((type_name, self.criterion(type_name, tail, text, depth + 1)))
+                branches.append((type_name, inside(type_name)))
             except TooWide:
                 raise
             except FhirError as error:
@@ -225,7 +301,8 @@ def _parsed(
     except NotSupported:
         raise
     except FhirError as error:
-        raise Invalid(f"{parameter.code}: {error}") from None
+        kind = type(error) if isinstance(error, Invalid) else Invalid
+        raise kind(f"{parameter.code}: {error}") from None
 
 
 def _modifiers(parameter: Parameter) -> list[str]:
@@ -238,6 +315,6 @@ def _modifiers(parameter: Parameter) -> list[str]:
 
 
 class TooWide(Invalid):
-    """400: a chain without types that fans out over most of FHIR."""
+    """400: a search that fans out too far, as a chain without types does over most of FHIR."""
 
     code = "too-costly"

@@ -18,18 +18,20 @@ A look is a CTE, and what it shows opens one branch of a UNION ALL; the others a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart, elements
-from fhir_server.search.ast import Chain, Clause, Criterion, Either, Query
+from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Query
 from fhir_server.search.conditions import (
+    COMPLEMENTS,
     TENANT,
     Conditions,
     Sql,
     by_row,
     is_bound,
+    is_indexed,
     is_on_rows,
     row_condition,
     row_source,
@@ -41,6 +43,7 @@ RAW = "r.pk, r.type, r.id, r.version, r.last_updated, r.method, r.meta, r.conten
 FEW = 1000  # so many rows are fetched and sorted in some milliseconds
 FEW_TARGETS = 200  # each may be referred to by many
 STRETCH = 2000  # so many resources are looked at in some milliseconds
+MANY_KEYS = 200  # looked up one by one, they bring what a stretch would not
 CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
 PROBED = ("idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")  # tells most first
 
@@ -53,6 +56,7 @@ class Page:
     conditions: Conditions
     limit: int
     position: Position | None
+    beside: int = 1  # so many types are searched in one statement
     keys: list[Key] = field(init=False)
     first: Walk | None = field(init=False)
     looks: list[tuple[str, Sql]] = field(default_factory=list)  # CTEs by name
@@ -99,6 +103,8 @@ def plan(page: Page) -> None:
     clauses = page.query.clauses
     limit = page.conditions.visible(page.query.type_name) if page.conditions.visible else None
     frequency = _frequency([*clauses, *([limit] if limit is not None else [])])
+    if frequency == "few" and _sorted_by_chart(page):
+        page.keys[0] = replace(CHART, descending=page.keys[0].descending)
     bounds = _bounds(page)
     gate = ""
     if frequency != "few" and not bounds and (probe := _probed(clauses)):
@@ -130,6 +136,12 @@ def plan(page: Page) -> None:
         page.branches += _walked(page, bounds, gate)
 
 
+def _sorted_by_chart(page: Page) -> bool:
+    """Tell whether the first key is the clinical date, which stands in the row itself."""
+    found = chart.chart(page.query.type_name)
+    return found is not None and bool(page.query.sort) and page.query.sort[0].parameter == found.date
+
+
 def _frequency(criteria: Sequence[Criterion]) -> str | None:
     """Tell whether the keys that are asked for are such as few resources have, or many; None for no keys."""
     found = [_frequency_of(each) for each in criteria]
@@ -142,9 +154,15 @@ def _frequency_of(criterion: Criterion) -> str | None:
             return None if by_row(criterion) else "few"  # a filter would compare each key with all
         case Either(criteria):
             found = {_frequency_of(each) for each in criteria}
-            return None if None in found else "many" if "many" in found else "few"
+            if None in found:
+                return "many" if is_indexed(criterion) else None
+            return "many" if "many" in found else "few"
+        case Has(_, _, Clause(parameter)) if parameter.code == "_id":
+            return "few"
+        case All(criteria):
+            return _frequency(criteria)
         case Clause(parameter, modifier, alternatives):
-            if modifier == "not" or alternatives == (True,):
+            if modifier in COMPLEMENTS or alternatives == (True,):
                 return None
             if parameter.code == "_id":
                 return "few"
@@ -154,11 +172,18 @@ def _frequency_of(criterion: Criterion) -> str | None:
                 return None
             if parameter.kind == "token":
                 own = elements.facts(parameter).types
+                if modifier in ("in", "above", "below"):
+                    return "few" if _many_texts(alternatives) else "many"
                 return "few" if modifier == "of-type" or (own and own <= {"Identifier", "id"}) else "many"
             if parameter.kind == "composite" or parameter.code.startswith("_"):
                 return "many"
             return "few"
     return None
+
+
+def _many_texts(alternatives: Sequence[object]) -> bool:
+    """Tell whether so many keys are asked for that comparing them row by row is dearer than the index."""
+    return sum(len(getattr(value, "texts", ())) for value in alternatives) > MANY_KEYS
 
 
 def _probed(clauses: Sequence[Criterion]) -> list[Clause]:
@@ -272,7 +297,7 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Sql | None:
         return None
     turned = page.descending_pk != page.backward
     direction, sign = (" desc", "<") if turned else ("", ">")
-    many = max(STRETCH, 4 * page.limit)
+    many = max(STRETCH // page.beside, 4 * page.limit)
     page.conditions.by_row = True
     matches = page.where([each for each in page.query.clauses if each not in bounds])
     page.conditions.by_row = False

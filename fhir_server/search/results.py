@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fhir_server.definitions import structures
@@ -51,15 +52,7 @@ class Draft:
 
     def read(self, type_name: str, name: str, text: str, registry: Registry) -> None:
         """Take in one result parameter of a search on `type_name`."""
-        name, _, modifier = name.partition(":")
-        if modifier and not (name in ("_include", "_revinclude") and modifier == "iterate"):
-            raise Invalid(f"{name} has no modifier {modifier!r}")
-        if not text:
-            raise Invalid(f"{name} has no value; give one or leave the parameter out")
-        if name in ONCE and any(name == known for known, _ in self.applied):
-            raise Invalid(f"{name} is given more than once")
-        if name in CHOICES and text not in CHOICES[name]:
-            raise Invalid(f"{name} is one of {', '.join(CHOICES[name])}; got {text!r}")
+        name, modifier = self.checked(name, text)
         match name:
             case "_count":
                 if not text.isascii() or not text.isdigit():
@@ -78,19 +71,30 @@ class Draft:
             case _:
                 self.chosen[name] = text
 
+    def checked(self, name: str, text: str) -> tuple[str, str]:
+        """Return name and modifier of a result parameter, whatever the type that is searched."""
+        name, _, modifier = name.partition(":")
+        if modifier and not (name in ("_include", "_revinclude") and modifier == "iterate"):
+            raise Invalid(f"{name} has no modifier {modifier!r}")
+        if not text:
+            raise Invalid(f"{name} has no value; give one or leave the parameter out")
+        if name in ONCE and any(name == known for known, _ in self.applied):
+            raise Invalid(f"{name} is given more than once")
+        if name in CHOICES and text not in CHOICES[name]:
+            raise Invalid(f"{name} is one of {', '.join(CHOICES[name])}; got {text!r}")
+        return name, modifier
+
     def query(self, type_name: str, clauses: tuple[Criterion, ...], issues: tuple[Issue, ...]) -> Query:
         """Return the whole search."""
         summary = self.chosen.get("_summary")
         if summary == "text" and self.elements:
             raise Invalid("_summary=text and _elements exclude each other")
-        first: dict[str, Sort] = {}  # a key that comes again decides nothing
-        for sort in self.sort:
-            first.setdefault(sort.parameter.code, sort)
-        parts.element_names(type_name, self.elements)  # refused whether or not there is a match
+        if type_name:
+            parts.element_names(type_name, self.elements)  # refused whether or not there is a match
         return Query(
             type_name,
             clauses,
-            tuple(first.values()),
+            distinct(self.sort),
             tuple(dict.fromkeys(self.includes)),
             self.count,
             self.chosen.get("_total", "none"),
@@ -99,6 +103,14 @@ class Draft:
             tuple(self.applied),
             issues,
         )
+
+
+def distinct(keys: Iterable[Sort]) -> tuple[Sort, ...]:
+    """Return the sort keys without those that come again, which decide nothing."""
+    first: dict[str, Sort] = {}
+    for sort in keys:
+        first.setdefault(sort.parameter.code, sort)
+    return tuple(first.values())
 
 
 def sort_key(type_name: str, text: str, registry: Registry) -> Sort:

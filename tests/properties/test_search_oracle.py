@@ -7,24 +7,28 @@ run; XINGLIN_ORACLE_SEED another one.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import psycopg2
 import pytest
 
+from fhir_server.definitions.compartments import members
+from fhir_server.definitions.structures import resource_types, type_name
 from fhir_server.search import plans
-from fhir_server.search.compile import compile, compile_count, position_of
+from fhir_server.search.compile import compile, compile_count, compile_types, position_of
 from fhir_server.search.index import Indexer
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
+from fhir_server.search.several import parse_several
 from fhir_server.search.types.protocol import Environment
 from tests.support import cluster
-from tests.support.oracle import data, ordering
+from tests.support.oracle import data, ordering, several
 from tests.support.oracle.matching import Oracle
 from tests.support.oracle.queries import Generator
 from tests.support.search_store import store
@@ -33,6 +37,7 @@ QUERIES = int(os.environ.get("XINGLIN_ORACLE_QUERIES", "2000"))
 PATIENTS = os.environ.get("XINGLIN_ORACLE_PATIENTS", "5")
 SEED = int(os.environ.get("XINGLIN_ORACLE_SEED", "0"))
 CHUNK = 100
+FORMS = ("_filter=", "_list=", *(rf"[^&=]*:{name}=" for name in ("text", "in", "not-in", "below", "above")))
 BASE = "http://127.0.0.1/fhir"
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -48,6 +53,7 @@ class World:
         self.connection = psycopg2.connect(url)
         store(self.connection, resources, Indexer(environment=Environment(base_urls=(BASE,))))
         self.oracle = Oracle(resources, BASE, NOW)
+        self.compartments = several.Compartments(self.oracle)
         self.hits: Counter[str] = Counter()
 
     def rows(self, statement: Any) -> list[tuple[Any, ...]]:
@@ -68,7 +74,8 @@ def world(_template: tuple[str, str], worker_id: str) -> Iterator[World]:
     world.connection.close()
     cluster.make(url, f'DROP DATABASE "{name}" WITH (FORCE)')
     resources = sum(map(len, world.oracle.by_type.values()))
-    print(f"\noracle: {sum(world.hits.values())} queries over {resources} resources:")
+    asked = sum(count for name, count in world.hits.items() if not name.startswith("form "))
+    print(f"\noracle: {asked} queries over {resources} resources:")
     print(", ".join(f"{count} with {name}" for name, count in sorted(world.hits.items())))
 
 
@@ -85,26 +92,70 @@ def test_sql_finds_what_the_slow_filter_finds(
     random = Random(seed)
     hits: Counter[str] = Counter()
     for _ in range(CHUNK):
-        type_name, query = generator.query()
-        expected = world.oracle.search(type_name, query)
-        parsed = parse(type_name, parse_qsl(query, keep_blank_values=True), base_urls=(BASE,), now=NOW)
-        where = f"{type_name}?{query}"
+        kind, query = generator.query()
+        expected = world.oracle.search(kind, query)
+        parsed = parse(
+            kind,
+            parse_qsl(query, keep_blank_values=True),
+            base_urls=(BASE,),
+            now=NOW,
+            codes=world.oracle.vocabulary,
+        )
+        where = f"{kind}?{query}"
         assert world.rows(compile_count(parsed)) == [(len(expected),)], where
         if odd or parsed.sort or random.random() < 0.1:
-            found = walked(world, parsed, max(len(expected) // 6, random.randint(1, 30)), where)
+            size = max(len(expected) // 6, random.randint(1, 30))
+            found = [row[2] for row in walked(world, parsed, size, where)]
         else:
             found = [row[2] for row in world.rows(compile(parsed, 1_000_000))]
         assert sorted(found) == sorted(expected), where
         sort = dict(parse_qsl(query)).get("_sort")
         if sort:
-            assert ordering.is_ordered(world.oracle, type_name, sort, found) is None, where
+            assert ordering.is_ordered(world.oracle, kind, sort, found) is None, where
+        hits.update(f"form {form}" for form in FORMS if re.search(rf"(^|[&.]){form}", unquote(query)))
         hits["none" if not expected else "1 to 20" if len(expected) <= 20 else "more than 20"] += 1
     world.hits += hits
     assert hits["none"] <= CHUNK * 2 / 3
 
 
-def walked(world: World, parsed: Any, size: int, where: str) -> list[str]:
-    """Return the ids in the order of pages of `size`, walked to the end and back again."""
+@pytest.mark.parametrize("chunk", range(max(1, QUERIES // CHUNK // 4)))
+def test_several_types_and_compartments(world: World, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if chunk % 2:
+        for name, bound in (("FEW", 5), ("FEW_TARGETS", 2), ("STRETCH", 12)):
+            monkeypatch.setattr(plans, name, bound)
+    seed = SEED * 100_003 + chunk + 50_000
+    generator, random = Generator(world.oracle, seed), Random(seed)
+    present = [type_name(row[0]) for row in world.rows(compile_types())]
+    assert sorted(present) == sorted(world.oracle.by_type)
+    environment = Environment(base_urls=(BASE,), now=NOW, codes=world.oracle.vocabulary)
+    hits: Counter[str] = Counter()
+    for _ in range(CHUNK):
+        asked = several.draw(generator)
+        expected = several.search(world.oracle, world.compartments, asked)
+        types = asked.types or resource_types()
+        if asked.compartment and asked.types is None:
+            types = tuple(members(asked.compartment[0]))
+        parsed = parse_several(
+            types,
+            present,
+            parse_qsl(asked.query),
+            compartment=asked.compartment,
+            environment=environment,
+        )
+        where = str(asked)
+        assert world.rows(compile_count(parsed)) == [(len(expected),)], where
+        found = walked(world, parsed, max(len(expected) // 6, random.randint(1, 30)), where)
+        addresses = [(type_name(row[1]), row[2]) for row in found]
+        assert sorted(addresses) == sorted(expected), where
+        if sort := dict(parse_qsl(asked.query)).get("_sort"):
+            assert ordering.are_ordered(world.oracle, sort, addresses) is None, where
+        hits["several: none" if not expected else "several: some"] += 1
+    world.hits += hits
+    assert hits["several: none"] <= CHUNK * 4 / 5
+
+
+def walked(world: World, parsed: Any, size: int, where: str) -> list[tuple[Any, ...]]:
+    """Return the rows in the order of pages of `size`, walked to the end and back again."""
     pages: list[list[Any]] = []
     position: Position | None = None
     while rows := world.rows(compile(parsed, size, position)):
@@ -114,4 +165,4 @@ def walked(world: World, parsed: Any, size: int, where: str) -> list[str]:
         back = compile(parsed, size, position_of(page[0], backward=True))
         assert back.backward
         assert [row[2] for row in reversed(world.rows(back))] == [row[2] for row in before], where
-    return [row[2] for page in pages for row in page]
+    return [row for page in pages for row in page]

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from fhir_server.outcome import NotSupported
 from fhir_server.search.ast import Parameter
 
 # What one element leaves in the index: a key text, or a row of the type's table (the columns of
@@ -20,9 +21,41 @@ Cell = str | tuple[Any, ...]
 Extractor = Callable[..., Sequence[Cell]]
 
 
+class Codes(Protocol):
+    """What is known of value sets and hierarchies of codes; what is not known is refused by name."""
+
+    def members(self, value_set: str) -> Sequence[tuple[str, str]]:
+        """Return system and code of all members of a value set: a canonical, or ValueSet/id."""
+        ...
+
+    def below(self, system: str, code: str) -> Sequence[str]:
+        """Return a code and all that it subsumes."""
+        ...
+
+    def above(self, system: str, code: str) -> Sequence[str]:
+        """Return a code and all that subsume it."""
+        ...
+
+
+class NoCodes:
+    """Refuses all that is asked."""
+
+    def members(self, value_set: str) -> Sequence[tuple[str, str]]:
+        """Raise NotSupported."""
+        raise NotSupported(f"nothing is known of the value set {value_set!r} here")
+
+    def below(self, system: str, code: str) -> Sequence[str]:
+        """Raise NotSupported."""
+        raise NotSupported(f"nothing is known of the code system {system!r} here")
+
+    def above(self, system: str, code: str) -> Sequence[str]:
+        """Raise NotSupported."""
+        raise NotSupported(f"nothing is known of the code system {system!r} here")
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a value means depends on it: zone of zone-less dates, our addresses, the present.
+    """What a value means depends on it: zone of zone-less dates, our addresses, the present, codes.
 
     `base_urls` are this server's own FHIR bases, without a closing slash; `now` is needed by `ap`
     on dates alone.
@@ -31,6 +64,7 @@ class Environment:
     zone: tzinfo = UTC
     base_urls: tuple[str, ...] = ()
     now: datetime | None = None
+    codes: Codes = NoCodes()
 
 
 class Columns(NamedTuple):

@@ -43,7 +43,7 @@ LETTERS = str.maketrans(
 class StringValue:
     """A text to look for; `text` is folded unless `mode` is exact."""
 
-    mode: str  # starts, contains, exact
+    mode: str  # starts, contains, exact; of _filter also whole and ends
     text: str
 
 
@@ -89,7 +89,13 @@ def where(value: StringValue, columns: Columns) -> Match:
         pattern = "%" + _pattern(value.text) + "%"
         # A long text has its first part in `value`; the whole in `long` answers for it.
         return Row(f"coalesce({columns.long}, {columns.value}) like %s", (pattern,))
+    if value.mode == "ends":
+        return Row(f"coalesce({columns.long}, {columns.value}) like %s", ("%" + _pattern(value.text),))
     start = value.text[:ORDERED_LENGTH]
+    if value.mode == "whole":
+        if len(value.text) <= ORDERED_LENGTH:
+            return Row(f"{columns.value} = %s and {columns.long} is null", (start,))
+        return Row(f"{columns.value} = %s and {columns.long} = %s", (start, value.text))
     if len(value.text) <= ORDERED_LENGTH:
         return Row(f"{columns.value} like %s", (_pattern(start) + "%",))
     return Row(f"{columns.value} = %s and {columns.long} like %s", (start, _pattern(value.text) + "%"))

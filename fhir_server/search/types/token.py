@@ -9,6 +9,10 @@ understood though nothing of it is stored. boolean, uri, ContactPoint (its value
 system; strings ignore case ("If the underlying datatype is string then the token is not case
 sensitive"), all else is compared sign by sign. `:not` is the complement, resources without a value
 included; `:of-type` asks for `type system|type code|value` of an Identifier.
+
+`:in` and `:not-in` name a value set, `:below` and `:above` a code with its system: what they stand for
+is written out, and asked for as so many keys. `:not-in` is the complement of `:in`, as `:not` is.
+`:text` is in search/wording.py.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from fhir_server.search.types.protocol import (
 )
 
 WITH_SYSTEM = frozenset({"Coding", "CodeableConcept", "Identifier"})
+CODED = frozenset({"Coding", "CodeableConcept", "code"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,11 @@ def parse(
     >>> parse("http://loinc.org|8867-4").texts, parse("|x").system, parse("http://loinc.org|").code
     (('http://loinc.org|8867-4',), '', None)
     """
+    if modifier in ("in", "not-in"):
+        return _members(values.unescape(text), modifier, parameter, environment or Environment())
     parts = [values.unescape(part) for part in values.split(text, "|")]
+    if modifier in ("above", "below"):
+        return _related(parts, modifier, parameter, environment or Environment())
     if modifier == "of-type":
         if len(parts) != 3 or not all(parts):
             raise Invalid(f":of-type asks for system|code|value of an identifier's type; got {text!r}")
@@ -71,6 +80,45 @@ def parse(
     if facts.types and not facts.types & WITH_SYSTEM:
         return _without_system(system, code, facts)
     return TokenValue(system, code or None, (written(system, code or None),))
+
+
+def _members(
+    value_set: str, modifier: str, parameter: Parameter | None, environment: Environment
+) -> TokenValue:
+    """Read a value set: its codes, each as it would be asked for."""
+    facts = _coded(modifier, parameter)
+    return _any_of(environment.codes.members(value_set), facts)
+
+
+def _related(
+    parts: Sequence[str], modifier: str, parameter: Parameter | None, environment: Environment
+) -> TokenValue:
+    """Read system|code with what is above or below it."""
+    facts = _coded(modifier, parameter)
+    if len(parts) != 2 or not all(parts):
+        raise Invalid(
+            f":{modifier} asks for system|code, got {'|'.join(parts)!r}; the system has the hierarchy"
+        )
+    system, code = parts
+    found = environment.codes.below if modifier == "below" else environment.codes.above
+    return _any_of([(system, each) for each in found(system, code)], facts)
+
+
+def _coded(modifier: str, parameter: Parameter | None) -> elements.Facts:
+    facts = elements.facts(parameter) if parameter is not None else elements.UNKNOWN
+    if facts.types and not facts.types & CODED:
+        raise Invalid(f":{modifier} is for codes; the values here are {', '.join(sorted(facts.types))}")
+    return facts
+
+
+def _any_of(pairs: Sequence[tuple[str, str]], facts: elements.Facts) -> TokenValue:
+    texts: dict[str, None] = {}
+    for system, code in pairs:
+        if facts.types and not facts.types & WITH_SYSTEM:
+            texts.update(dict.fromkeys(_without_system(system, code, facts).texts))
+        else:
+            texts[written(system, code)] = None
+    return TokenValue(None, None, tuple(texts))
 
 
 def _without_system(system: str | None, code: str, facts: elements.Facts) -> TokenValue:
@@ -181,7 +229,6 @@ SEARCH_TYPE = SearchType(
     extract=extract,
     parse=parse,
     where=where,
-    modifiers=frozenset({"not", "of-type"}),
-    later=frozenset({"text", "in", "not-in", "above", "below"}),
+    modifiers=frozenset({"not", "of-type", "text", "in", "not-in", "above", "below"}),
     pairs=pairs,
 )

@@ -117,6 +117,16 @@ def _edges() -> Iterator[Resource]:
         ("http://edge.org/", "http://edge.org/a/", "http://edge.org/a/b", "urn:oid:1.2")
     ):
         yield {"resourceType": "ValueSet", "id": f"edge{number}", "url": url, "status": "draft"}
+    for number in range(6):
+        places = range(number, 10, number + 1)
+        items = [f"{start}{each}" for start in ("Patient/edge", "Observation/old") for each in places]
+        yield {
+            "resourceType": "List",
+            "id": f"edge{number}",
+            "status": "current",
+            "mode": "working",
+            "entry": [{"item": {"reference": item}} for item in items],
+        }
     names = (
         "Sørensen",
         "Łukasz",

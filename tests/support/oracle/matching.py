@@ -14,9 +14,11 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tests.support.oracle import reading
+from tests.support.oracle import filtering, reading
 from tests.support.oracle.reading import INFINITE, Number, Span
 from tests.support.oracle.table import Entry, Place, entries
+from tests.support.oracle.table import entry as entry_of
+from tests.support.oracle.vocabulary import Vocabulary
 
 Resource = dict[str, Any]
 Value = tuple[str, Any]  # shape, JSON
@@ -33,6 +35,7 @@ class Oracle:
         self.by_type: dict[str, dict[str, Resource]] = {}
         for resource in resources:
             self.by_type.setdefault(resource["resourceType"], {})[resource["id"]] = resource
+        self.vocabulary = Vocabulary(self)
         self._values: dict[tuple[str, str], dict[str, list[Value]]] = {}
 
     def search(self, type_name: str, query: str) -> set[str]:
@@ -47,9 +50,13 @@ class Oracle:
         """Return the ids of the resources that match one pair of name and value."""
         if name.startswith("_has:"):
             return self._has(type_name, name, text)
+        if name == "_filter":
+            return filtering.Answer(self, text).of(type_name)
+        if name == "_list":
+            return self._listed(type_name, reading.pieces(text, ","))
         head, dot, rest = name.partition(".")
         code, _, modifier = head.partition(":")
-        entry = entries()[type_name][code]
+        entry = entry_of(type_name, code)
         if dot:
             return self._chain(entry, modifier, rest, text)
         test = self._test(entry, modifier, text)
@@ -62,6 +69,12 @@ class Oracle:
             resources = self.by_type.get(entry.type_name, {})
             self._values[key] = {id_: list(_values(entry, each)) for id_, each in resources.items()}
         return self._values[key]
+
+    def _listed(self, type_name: str, ids: list[str]) -> set[str]:
+        lists = [self.by_type.get("List", {}).get(reading.plain(each), {}) for each in ids]
+        items = [("Reference", entry["item"]) for each in lists for entry in each.get("entry", [])]
+        pointed = {id_ for kind, id_ in self._local(items) if kind == type_name}
+        return pointed & set(self.by_type.get(type_name, ()))
 
     def _has(self, type_name: str, name: str, text: str) -> set[str]:
         _, holder, code, rest = name.split(":", 3)
@@ -77,7 +90,7 @@ class Oracle:
         code = rest.partition(".")[0].partition(":")[0]
         good: set[tuple[str, str]] = set()
         for kind in [target] if target else entry.targets:
-            if rest.startswith("_has:") or code in entries().get(kind, {}):
+            if rest.startswith("_has:") or code == "_list" or code in entries().get(kind, {}):
                 good |= {(kind, id_) for id_ in self.criterion(kind, rest, text)}
         return {id_ for id_, values in self.values(entry).items() if good & set(self._local(values))}
 
@@ -96,7 +109,7 @@ class Oracle:
             tests = [self._composite(entry, one) for one in alternatives]
             return lambda values: any(test(element) for _, element in values for test in tests)
         one_tests = [self._one(entry, modifier, one) for one in alternatives]
-        if modifier == "not":
+        if modifier in ("not", "not-in"):
             return lambda values: not any(test(*value) for value in values for test in one_tests)
         return lambda values: any(test(*value) for value in values for test in one_tests)
 
@@ -112,6 +125,10 @@ class Oracle:
         match entry.kind:
             case "string":
                 return _string_test(modifier, reading.plain(text))
+            case "token" if modifier in ("in", "not-in", "below", "above"):
+                return _any_coding(self.vocabulary.pairs(modifier, text))
+            case "token" if modifier == "text":
+                return _text_test(reading.plain(text))
             case "token":
                 return _token_test(modifier, text)
             case "reference":
@@ -153,6 +170,27 @@ class Oracle:
             return here in wanted or here.partition("/_history/")[0] in wanted
 
         return test
+
+
+def _any_coding(pairs: set[tuple[str, str]]) -> Callable[[str, Any], bool]:
+    def test(shape: str, value: Any) -> bool:
+        shape, _, bound = shape.partition("@")
+        if shape == "code":
+            return (bound, value) in pairs
+        return any(pair in pairs for pair in _pairs(shape, value))
+
+    return test
+
+
+def _text_test(text: str) -> Callable[[str, Any], bool]:
+    def test(shape: str, value: Any) -> bool:
+        if shape == "Identifier":
+            value = value.get("type", {})
+        words = [None if shape == "Coding" else value.get("text")]
+        words += [each.get("display") for each in ([value] if shape == "Coding" else value.get("coding", []))]
+        return any(reading.folded(word).startswith(reading.folded(text)) for word in words if word)
+
+    return test
 
 
 def _string_test(modifier: str, text: str) -> Callable[[str, Any], bool]:

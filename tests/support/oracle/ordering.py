@@ -8,14 +8,20 @@ from typing import Any
 
 from tests.support.oracle import matching, reading
 from tests.support.oracle.matching import Oracle, Value
-from tests.support.oracle.table import Entry, entries
+from tests.support.oracle.table import Entry
+from tests.support.oracle.table import entry as entry_of
 
 
 def is_ordered(oracle: Oracle, type_name: str, sort: str, ids: list[str]) -> str | None:
     """Return None where `ids` are in an order that `sort` allows, else what is wrong."""
+    return are_ordered(oracle, sort, [(type_name, id_) for id_ in ids])
+
+
+def are_ordered(oracle: Oracle, sort: str, ids: list[tuple[str, str]]) -> str | None:
+    """Return the same for resources of several types."""
     keys = [
-        [(name.startswith("-"), sort_key(oracle, type_name, id_, name)) for name in sort.split(",")]
-        for id_ in ids
+        [(name.startswith("-"), sort_key(oracle, kind, id_, name)) for name in sort.split(",")]
+        for kind, id_ in ids
     ]
     for number, (first, second) in enumerate(pairwise(keys)):
         for (descending, a), (_, b) in zip(first, second, strict=True):
@@ -30,7 +36,7 @@ def is_ordered(oracle: Oracle, type_name: str, sort: str, ids: list[str]) -> str
 
 def sort_key(oracle: Oracle, type_name: str, id_: str, name: str) -> Any:
     """Return the least value of a resource, the greatest where `name` begins with a minus; None for none."""
-    entry = entries()[type_name][name.removeprefix("-")]
+    entry = entry_of(type_name, name.removeprefix("-"))
     words = [word for value in oracle.values(entry)[id_] for word in _words(entry, value)]
     if not words:
         return None

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.support.oracle import matching
+from tests.support.oracle import filtering, matching
 from tests.support.oracle.matching import Oracle, date_of, number_of
 from tests.support.oracle.reading import FOREVER, INFINITE, NEVER, PREFIXES
 from tests.support.oracle.table import Entry, entries
@@ -69,6 +69,10 @@ class Generator:
             return made
         if depth < 2 and chance < 0.2 and (made := self.has(type_name, pivot, depth)):
             return made
+        if depth == 0 and chance < 0.35:
+            return "_filter", filtering.draw(self, type_name, pivot)
+        if chance < 0.37 and type_name in ("Patient", "Observation"):
+            return "_list", ",".join(f"edge{random.randrange(7)}" for _ in range(random.choice((1, 1, 2))))
         known = [each for each in entries()[type_name].values() if self.oracle.values(each).get(pivot)]
         unknown = list(entries()[type_name].values())
         entry = random.choice(known if known and random.random() < 0.9 else unknown)
@@ -105,6 +109,12 @@ class Generator:
             case "token":
                 if entry.places[0].shape == "Identifier" and random.random() < 0.15:
                     return ":of-type", self.of_type
+                shape = entry.places[0].shape.partition("@")[0]
+                if shape in ("CodeableConcept", "Coding", "Identifier") and random.random() < 0.12:
+                    return ":text", self.words
+                if shape in ("CodeableConcept", "Coding", "code") and random.random() < 0.2:
+                    modifier = random.choice((":in", ":not-in", ":below", ":above"))
+                    return modifier, lambda shape, value: self.codes(modifier, shape, value)
                 return random.choice(("", "", "", "", ":not")), self.token
             case "string":
                 modifier = random.choice(("", "", ":exact", ":contains"))
@@ -155,6 +165,34 @@ class Generator:
         if form < 0.65:
             return f"http://example.org/other|{code}"
         return code if form < 0.95 else code.swapcase()
+
+    def words(self, shape: str, value: Any) -> str:
+        """Write the beginning of a text or display, now and then its middle."""
+        random = self.random
+        value = value or {}
+        holder = value.get("type", {}) if shape == "Identifier" else value
+        words = [coding.get("display") for coding in holder.get("coding", [holder])] + [holder.get("text")]
+        word = random.choice([word for word in words if word and word.strip()] or ["Body weight"])
+        start = random.choice((0, 0, 0, 0, len(word) // 2))
+        part = word[start : start + random.randint(1, 15)]
+        return escaped(random.choice((part, part.upper())) if part.strip() else word)
+
+    def codes(self, modifier: str, shape: str, value: Any) -> str:
+        """Write a value set, or system|code with a place in its hierarchy."""
+        random, vocabulary = self.random, self.oracle.vocabulary
+        kind, _, system = shape.partition("@")
+        pairs = [(system, value)] if kind == "code" else matching._pairs(kind, value) if value else []
+        pairs = [(system, code) for system, code in pairs if code in vocabulary.systems.get(system, ())]
+        if not pairs:
+            pairs = [("http://hl7.org/fhir/administrative-gender", "male")]
+        system, code = random.choice(pairs)
+        if modifier in (":in", ":not-in"):
+            found = vocabulary.with_code(system, code) if random.random() < 0.8 else None
+            return found or f"urn:oracle:{random.randrange(40)}"
+        codes = vocabulary.systems[system]
+        if random.random() < 0.5:
+            code = codes[codes.index(code) // 3]
+        return f"{escaped(system)}|{escaped(code)}"
 
     def of_type(self, shape: str, value: Any) -> str:
         """Write type system|type code|value of an identifier."""

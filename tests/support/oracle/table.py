@@ -362,6 +362,15 @@ def entries() -> dict[str, dict[str, Entry]]:
     return found
 
 
+@cache
+def entry(type_name: str, code: str) -> Entry:
+    """Return one parameter of a type; a type that is not in the table has what all types have."""
+    if type_name in entries():
+        return entries()[type_name][code]
+    words = next(line.split() for line in EVERYWHERE.strip().splitlines() if line.split()[0] == code)
+    return _entry(type_name, words)
+
+
 def _entry(type_name: str, words: list[str]) -> Entry:
     code, (kind, _, targets) = words[0], words[1].partition(":")
     if kind == "composite":

@@ -6,6 +6,7 @@ import pytest
 
 from fhir_server.outcome import FhirError
 from fhir_server.rest import routes
+from fhir_server.rest.handlers import BUILT
 from fhir_server.rest.routes import WrongMethod, find
 from tests.support.clause import clause
 
@@ -34,6 +35,12 @@ SUMMARY = [
         "/fhir/Patient/7/Observation",
         "search-compartment",
         {"type": "Patient", "member": "Observation"},
+    ),
+    (
+        "POST",
+        "/fhir/Patient/7/*/_search",
+        "search-compartment",
+        {"type": "Patient", "id": "7", "member": "*"},
     ),
     ("GET", "/fhir/Patient/7/$everything", "operation", {"type": "Patient", "operation": "$everything"}),
     ("POST", "/fhir/Patient/$match", "operation", {"type": "Patient"}),
@@ -90,5 +97,5 @@ def test_wrong_method(method: str, path: str, allowed: tuple[str, ...]) -> None:
     assert caught.value.allowed == allowed
 
 
-def test_every_reserved_address_says_why() -> None:
-    assert set(routes.RESERVED) <= {route.interaction for route in routes.ROUTES}
+def test_every_route_is_answered() -> None:
+    assert {route.interaction for route in routes.ROUTES} == BUILT

@@ -11,8 +11,10 @@ import pytest
 from fhir_server.search import keys
 from fhir_server.search.ast import Clause, Criterion, Either, Query
 from fhir_server.search.compile import Statement, compile, compile_count, compile_ids, position_of
+from fhir_server.search.conditions import LONG
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
+from fhir_server.search.several import parse_several
 from fhir_server.search.types.token import TokenValue
 
 
@@ -224,7 +226,9 @@ def test_the_chart_of_a_patient_is_walked() -> None:
     assert "keys" not in alone
     more = compile(parsed("Observation?subject=Patient/7&code=a&_sort=-date"), 21).sql
     assert "r.keys @> %s::uuid[] and r.chart = %s::uuid" in more
-    assert "chart" not in compile(parsed("Observation?patient=7&_sort=date"), 21).sql
+    rising = compile(parsed("Observation?patient=7&_sort=date"), 21).sql
+    assert "r.chart = " not in rising  # the index has its nulls at the other end
+    assert "order by r.chart_date nulls last" in rising
 
 
 def test_a_row_gives_the_next_position() -> None:
@@ -255,3 +259,40 @@ def test_a_compartment_is_one_condition() -> None:
     statement: Statement = compile_count(parsed("Observation?code=a").also(Either(tuple(members))))
     assert statement.sql.endswith("r.keys @> %s::uuid[] and r.keys && %s::uuid[]")
     assert statement.parameters[1] == [k("subject", "Patient/7"), k("performer", "Patient/7")]
+
+
+def test_an_or_is_a_union_of_what_indexes_find() -> None:
+    sql, parameters = where('Patient?_filter=given eq "a" or identifier eq b')
+    union = r"r is 103 and r\.pk in \(select (e\d)\.pk from .* union all select (?!\1)e\d\.pk from "
+    assert re.match(union, sql)
+    assert parameters == ["a", [k("identifier", "b", "Patient")]]
+    assert " or " in where("Patient?_filter=given eq a or not (identifier eq b)")[0]
+    assert where("Observation?_filter=code eq a or (code eq b or code eq c)") == where(
+        "Observation?code=a,b,c"
+    )
+
+
+def test_a_deep_filter_is_said_once_and_not_twice_a_level() -> None:
+    deep = "given eq a"
+    for number in range(15):
+        deep = f"(({deep} or birthdate gt {2000 + number}) and identifier eq b)"
+    sql = compile(parsed(f"Patient?_filter={deep}"), 21).sql
+    assert sql.count("idx_date") < 15 * 4
+
+
+def test_a_long_list_is_hashed_where_no_index_serves() -> None:
+    many = ",".join(f"c{number}" for number in range(LONG + 1))
+    assert "k = any(%s::uuid[])" in where(f"Observation?code:not={many}")[0]
+    assert where(f"Observation?code={many}")[0] == "r lives and r.keys && %s::uuid[]"
+    assert where("Observation?code:not=a,b")[0] == "r is 96 and not (r.keys && %s::uuid[])"
+
+
+def test_several_types_are_one_page_each_and_one_of_all() -> None:
+    query = parse_several(("Patient", "Group"), ("Patient", "Group"), [("_sort", "-_lastUpdated")])
+    sql = compile(query, 21).sql
+    assert sql.count("limit %s") == 3
+    assert sql.endswith("order by k1 desc nulls last, pk desc limit %s) r")
+    assert compile_count(query).sql.count("select count(*)") == 2
+    nothing = parse_several(("Patient",), (), [("_id", "7")])
+    assert compile(nothing, 21).sql.endswith("where false")
+    assert compile_count(nothing).parameters == []
