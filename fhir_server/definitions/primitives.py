@@ -3,9 +3,9 @@
 A test is a callable that answers truthy for a right value; for any other it answers falsy or raises
 one of FAILURES. Most are methods written in C, because every value of every write passes one. Where
 the expressions of the specification are loose, they are tightened here: dates exist on the calendar,
-a string may be any text but the empty one (its own `[ \\r\\n\\t\\S]+` refuses a no-break space; that one
-of white space alone should not be is for `validation.values` to say), a uri is not empty (R4/json.html:
-no text is), a code has single blanks and no tabs inside. Readings where the text leaves a choice:
+a string has a character that is not white space (its own `[ \\r\\n\\t\\S]+` refuses a no-break
+space and lets "   " pass), a uri is not empty (R4/json.html: no text is), a code has single blanks and
+no tabs inside. Readings where the text leaves a choice:
 
 - a second of 60 may follow any minute, as the expression has it: which leap seconds there were no
   server knows for times to come, and zones of half an hour move the minute;
@@ -47,7 +47,7 @@ def _one_word(value: Any) -> bool:
 
 
 def _text(value: Any) -> object:
-    return len(value) <= MAX_CHARACTERS and (value.strip() or value.isspace())
+    return len(value) <= MAX_CHARACTERS and value.strip()
 
 
 def _code(value: Any) -> object:
@@ -101,7 +101,7 @@ class Primitive(NamedTuple):
     expected: str
 
 
-_TEXT = Primitive(_text, "a text of 1 to 1,048,576 characters")
+_TEXT = Primitive(_text, "a text of at most 1,048,576 characters that are not all white space")
 _URI = Primitive(_one_word, "a uri, which has no white space")
 
 PRIMITIVES: dict[str, Primitive] = {

@@ -22,6 +22,8 @@ MAX_COUNTED = 10_000
 _ALONE = Structure(in_transaction=False)
 _IN_TRANSACTION = Structure(in_transaction=True)
 
+TOO_DEEP = Issue("error", "structure", "the resource is nested deeper than we can follow")
+
 Check = Callable[[Any, Task], Iterator[Issue]]
 
 
@@ -32,7 +34,7 @@ def structural(resource: Any, task: Task) -> Iterator[Issue]:
         if not structure.accepts(resource):
             yield from explain.resource_problems(resource, None, task.in_transaction)
     except RecursionError:
-        yield Issue("error", "structure", "the resource is nested deeper than we can follow")
+        yield TOO_DEEP
 
 
 FIRST: Check = structural
@@ -74,7 +76,7 @@ def validate(resource: Any, task: Task = R4) -> list[Issue]:
     faults: set[str] = set()
     for issue in FIRST(resource, task):
         faults.add(issue.expression or "")
-        if not found.add(issue):
+        if not found.add(issue) or issue is TOO_DEEP:
             return found.listed()
     if not faults:
         _ask_further(resource, task, found, lambda issue: True)

@@ -135,9 +135,6 @@ def _problems(node: Node, task: Task) -> Iterator[Problem]:
     value = node.value
     if value is None or (node.type in TEXTUAL and value.__class__ is not str):
         return
-    if node.type in ("string", "markdown") and value.isspace():
-        # R4/datatypes.html#string: SHOULD; in XML it could be trimmed to nothing.
-        yield "warning", "value", "a text of nothing but white space; it should say something or be left out"
     if node.type in ADDRESSES:
         yield from address(value, node.type)
         if node.type == "canonical" and node.field is not None:
@@ -351,10 +348,6 @@ def _id_fine(value: Any, asked: Asked) -> bool:
     return True
 
 
-def _text_fine(value: Any, asked: Asked) -> bool:
-    return not value.isspace()
-
-
 def _narrative_fine(value: Any, asked: Asked) -> bool:
     return "#" not in value
 
@@ -377,8 +370,6 @@ PLAIN: Mapping[str, Fine] = {
     "uri": _address_fine,
     "url": _address_fine,
     "xhtml": _narrative_fine,
-    "string": _text_fine,
-    "markdown": _text_fine,
 }
 
 

@@ -134,6 +134,6 @@ def resource(type_name: str, depth: int = 0) -> dict[str, Any]:
     """Return a resource of a type; with `depth` every element of so many levels stands there once.
 
     >>> resource("Flag")["subject"]
-    {'reference': 'Patient/1'}
+    {'reference': 'Group/1'}
     """
     return {"resourceType": type_name, **_object(type_name, depth)}

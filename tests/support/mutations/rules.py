@@ -219,7 +219,6 @@ other_value("the largest integer", 2**31 - 1, "integer", "positiveInt", "unsigne
 other_value("nothing at all", 0, "integer", "unsignedInt")
 other_value("a text of 1 MB", "ü" * 1_048_576, "string", "markdown")
 other_value("white space around a text", " x\n", "string", "markdown")
-other_value("white space alone in a text", " ", "string", "markdown")
 other_value("a blank in a code", "a b", "code")
 other_value("base64 in lines", "QUJD\nQUJD\n", "base64Binary")
 other_value("a reference by words", {"display": "x"}, "Reference")

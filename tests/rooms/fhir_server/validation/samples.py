@@ -97,7 +97,7 @@ VALID = [PATIENT, OBSERVATION, CONDITION, QUESTIONNAIRE, APPOINTMENT, CLAIM, BUN
 
 Step = str | int
 
-TEXTS = ["", 5, True, None, {}, [], ["x"], {"id": "x"}]
+TEXTS = ["", "  ", 5, True, None, {}, [], ["x"], {"id": "x"}]
 MOMENTS = ["1970-02-30", "1970-13-45", "1970-1-1", "2021-02-29", "0000", 1970, ""]
 WRONG: dict[str, list[Any]] = {
     "base64Binary": ["****", "AAA", "", 5],
