@@ -147,7 +147,10 @@ def _object(path: str, without: str = "") -> Visit:
 def _noted(found: list[Found] | None, problems: list[Found], name: str, index: int | None) -> list[Found]:
     for problem in problems:
         problem.way.append((name, index))
-    return problems if found is None else found + problems
+    if found is None:
+        return problems
+    found += problems  # in place: of thousands beside each other each is moved once
+    return found
 
 
 def _field(field: Field) -> Visit | None:

@@ -20,6 +20,7 @@ from fhir_server.validation.explain import shown
 from fhir_server.validation.profiles.fixed import has_pattern, is_fixed, projected
 from fhir_server.validation.profiles.run import ONCE, Run, codings, type_name
 from fhir_server.validation.profiles.tree import Definition, Library, core_type
+from terminology.logic import every, some
 
 Test: TypeAlias = Callable[[Element, Run], bool | None]
 """None: it cannot be told here (a value set or a target that is not known)."""
@@ -117,7 +118,7 @@ def _all(found: list[Criterion]) -> Criterion | None:
         return found[0] if found else None
 
     def test(item: Element, run: Run) -> bool | None:
-        return conjunction(one.test(item, run) for one in found)
+        return every(one.test(item, run) for one in found)
 
     return Criterion(test, found[0].says)
 
@@ -127,37 +128,9 @@ def _any(found: list[Criterion]) -> Criterion | None:
         return found[0] if found else None
 
     def test(item: Element, run: Run) -> bool | None:
-        return disjunction(one.test(item, run) for one in found)
+        return some(one.test(item, run) for one in found)
 
     return Criterion(test, " or ".join(dict.fromkeys(one.says for one in found)))
-
-
-def conjunction(answers: Iterable[bool | None]) -> bool | None:
-    """Return False if any is False, else None if any is None.
-
-    >>> conjunction([True, None]), conjunction([None, False]), conjunction([])
-    (None, False, True)
-    """
-    open_ = False
-    for answer in answers:
-        if answer is False:
-            return False
-        open_ = open_ or answer is None
-    return None if open_ else True
-
-
-def disjunction(answers: Iterable[bool | None]) -> bool | None:
-    """Return True if any is True, else None if any is None.
-
-    >>> disjunction([False, None]), disjunction([None, True]), disjunction([])
-    (None, True, False)
-    """
-    open_ = False
-    for answer in answers:
-        if answer is True:
-            return True
-        open_ = open_ or answer is None
-    return None if open_ else False
 
 
 # along the path
@@ -211,7 +184,7 @@ def _member(
         found = members(item, name)
         if url is not None:
             found = [one for one in found if one.value.get("url") == url]
-        return disjunction(test(one, run) for one in found)
+        return some(test(one, run) for one in found)
 
     return Criterion(below, inner.says)
 
@@ -356,7 +329,7 @@ def meets_one(item: Element, profiles: Iterable[str], run: Run) -> bool | None:
             else:
                 yield None if any(issue.code in ONCE for issue in found) else True
 
-    return disjunction(answers())
+    return some(answers())
 
 
 # at its end
@@ -389,7 +362,7 @@ def _value(definition: Definition, library: Library, where: str) -> Criterion | 
 
 def _bound(value_set: str, where: str) -> Criterion:
     def test(item: Element, run: Run) -> bool | None:
-        return disjunction(run.member(value_set, system, code) for system, code in codings(item.value))
+        return some(run.member(value_set, system, code) for system, code in codings(item.value))
 
     return Criterion(test, f"{where} is of {value_set}")
 
@@ -412,7 +385,7 @@ def _from_below(definition: Definition, library: Library, where: str) -> Criteri
 
 def _below(name: str, inner: Criterion) -> Criterion:
     test = inner.test
-    return Criterion(lambda item, run: disjunction(test(one, run) for one in members(item, name)), inner.says)
+    return Criterion(lambda item, run: some(test(one, run) for one in members(item, name)), inner.says)
 
 
 def _type(definition: Definition, where: str) -> Criterion | None:

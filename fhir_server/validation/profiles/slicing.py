@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from fhir_server.fhirpath.api import Element
 from fhir_server.validation.explain import shown
-from fhir_server.validation.profiles.discriminators import Criterion, conjunction
+from fhir_server.validation.profiles.discriminators import Criterion
 from fhir_server.validation.profiles.run import Run
 from fhir_server.validation.profiles.tree import Definition, Visitor
+from terminology.logic import every
 
 DEFAULT = "@default"
 
@@ -33,7 +34,7 @@ class Slice:
         """Return whether an element belongs to this slice, None if that cannot be told here."""
         if len(self.criteria) == 1:
             return self.criteria[0].test(item, run)
-        return conjunction(one.test(item, run) for one in self.criteria)
+        return every(one.test(item, run) for one in self.criteria)
 
     @property
     def says(self) -> str:
