@@ -25,7 +25,7 @@ from fhir_server.search.compile import Statement, compile, compile_count, positi
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
-from fhir_server.storage.version import Version, from_row
+from fhir_server.storage.version import Version, from_search
 
 CURSOR = "_cursor"
 """The parameter of our paging links; it holds the whole search, sealed."""
@@ -59,7 +59,7 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     if query.includes or query.total != "none":
         context.unit.snapshot()
     rows, more = _page(context, compile(query, limit + 1, position), limit)
-    matches = [from_row(row) for row in rows]
+    matches = [from_search(row) for row in rows]
     included, issues = _included(context, query, matches)
     text = bundle.searchset(
         context.settings,
@@ -79,7 +79,7 @@ def resources(context: Context, type_name: str, pairs: Pairs) -> list[Resource]:
     query = parsed(context, type_name, pairs, strict=True)
     limit = min(query.count or context.settings.max_count, context.settings.max_count)
     rows, _ = _page(context, compile(query, limit), limit)
-    return [json_format.parse(from_row(row).text().encode()) for row in rows]
+    return [json_format.parse(from_search(row).text().encode()) for row in rows]
 
 
 def _opened(context: Context, path: str, pairs: Pairs) -> tuple[Pairs, Position | None]:
@@ -146,7 +146,7 @@ def _included(
         new = []
         for statement in statements:
             for row in context.unit.execute(statement.sql, statement.parameters):
-                version = from_row(row)
+                version = from_search(row)
                 if version.pk not in known:
                     known.add(version.pk)
                     added.append(version)

@@ -7,6 +7,7 @@ Apart from the tables themselves, so that no process that serves has to load SQL
 from __future__ import annotations
 
 RESOURCE = "resource"
+VERSION = "resource_version"
 
 ROWS: dict[str, tuple[str, ...]] = {
     "idx_string": ("param", "value", "long"),

@@ -46,7 +46,7 @@ def race(entry: Entry, work: Callable[[Context, int], Result]) -> list[Result | 
 
 
 def current(entry: Entry, value: str) -> int:
-    sql = "SELECT count(*) FROM resource WHERE content @> %s::jsonb"
+    sql = "SELECT count(*) FROM resource_json WHERE resource @> %s::jsonb"
     given = f'{{"identifier": [{{"value": "{value}"}}]}}'
     return entry.read(ANYONE, lambda context: context.unit.execute(sql, (given,)))[0][0]
 
@@ -106,8 +106,7 @@ def test_upserts_of_one_id_leave_one_chain_without_gaps(entry: Entry) -> None:
     )
     assert versions == list(range(1, RACERS + 1))
     sql = (
-        "SELECT array_agg(version ORDER BY version) FROM (SELECT version FROM resource WHERE id = 'raced' "
-        "UNION ALL SELECT version FROM resource_version WHERE id = 'raced') AS chain"
+        "SELECT array_agg(version ORDER BY version) FROM resource_version_json WHERE id = 'raced'"
     )
     chain = entry.read(ANYONE, lambda context: context.unit.execute(sql))[0][0]
     assert chain == list(range(1, RACERS + 1))
