@@ -252,10 +252,7 @@ def _store(
         unit,
         "INSERT INTO resource_version (pk, stamp, last_updated, version, type, method, content) VALUES ",
         f"(%s, {stamp}, %s, %s, %s, %s, %s)",
-        (
-            (v.pk, v.last_updated, v.version, type_code(v.type_name), d.method, v.content)
-            for d, v in both
-        ),
+        ((v.pk, v.last_updated, v.version, type_code(v.type_name), d.method, v.content) for d, v in both),
     )
     for table, columns in ROWS.items():
         attribute = ATTRIBUTES[table]

@@ -105,9 +105,7 @@ def test_upserts_of_one_id_leave_one_chain_without_gaps(entry: Entry) -> None:
         answer.version.version for answer in answers if isinstance(answer, Result) and answer.version
     )
     assert versions == list(range(1, RACERS + 1))
-    sql = (
-        "SELECT array_agg(version ORDER BY version) FROM resource_version_json WHERE id = 'raced'"
-    )
+    sql = "SELECT array_agg(version ORDER BY version) FROM resource_version_json WHERE id = 'raced'"
     chain = entry.read(ANYONE, lambda context: context.unit.execute(sql))[0][0]
     assert chain == list(range(1, RACERS + 1))
 

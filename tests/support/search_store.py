@@ -42,7 +42,17 @@ def store(
         text = json_format.encode({"meta": meta, **content} if meta else content).decode()
         own_keys = "{" + ",".join(found.keys) + "}"
         heads.append(
-            (pk, updated, keys.rid(kind, id_), 1, type_code(kind), id_, found.chart, found.chart_date, own_keys)
+            (
+                pk,
+                updated,
+                keys.rid(kind, id_),
+                1,
+                type_code(kind),
+                id_,
+                found.chart,
+                found.chart_date,
+                own_keys,
+            )
         )
         versions.append((pk, pk, updated, 1, type_code(kind), "C", text))
         for table in ROWS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
@@ -48,7 +47,7 @@ def served(id_: str, version: int, updated: str, meta: str | None, content: str)
 
 
 @pytest.fixture
-def filled(blank_database_url: str) -> Iterator[tuple[str, dict[tuple[str, int], str | None]]]:
+def filled(blank_database_url: str) -> tuple[str, dict[tuple[str, int], str | None]]:
     """Give a database at m0004 whose resources have two versions each, and what was served of each."""
     url = blank_database_url
     migrating.upgrade(url, "m0004")
@@ -76,7 +75,7 @@ def filled(blank_database_url: str) -> Iterator[tuple[str, dict[tuple[str, int],
                     None if content is None else served(f"p{pk}", version, updated, meta, content)
                 )
     connection.close()
-    yield url, answers
+    return url, answers
 
 
 def text(entry: Entry, id_: str, version: int | None) -> str | None:
@@ -116,9 +115,12 @@ def test_people_see_jsonb(filled: tuple[str, dict[tuple[str, int], str | None]])
     migrating.upgrade(url)
     for (id_, version), before in answers.items():
         [(found,)] = execute(
-            url, f"SELECT resource::text FROM resource_version_json WHERE id = '{id_}' AND version = {version}"
+            url,
+            f"SELECT resource::text FROM resource_version_json WHERE id = '{id_}' AND version = {version}",
         )
-        assert (found and json_format.parse(found.encode())) == (before and json_format.parse(before.encode()))
+        assert (found and json_format.parse(found.encode())) == (
+            before and json_format.parse(before.encode())
+        )
     assert execute(url, "SELECT count(*) FROM resource_json WHERE type = 'Patient'") == [(len(BODIES) - 1,)]
     names = dict(execute(url, "SELECT name, code FROM resource_type"))
     assert names == {name: type_code(name) for name in resource_types()}
