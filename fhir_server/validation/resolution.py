@@ -114,7 +114,7 @@ def _contained(resource: Resource, path: str) -> Iterator[Issue]:
         name = inner.get("id")
         if name in types:
             what = f"there is a contained resource with the id {name!r} already"
-            yield Issue("error", "duplicate", what, f"{path}.contained[{number}].id")
+            yield Issue("error", "duplicate", what, f"{path}.contained[{number}].id", "contained-id")
         elif name is not None:
             types[name] = inner["resourceType"]
         elif not any(text == "#" for text, _ in pointers(inner)):
@@ -125,7 +125,13 @@ def _contained(resource: Resource, path: str) -> Iterator[Issue]:
         for node, text, targets in _references(resource):
             found = _misled((text, targets), types)
             if found is not None:
-                yield Issue("error", "value", _wrong(text, found, targets), f"{node.path}.reference")
+                yield Issue(
+                    "error",
+                    "value",
+                    _wrong(text, found, targets),
+                    f"{node.path}.reference",
+                    "reference-target",
+                )
 
 
 def _misled(pointer: Pointer, types: Mapping[str, str]) -> str | None:
@@ -206,8 +212,8 @@ def _bundle(bundle: Resource, path: str) -> Iterator[Issue]:
         if required is None and all(_fine(text, targets, index, number, kind) for text, targets in seen):
             continue
         for node, text, targets in _references(resource):
-            for severity, what in _led(text, targets, index, number, kind, required, node.path):
-                yield Issue(severity, "value", what, f"{node.path}.reference").within(place)
+            for severity, rule, what in _led(text, targets, index, number, kind, required, node.path):
+                yield Issue(severity, "value", what, f"{node.path}.reference", rule).within(place)
     if kind in LINKED and entries:
         yield from _unreached(bundle, index, path)
         yield from _links(bundle, index, path)
@@ -239,24 +245,27 @@ def _led(
     kind: str,
     required: re.Pattern[str] | None,
     path: str,
-) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with a reference in entry `number`: (severity, what)."""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield what is wrong with a reference in entry `number`: (severity, rule, what)."""
     if text[:1] == "#" or (kind in PROCESSED and text[:4] != "urn:"):
         return
     found = index.find(text, number)
     if found is not None:
         resource = index.entries[found].get("resource")
         if resource is not None and not _fits(resource["resourceType"], targets):
-            yield "error", _wrong(text, resource["resourceType"], targets)
+            yield "error", "reference-target", _wrong(text, resource["resourceType"], targets)
         return
     near = index.near(text)
     full = None if near is None else index.entries[near].get("fullUrl")
     if full is not None:
-        yield "warning", f"{text!r} has the type and id of entry {near}, but not its address {full!r}"
+        what = f"{text!r} has the type and id of entry {near}, but not its address {full!r}"
+        yield "warning", "bundle-reference", what
     elif required is not None and required.search(path):
-        yield "error", f"{text!r} is not in the Bundle; a {kind} brings what its first resource points to"
+        what = f"{text!r} is not in the Bundle; a {kind} brings what its first resource points to"
+        yield "error", f"{kind}-reference", what
     elif text[:4] == "urn:":
-        yield "warning", f"{text!r} is not in the Bundle, and leads nowhere outside of it"
+        what = f"{text!r} is not in the Bundle, and leads nowhere outside of it"
+        yield "warning", "bundle-reference", what
 
 
 def _unreached(bundle: Resource, index: Index, path: str) -> Iterator[Issue]:
@@ -279,7 +288,7 @@ def _unreached(bundle: Resource, index: Index, path: str) -> Iterator[Issue]:
         kind = entry.get("resource", {}).get("resourceType")
         if number not in reached and kind not in (None, "Provenance", "Binary", "OperationOutcome"):
             what = f"no reference leads from the first resource of the {bundle['type']} to this {kind}"
-            yield Issue("warning", "value", what, f"{path}.entry[{number}]")
+            yield Issue("warning", "value", what, f"{path}.entry[{number}]", f"{bundle['type']}-unreached")
 
 
 def _links(bundle: Resource, index: Index, path: str) -> Iterator[Issue]:
@@ -301,7 +310,7 @@ def _links(bundle: Resource, index: Index, path: str) -> Iterator[Issue]:
             if times != 1:
                 what = f"{text!r} leads to {times or 'no'} places of that narrative; expected one"
                 place = f"{path}.entry[{number}].resource"
-                yield Issue("error", "value", what, f"{node.path}.value").within(place)
+                yield Issue("error", "value", what, f"{node.path}.value", "narrative-reference").within(place)
 
 
 def _says(value: Any, urls: frozenset[str]) -> bool:
@@ -325,7 +334,7 @@ def _dangling(resource: Resource, task: Task) -> Iterator[Issue]:
             continue
         if text.partition("/_history/")[0] not in there and task.knowledge.resolve(text) is None:
             what = f"{text!r} is not known here, nor does it come with this resource"
-            yield Issue("error", "not-found", what, f"{node.path}.reference")
+            yield Issue("error", "not-found", what, f"{node.path}.reference", "reference-dangling")
 
 
 def _references(resource: Any) -> Iterator[tuple[Node, str, tuple[str, ...]]]:

@@ -22,7 +22,7 @@ MAX_COUNTED = 10_000
 _ALONE = Structure(in_transaction=False)
 _IN_TRANSACTION = Structure(in_transaction=True)
 
-TOO_DEEP = Issue("error", "structure", "the resource is nested deeper than we can follow")
+TOO_DEEP = Issue("error", "structure", "the resource is nested deeper than we can follow", rule="limit-depth")
 
 Check = Callable[[Any, Task], Iterator[Issue]]
 
@@ -111,7 +111,7 @@ def _ask_further(
             if not task.malformed:
                 events.emit(events.crashed(error))
                 what = f"{check.__module__.rpartition('.')[2]} was not checked to the end: a fault of ours"
-                found.add(Issue("warning", "exception", what))
+                found.add(Issue("warning", "exception", what, rule="limit-fault"))
 
 
 def _apart_from(faults: Iterable[str]) -> Callable[[Issue], bool]:
@@ -173,7 +173,7 @@ class _Found:
         if self.count > MAX_ISSUES:
             many = f"{self.count}" if self._refusals < MAX_COUNTED else f"{self.count} or more"
             what = f"{many} problems in all; the first {MAX_ISSUES} are listed"
-            listed.append(Issue(listed[0].severity, "too-long", what))
+            listed.append(Issue(listed[0].severity, "too-long", what, rule="limit-problems"))
         return listed
 
 
