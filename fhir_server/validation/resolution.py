@@ -8,6 +8,7 @@ MessageHeaders point to has to be there; elsewhere a reference may lead out of t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -305,12 +306,20 @@ def _links(bundle: Resource, index: Index, path: str) -> Iterator[Issue]:
             found = index.find(address, number) if address else number
             if not hash_sign or found is None:
                 continue
-            div = index.entries[found].get("resource", {}).get("text", {}).get("div", "")
-            times = anchors.ids(div)[anchor]
+            times = _marks(index.entries[found].get("resource"))[anchor]
             if times != 1:
-                what = f"{text!r} leads to {times or 'no'} places of that narrative; expected one"
+                what = f"{text!r} leads to {times or 'no'} places of the narratives there; expected one"
                 place = f"{path}.entry[{number}].resource"
                 yield Issue("error", "value", what, f"{node.path}.value", "narrative-reference").within(place)
+
+
+def _marks(resource: Any) -> Counter[str]:
+    """Return the ids in all narratives of a resource: a Composition has one for each section."""
+    found: Counter[str] = Counter()
+    for node in elements.walk(resource) if resource is not None else ():
+        if node.type == "xhtml" and node.value.__class__ is str:
+            found += anchors.ids(node.value)
+    return found
 
 
 def _says(value: Any, urls: frozenset[str]) -> bool:

@@ -63,7 +63,7 @@ def _profile(operation: Resource, use: str, profile: Resource) -> Iterator[Issue
         yield Issue("error", "value", what, place, "operation-profile")
         return
     slices = _slices(profile)
-    for parameter in operation.get("parameter", ()):
+    for number, parameter in enumerate(operation.get("parameter", ())):
         name = parameter.get("name")
         if parameter.get("use") != use:
             continue
@@ -75,8 +75,9 @@ def _profile(operation: Resource, use: str, profile: Resource) -> Iterator[Issue
         for key in ("min", "max"):
             said = slices[name].get(key)
             if said is not None and key in parameter and said != parameter[key]:
-                what = f"{key} of the parameter {name!r} is {parameter[key]}, but {said} in the profile"
-                yield Issue("error", "value", what, place, "operation-profile")
+                what = f"{key} of {name!r} is {parameter[key]}, but {said} in the {use}putProfile"
+                at = f"OperationDefinition.parameter[{number}].{key}"
+                yield Issue("error", "value", what, at, "operation-profile")
 
 
 def _slices(profile: Resource) -> dict[str, Resource]:
