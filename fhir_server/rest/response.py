@@ -123,6 +123,14 @@ def of_delete(result: Result, preferences: Preferences) -> Answer:
     return Answer(204, b"", headers)
 
 
+def of_statement(request: Request, text: bytes, tag: str) -> Answer:
+    """Return the answer of capabilities: 200 with the statement, or 304 (R4/http.html#capabilities)."""
+    headers = [("ETag", f'W/"{tag}"')]
+    if (known := request.header("IF_NONE_MATCH")) is not None and _is_among(tag, known):
+        return Answer(304, b"", headers)
+    return Answer(200, _reduced(request, text) if request.environ.get("QUERY_STRING") else text, headers)
+
+
 def of_text(result: Result) -> Answer:
     """Return the answer of an interaction whose result is a whole Bundle."""
     return Answer(result.status, (result.text or "").encode())
@@ -188,13 +196,18 @@ def _versioned_address(base_url: str, version: Version) -> str:
     return f"{base_url}/{version.type_name}/{version.id}/_history/{version.version}"
 
 
+def _is_among(tag: str, tags: str) -> bool:
+    """Say whether If-None-Match names an entity tag, by weak comparison (RFC 9110 8.8.3.2)."""
+    return tags.strip() == "*" or any(
+        each.strip().removeprefix("W/") == f'"{tag}"' for each in tags.split(",")
+    )
+
+
 def _unchanged(request: Request, version: Version) -> bool:
     """Say whether the client has this state already (RFC 9110 13.1.2, 13.1.3)."""
     tags = request.header("IF_NONE_MATCH")
     if tags is not None:
-        return tags.strip() == "*" or any(
-            tag.strip().removeprefix("W/") == f'"{version.version}"' for tag in tags.split(",")
-        )
+        return _is_among(str(version.version), tags)
     try:
         since = parsedate_to_datetime(request.header("IF_MODIFIED_SINCE") or "")
     except ValueError:
