@@ -1,6 +1,8 @@
-"""read (R4/http.html#read)."""
+"""read, and whether the reader has it already (R4/http.html#read, #cread)."""
 
 from __future__ import annotations
+
+from datetime import datetime
 
 from fhir_server.authorization.permit import permit
 from fhir_server.interactions.context import Context, Result
@@ -32,3 +34,17 @@ def standing(version: Version | None, type_name: str, id_: str) -> Version:
             expression=type_name,
         )
     return version
+
+
+def unchanged(version: Version, tags: str | None, since: datetime | None) -> bool:
+    """Say whether a reader has this version already (R4/http.html#cread; RFC 9110 13.1.2, 13.1.3).
+
+    `tags` is an If-None-Match, beside which `since`, an aware If-Modified-Since, does not count.
+    """
+    if tags is not None:
+        return tags.strip() == "*" or any(
+            tag.strip().removeprefix("W/") == f'"{version.version}"' for tag in tags.split(",")
+        )
+    if since is None:
+        return False
+    return datetime.fromisoformat(version.last_updated).replace(microsecond=0) <= since

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from fhir_server.definitions.structures import is_resource_type
-from fhir_server.interactions.context import Resource
+from fhir_server.interactions.context import ANY_VERSION, Resource
 from fhir_server.interactions.drafts import ID
+from fhir_server.model import temporal
 from fhir_server.outcome import FhirError, Invalid, NotFound, NotSupported
 
 METHODS = ("DELETE", "POST", "PUT", "PATCH", "GET", "HEAD")
@@ -38,6 +40,8 @@ class Request:
     if_none_exist: str | None
     must_be_new: bool
     member: str | None = None
+    if_none_match: str | None = None
+    if_modified_since: datetime | None = None
 
     @property
     def path(self) -> str:
@@ -111,9 +115,18 @@ def request(number: int, entry: Any, base_urls: tuple[str, ...]) -> Request:
             f"{method} {url!r} needs an id or criteria, as {type_name}/7 or {type_name}?identifier=a|1",
             expression=f"{path}.request.url",
         )
-    for value, name in ((entry.get("fullUrl"), "fullUrl"), (asked.get("ifNoneExist"), "request.ifNoneExist")):
+    for value, name in (
+        (entry.get("fullUrl"), "fullUrl"),
+        (asked.get("ifNoneExist"), "request.ifNoneExist"),
+        (asked.get("ifNoneMatch"), "request.ifNoneMatch"),
+    ):
         if value is not None and not isinstance(value, str):
             raise Invalid(f"{name} is {value!r}; it is a text", expression=f"{path}.{name}")
+    if method == "PUT" and (tag := asked.get("ifNoneMatch", "*")) != "*":
+        raise Invalid(
+            f"request.ifNoneMatch is {tag!r}; on an update it can be *, which lets it only create",
+            expression=f"{path}.request.ifNoneMatch",
+        )
     return Request(
         number,
         method,
@@ -128,6 +141,8 @@ def request(number: int, entry: Any, base_urls: tuple[str, ...]) -> Request:
         asked.get("ifNoneExist"),
         asked.get("ifNoneMatch") == "*" and method == "PUT",
         member,
+        asked.get("ifNoneMatch"),
+        _moment_of(asked.get("ifModifiedSince"), f"{path}.request.ifModifiedSince"),
     )
 
 
@@ -175,7 +190,19 @@ def _version_of(etag: Any, path: str) -> int | None:
     """
     if etag is None:
         return None
-    number = str(etag).removeprefix("W/").strip('"')
-    if not (number.isascii() and number.isdigit()):
+    if etag == "*":
+        return ANY_VERSION
+    number = str(etag).removeprefix("W/").strip('"').lstrip("0")
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
         raise Invalid(f'{etag!r} is no version; write W/"3"', expression=path)
     return int(number)
+
+
+def _moment_of(text: Any, path: str) -> datetime | None:
+    """Return the moment of ifModifiedSince."""
+    if text is None:
+        return None
+    try:
+        return temporal.interval(str(text))[0]
+    except FhirError as error:
+        raise Invalid(str(error), expression=path) from None
