@@ -55,24 +55,39 @@ def execute(
     bundle: Resource,
     *,
     with_bodies: bool = False,
+    with_outcomes: bool = False,
     keep_ids: bool = False,
     sent: bytes | None = None,
 ) -> Result:
     """Carry out a Bundle of type batch or transaction.
 
-    `with_bodies` puts the stored resources into the answer (Prefer: return=representation);
+    `with_bodies` puts the stored resources into the answer (Prefer: return=representation),
+    `with_outcomes` says of each write what it did (return=OperationOutcome);
     `keep_ids` stores a POSTed resource under the id that it carries (loading of files). `sent` is
     the text of the Bundle: issues in the outcomes of the entries then tell line and column.
     Raises Invalid (400) for a Bundle of another type.
     """
     kind = bundle.get("type")
     if kind == "batch":
-        return batch(entry, grant, bundle, with_bodies=with_bodies, keep_ids=keep_ids, sent=sent)
+        return batch(
+            entry,
+            grant,
+            bundle,
+            with_bodies=with_bodies,
+            with_outcomes=with_outcomes,
+            keep_ids=keep_ids,
+            sent=sent,
+        )
     if kind == "transaction":
         return entry.write(
             grant,
             lambda context: transaction(
-                context, bundle, with_bodies=with_bodies, keep_ids=keep_ids, sent=sent
+                context,
+                bundle,
+                with_bodies=with_bodies,
+                with_outcomes=with_outcomes,
+                keep_ids=keep_ids,
+                sent=sent,
             ),
         )
     raise Invalid(
@@ -87,6 +102,7 @@ def transaction(
     bundle: Resource,
     *,
     with_bodies: bool = False,
+    with_outcomes: bool = False,
     keep_ids: bool = False,
     sent: bytes | None = None,
 ) -> Result:
@@ -103,6 +119,8 @@ def transaction(
     told = {number: result.issues for number, result in made.items() if result.issues}
     if told and sent is not None:
         told = dict(zip(told, placed_groups(list(told.values()), sent), strict=True))
+    if with_outcomes:
+        told = {number: (*told.get(number, ()), *done(result)) for number, result in made.items()}
     entries = [
         _answer(context, request, made.get(request.number), told.get(request.number, ()), with_bodies)
         for request in plan
@@ -117,6 +135,7 @@ def batch(
     bundle: Resource,
     *,
     with_bodies: bool = False,
+    with_outcomes: bool = False,
     keep_ids: bool = False,
     sent: bytes | None = None,
 ) -> Result:
@@ -131,7 +150,8 @@ def batch(
             result = _alone(entry, grant, request, keep_ids)
             changes += result.changes
             with_body = with_bodies or request.method in ("GET", "HEAD")
-            fates.append(_Fate(result, with_body and result.status != 304))
+            wrote = request.method not in ("GET", "HEAD")
+            fates.append(_Fate(result, with_body and result.status != 304, wrote=wrote))
         except Exception as error:  # a crash too: what other entries wrote stays, so their fate must be told
             refusal = refusal_of(error)
             failed = Result(refusal.status, issues=refusal.issues)
@@ -139,6 +159,11 @@ def batch(
     told = [fate.result.issues if worth_telling(fate.result) else () for fate in fates]
     if sent is not None:
         told = placed_groups(told, sent)
+    if with_outcomes:
+        told = [
+            (*issues, *(done(fate.result) if fate.wrote else ()))
+            for fate, issues in zip(fates, told, strict=True)
+        ]
     answers = [
         bundles.response_entry(
             entry.settings,
@@ -166,6 +191,19 @@ class _Fate:
     result: Result
     with_body: bool = False
     reason: str = ""
+    wrote: bool = False
+
+
+def done(result: Result) -> tuple[Issue, ...]:
+    """Return what a write did, in words (Prefer: return=OperationOutcome)."""
+    version = result.version
+    if version is None:
+        return (
+            () if result.issues else (Issue("information", "informational", "there was nothing to delete"),)
+        )
+    did = "deleted" if version.deleted else "created" if result.status == 201 else "stored"
+    what = f"{version.address} is {did}, version {version.version}"
+    return (Issue("information", "informational", what),)
 
 
 def check_size(limit: int, bundle: Resource) -> None:
