@@ -73,6 +73,11 @@ class Config:
     )
     time_zone: str = _setting("UTC", "zone of dates and times that come without one")
     max_body_bytes: int = _setting(64 * 1024 * 1024, "largest request body; a longer one answers 413")
+    max_response_bytes: int = _setting(
+        16 * 1024 * 1024,
+        "most bytes of resources in one answer: a page of a search or history ends early with a next link, "
+        "an entry of a batch tells that its body did not fit",
+    )
     body_wait_s: float = _setting(
         30.0, "longest wait for the next 256 KiB of a request body; then the request answers 408"
     )
@@ -155,8 +160,14 @@ class Config:
                     f"patient_id_issuers has {entry!r}; write for example HOSPITAL=urn:oid:1.2.3"
                 )
         for name in (
-            "workers", "threads", "default_count", "max_count", "max_json_depth", "max_conditional_deletes",
-        ):  # fmt: skip
+            "workers",
+            "threads",
+            "default_count",
+            "max_count",
+            "max_json_depth",
+            "max_response_bytes",
+            "max_conditional_deletes",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         try:

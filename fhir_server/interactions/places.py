@@ -21,8 +21,6 @@ from fhir_server.outcome import FhirError, Invalid, NoMatch
 from fhir_server.storage import writer
 from fhir_server.storage.version import Version
 
-WRITING = ("DELETE", "POST", "PUT", "PATCH")
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -64,7 +62,7 @@ def places(context: Context, plan: Sequence[Request], *, keep_ids: bool) -> Plac
     gone: set[tuple[str | None, str]] = set()
     created: dict[str, Place] = {}
     for request in sorted(plan, key=lambda request: METHODS.index(request.method)):
-        if request.method not in WRITING:
+        if not request.writes:
             continue
         criteria = asked.get(request.number)
         try:
@@ -88,7 +86,7 @@ def _criteria(context: Context, plan: Sequence[Request]) -> dict[int, Criteria]:
     asked: dict[int, Criteria] = {}
     for request in plan:
         text = request.if_none_exist if request.method == "POST" else request.query
-        if text and request.method in WRITING and request.type_name:
+        if text and request.writes and request.type_name:
             try:
                 asked[request.number] = conditions.criteria(
                     context, request.type_name, text, countable=request.method == "DELETE"
@@ -210,7 +208,7 @@ def conditional_references(context: Context, plan: Sequence[Request]) -> dict[st
     """Look up every conditional reference once; return what each becomes."""
     found: dict[str, str] = {}
     for request in plan:
-        if request.resource is None:
+        if request.resource is None or not request.writes:
             continue
         for reference, path in links.conditional_references(request.resource, f"{request.path}.resource"):
             if reference in found:

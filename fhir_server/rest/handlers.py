@@ -254,14 +254,7 @@ def transaction(here: Installation, request: Request, match: Match) -> Answer:
     bundle = body.resource_for(request, here.config, "Bundle")
     # Without a wish the answer has addresses and versions only: the client knows what it has sent.
     wanted = preferences(request.header("PREFER")).returns
-    result = transaction_.execute(
-        here.entry,
-        caller(request),
-        bundle,
-        with_bodies=wanted == "representation",
-        with_outcomes=wanted == "OperationOutcome",
-        sent=request.sent,
-    )
+    result = transaction_.execute(here.entry, caller(request), bundle, returns=wanted, sent=request.sent)
     return response.of_text(result)
 
 
