@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context
+from fhir_server.interactions.stored import StoredValues
 from fhir_server.outcome import Invalid, MultipleMatches
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import compile_ids
@@ -46,6 +47,7 @@ def criteria(context: Context, type_name: str, text: str) -> Criteria:
         now=context.clock(),
         registry=settings.indexer.registry,
         codes=SearchCodes(context),
+        stored=StoredValues(context.unit.execute),
     )
     if not query.clauses:
         raise Invalid(

@@ -7,6 +7,8 @@ Apart from the tables themselves, so that no process that serves has to load SQL
 from __future__ import annotations
 
 RESOURCE = "resource"
+TENANT = 0
+"""One tenant for now; the column is in every key."""
 
 ROWS: dict[str, tuple[str, ...]] = {
     "idx_string": ("param", "value", "long"),

@@ -170,6 +170,8 @@ def _frequency_of(criterion: Criterion) -> str | None:
                 return "many"
             if parameter.kind == "special" or is_on_rows(criterion):
                 return None
+            if parameter.code.startswith("_") and modifier == "below" and parameter.kind == "uri":
+                return None  # tried on one resource after the other
             if parameter.kind == "token":
                 own = elements.facts(parameter).types
                 if modifier in ("in", "above", "below"):
