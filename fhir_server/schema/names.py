@@ -31,5 +31,6 @@ ROWS: dict[str, tuple[str, ...]] = {
         "unit_code",
         "unit_text",
     ),
+    "idx_position": ("param", "at"),
 }
 """The index tables, and their columns between tenant and pk in the order in which search.index gives them."""

@@ -27,7 +27,6 @@ LATER = {
     "_query": "named queries",
     "_text": "full text search",
     "_content": "full text search",
-    "near": "near",
 }
 OF_ALL = frozenset({"_list", "_filter"})  # criteria that no SearchParameter of R4 defines
 DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks

@@ -45,7 +45,8 @@ FEW_TARGETS = 200  # each may be referred to by many
 STRETCH = 2000  # so many resources are looked at in some milliseconds
 MANY_KEYS = 200  # looked up one by one, they bring what a stretch would not
 CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
-PROBED = ("idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")  # tells most first
+PROBED = ("idx_position", "idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")
+"""The tables of rows, the one that tells most first."""
 
 
 @dataclass(slots=True)

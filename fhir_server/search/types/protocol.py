@@ -112,6 +112,7 @@ class Columns(NamedTuple):
     unit_text: str = ""
     code: str = ""
     system: str = ""
+    point: str = ""
 
 
 @dataclass(frozen=True, slots=True)
