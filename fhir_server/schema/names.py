@@ -8,6 +8,17 @@ from __future__ import annotations
 
 RESOURCE = "resource"
 VERSION = "resource_version"
+TENANT = 0
+"""One tenant for now; the column is in every key."""
+
+INLINE_BYTES = 32 * 1024
+"""As stored, which is compressed: the largest content that comes with its row to a page."""
+
+PAGE_CONTENT = (
+    f"case when pg_column_size(v.content) <= {INLINE_BYTES} then v.content "
+    "when v.content is not null then '' end"
+)
+"""What a page selects of contents of versions `v`: a large one is an empty text, for storage.apart."""
 
 ROWS: dict[str, tuple[str, ...]] = {
     "idx_string": ("param", "value", "long"),
@@ -30,5 +41,6 @@ ROWS: dict[str, tuple[str, ...]] = {
         "unit_code",
         "unit_text",
     ),
+    "idx_position": ("param", "at"),
 }
 """The index tables, and their columns between tenant and pk in the order in which search.index gives them."""

@@ -14,6 +14,7 @@ from typing import Any
 from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code
 from fhir_server.search.keys import rid
+from fhir_server.storage.apart import COLUMNS, whole
 from fhir_server.storage.version import Version, from_row
 
 
@@ -44,8 +45,12 @@ def history(
     span: Span,
     count: int,
     after: Sequence[Any] | None,
+    most_bytes: int | None = None,
 ) -> Page:
-    """Return up to `count` versions behind the keyset `after` (None: from the newest)."""
+    """Return up to `count` versions behind the keyset `after` (None: from the newest).
+
+    They are fewer where they would hold more than `most_bytes` (apart.whole).
+    """
     scope, order = _scope(type_name, id_)
     parameters: dict[str, Any] = {
         "type": type_code(type_name) if type_name else None,
@@ -65,14 +70,14 @@ def history(
     listed = ", ".join(f"{column}::text" for column in order)
     turned = ", ".join(f"{column} DESC" for column in order)
     sql = (
-        "SELECT v.pk, v.type, r.id, v.version, v.last_updated::text, v.content, v.method::text, "
-        f"{listed} FROM (SELECT * FROM resource_version AS v WHERE v.tenant = 0 "
+        f"SELECT {COLUMNS}, {listed} FROM (SELECT * FROM resource_version AS v WHERE v.tenant = 0 "
         f"AND {' AND '.join((scope, *conditions))} ORDER BY {turned} LIMIT %(limit)s) AS v "
         f"JOIN resource AS r ON r.tenant = 0 AND r.type = v.type AND r.pk = v.pk ORDER BY {turned}"
     )
     rows = unit.execute(sql, parameters)
-    more = tuple(rows[count - 1][7:]) if len(rows) > count else None
-    return Page([from_row(row) for row in rows[:count]], more)
+    versions = whole(unit, (from_row(row) for row in rows[:count]), most_bytes)
+    more = tuple(rows[len(versions) - 1][7:]) if len(rows) > len(versions) else None
+    return Page(versions, more)
 
 
 def _scope(type_name: str | None, id_: str | None) -> tuple[str, tuple[str, ...]]:

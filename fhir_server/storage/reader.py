@@ -13,8 +13,7 @@ _READ_SEVERAL = (
     f"SELECT {COLUMNS} FROM resource AS r JOIN {BODY} WHERE r.tenant = 0 AND r.rid = ANY(%s::uuid[])"
 )
 _VREAD = (
-    "SELECT r.pk, r.type, r.id, v.version, v.last_updated::text, v.content, v.method::text "
-    "FROM resource AS r JOIN resource_version AS v ON v.tenant = 0 AND v.pk = r.pk "
+    f"SELECT {COLUMNS} FROM resource AS r JOIN resource_version AS v ON v.tenant = 0 AND v.pk = r.pk "
     "WHERE r.tenant = 0 AND r.rid = %s AND v.version = %s"
 )
 

@@ -15,8 +15,9 @@ from fhir_server.definitions.structures import type_name
 METHODS = {"C": "POST", "U": "PUT", "P": "PATCH", "D": "DELETE"}
 """The stored letter of the interaction that made a version, and its HTTP verb."""
 
-COLUMNS = "r.pk, r.type, r.id, r.version, r.last_updated::text, v.content, v.method::text"
-"""What a statement selects (r being resource, v the version's row) so that `from_row` can read it."""
+CONTENT = "v.content"
+COLUMNS = f"v.pk, v.type, r.id, v.version, v.last_updated::text, {CONTENT}, v.method::text"
+"""What a statement selects (r being the head, v the version) so that `from_row` can read it."""
 
 BODY = "resource_version AS v ON v.tenant = 0 AND v.pk = r.pk AND v.version = r.version"
 """What a statement joins to have the current version of r."""
