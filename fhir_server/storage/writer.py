@@ -223,6 +223,8 @@ def _store(
     """Write resource, resource_version and the index tables, one multi-row statement each."""
     if not inserts and not replacements:
         return
+    # Who inserts an id that another unit inserts right now waits for it: in one order, as with locks.
+    inserts.sort(key=lambda each: each[0].rid)
     stamp = "(SELECT feed_stamp())"
     if len(inserts) + len(replacements) > 1:
         stamp = str(unit.execute("SELECT feed_stamp()")[0][0])
