@@ -64,12 +64,13 @@ class Written:
 
     `changed` is False when the draft equalled the current version or deleted what was gone;
     `created` is True when there was nothing, or only a deletion, before. `version` is None
-    only for the deletion of an id that never existed.
+    only for the deletion of an id that never existed. `issues` are what its writer should know.
     """
 
     version: Version | None
     changed: bool
     created: bool
+    issues: tuple[Issue, ...] = ()
 
 
 def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> list[Written]:

@@ -6,7 +6,6 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
@@ -25,7 +24,7 @@ from fhir_server.outcome import Contended, Unavailable
 from fhir_server.rest import errors
 from tests.support.builders import bundle, identified, patient, post, put
 from tests.support.clause import clause
-from tests.support.races import ANYONE, chain, race, statuses
+from tests.support.races import ANYONE, chain, deadlocks, holding, race, statuses, without_deadlocks
 
 ROUNDS = 5
 RACERS = 64
@@ -36,27 +35,6 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = Engine(database_url, size=24, wait_s=60)
     yield engine
     engine.close()
-
-
-def deadlocks(url: str) -> int:
-    """Return how many deadlocks the database has seen; sessions tell when they end."""
-    connection = psycopg2.connect(url)
-    try:
-        cursor = connection.cursor()
-        cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-        return int(cursor.fetchone()[0])
-    finally:
-        connection.close()
-
-
-@contextmanager
-def without_deadlocks(entry: Entry) -> Iterator[None]:
-    """Hold that what runs in the block, on this engine, meets no deadlock."""
-    entry.engine.close()
-    before = deadlocks(entry.engine.url)
-    yield
-    entry.engine.close()
-    assert deadlocks(entry.engine.url) == before
 
 
 def test_the_measure(entry: Entry, database_url: str) -> None:
@@ -146,13 +124,7 @@ def test_crossed_conditions(entry: Entry) -> None:
     with without_deadlocks(entry):
         for _ in range(ROUNDS):
             assert statuses(race(entry, work, RACERS)) == [200] * RACERS
-    sql = (
-        "SELECT content->'identifier'->0->>'value', count(*) FROM resource WHERE NOT deleted AND type = "
-        "(SELECT type FROM resource WHERE id = 'crossed-0') AND content->'identifier'->0->>'value' LIKE 'x-_'"
-        " GROUP BY 1 ORDER BY 1"
-    )
-    rows = entry.read(ANYONE, lambda context: context.unit.execute(sql))
-    assert rows == [(f"x-{n}", 1) for n in range(6)]
+    assert [holding(entry, f"x-{n}") for n in range(6)] == [1] * 6
 
 
 @clause("R4/http.html#ccreate", "more conditions than locks by name: they still keep others out")
@@ -171,8 +143,7 @@ def test_more_conditions_than_locks(entry: Entry) -> None:
     with without_deadlocks(entry):
         answers = race(entry, work, 8)
     assert set(statuses(answers)) <= {200, 201}
-    sql = "SELECT count(*) FROM resource WHERE content->'identifier'->0->>'value' LIKE 'mass-%'"
-    assert entry.read(ANYONE, lambda context: context.unit.execute(sql)) == [(count,)]
+    assert {holding(entry, f"mass-{n}") for n in range(count)} == {1}
 
 
 @clause(
@@ -193,8 +164,7 @@ def test_bounded_runs(entry: Entry) -> None:
     answer = errors.answer(refused.value)
     assert answer.status == 409
     assert int(dict(answer.headers)["Retry-After"]) > 0
-    sql = "SELECT count(*) FROM resource WHERE content->'identifier'->0->>'value' = 'bounded'"
-    assert entry.read(ANYONE, lambda context: context.unit.execute(sql)) == [(0,)]
+    assert holding(entry, "bounded") == 0
 
 
 @clause(
@@ -243,8 +213,7 @@ def test_a_statement_over_its_time(database_url: str, entry: Entry) -> None:
         refusal = refusal_of(ended.value)
         assert (refusal.status, refusal.issues[0].code) == (422, "too-costly")
         assert "divide the Bundle" in str(refusal)
-        sql = "SELECT count(*) FROM resource WHERE content->'identifier'->0->>'value' = 'slow'"
-        assert impatient.read(ANYONE, lambda context: context.unit.execute(sql)) == [(0,)]
+        assert holding(entry, "slow") == 0
     finally:
         hasty.close()
 
@@ -283,6 +252,4 @@ def test_a_connection_that_is_lost(entry: Entry, database_url: str, when: str) -
     listening = Entry(entry.engine, entry.settings, entry.clock, (Ending(),))
     with pytest.raises(Unavailable):
         listening.write(ANYONE, work)
-    sql = "SELECT count(*) FROM resource WHERE content->'identifier'->0->>'value' = %s"
-    rows = entry.read(ANYONE, lambda context: context.unit.execute(sql, (f"lost-{when}",)))
-    assert rows == [(0,)]
+    assert holding(entry, f"lost-{when}") == 0

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg2
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.interactions.context import Context, Result
 from fhir_server.interactions.entry import Entry
+from fhir_server.interactions.search_type import resources
 from fhir_server.outcome import FhirError
 
 RACERS = 64
@@ -47,12 +51,10 @@ def ids(answers: list[Answer]) -> set[str]:
     return {answer.version.id for answer in answers if isinstance(answer, Result) and answer.version}
 
 
-def holding(entry: Entry, value: str) -> int:
+def holding(entry: Entry, value: str, type_name: str = "Patient") -> int:
     """Return how many resources carry an identifier with this value."""
-    sql = "SELECT count(*) FROM resource WHERE NOT deleted AND content @> %s::jsonb"
-    given = f'{{"identifier": [{{"value": "{value}"}}]}}'
-    rows = entry.read(ANYONE, lambda context: context.unit.execute(sql, (given,)))
-    return int(rows[0][0])
+    asked = [("identifier", value), ("_count", "1000")]
+    return len(entry.read(ANYONE, lambda context: resources(context, type_name, asked)))
 
 
 def chain(entry: Entry, id_: str) -> list[int]:
@@ -63,3 +65,24 @@ def chain(entry: Entry, id_: str) -> list[int]:
     )
     found: list[int] = entry.read(ANYONE, lambda context: context.unit.execute(sql, (id_, id_)))[0][0]
     return found
+
+
+def deadlocks(url: str) -> int:
+    """Return how many deadlocks the database has seen; sessions tell when they end."""
+    connection = psycopg2.connect(url)
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        return int(cursor.fetchone()[0])
+    finally:
+        connection.close()
+
+
+@contextmanager
+def without_deadlocks(entry: Entry) -> Iterator[None]:
+    """Hold that what runs in the block, on this engine, meets no deadlock."""
+    entry.engine.close()
+    before = deadlocks(entry.engine.url)
+    yield
+    entry.engine.close()
+    assert deadlocks(entry.engine.url) == before
