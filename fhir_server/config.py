@@ -81,6 +81,9 @@ class Config:
     body_wait_s: float = _setting(
         30.0, "longest wait for the next 256 KiB of a request body; then the request answers 408"
     )
+    max_form_bytes: int = _setting(
+        1024 * 1024, "largest form of a search sent by POST; a longer one answers 413"
+    )
     max_bundle_entries: int = _setting(20_000, "most entries of one batch or transaction")
     max_patch_bytes: int = _setting(8 * 1024 * 1024, "largest body of a PATCH; a longer one answers 413")
     max_patch_operations: int = _setting(10_000, "most operations of one patch")

@@ -42,9 +42,18 @@ def unchanged(version: Version, tags: str | None, since: datetime | None) -> boo
     `tags` is an If-None-Match, beside which `since`, an aware If-Modified-Since, does not count.
     """
     if tags is not None:
-        return tags.strip() == "*" or any(
-            tag.strip().removeprefix("W/") == f'"{version.version}"' for tag in tags.split(",")
-        )
+        return is_among(str(version.version), tags)
     if since is None:
         return False
     return datetime.fromisoformat(version.last_updated).replace(microsecond=0) <= since
+
+
+def is_among(tag: str, tags: str) -> bool:
+    """Say whether an If-None-Match names an entity tag, by weak comparison (RFC 9110 8.8.3.2).
+
+    >>> is_among("3", '"2", W/"3"'), is_among("3", "*")
+    (True, True)
+    """
+    return tags.strip() == "*" or any(
+        each.strip().removeprefix("W/") == f'"{tag}"' for each in tags.split(",")
+    )

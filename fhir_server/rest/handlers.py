@@ -21,20 +21,20 @@ from fhir_server.interactions import search_type as search_type_
 from fhir_server.interactions import transaction as transaction_
 from fhir_server.interactions import update as update_
 from fhir_server.interactions import vread as vread_
-from fhir_server.interactions.capabilities import Capabilities
+from fhir_server.interactions.capabilities import MODES, Capabilities
 from fhir_server.interactions.context import ANY_VERSION
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
 from fhir_server.operations import registry as operations
-from fhir_server.operations.declaration import Argument, Call
+from fhir_server.operations.declaration import Argument, Call, Operation
 from fhir_server.operations.parameters import arguments
-from fhir_server.outcome import Invalid, MethodNotAllowed, NotSupported, PreconditionFailed, Unavailable
+from fhir_server.outcome import Invalid, MethodNotAllowed, PreconditionFailed, Unavailable
 from fhir_server.rest import body, response
 from fhir_server.rest.caller import caller
 from fhir_server.rest.preferences import preferences
 from fhir_server.rest.request import Request, unescaped_utf8
 from fhir_server.rest.response import Answer
-from fhir_server.rest.routes import Match, WrongMethod
+from fhir_server.rest.routes import Match, WrongMethod, locate
 
 if TYPE_CHECKING:
     from fhir_server.interactions.context import Context, Result
@@ -261,15 +261,16 @@ def transaction(here: Installation, request: Request, match: Match) -> Answer:
 def capabilities(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#capabilities."""
     mode = request.parameter("mode") or "full"
-    if mode == "terminology":
-        raise NotSupported("mode=terminology is not built yet; mode=full gives the CapabilityStatement")
-    if mode not in ("full", "normative"):
-        raise Invalid(f"mode={mode} is not known; full, normative and terminology are")
+    if mode not in MODES:
+        raise Invalid(f"mode={mode} is not known; {', '.join(MODES)} are")
+    unknown = [name for name, _ in request.criteria() if name not in ("mode", "_summary", "_elements")]
+    if unknown and not preferences(request.header("PREFER")).lenient:
+        raise Invalid(f"metadata has no parameter {unknown[0]!r}; known are mode, _summary and _elements")
     try:
-        text = here.entry.read(caller(request), here.capabilities.text)
+        made = here.entry.read(caller(request), lambda context: here.capabilities.published(context, mode))
     except Unavailable:  # what we are able to do does not depend on the database being there
-        text = here.capabilities.last()
-    return Answer(200, text)
+        made = here.capabilities.last(mode)
+    return response.of_statement(request, made.text, made.tag)
 
 
 def operation(here: Installation, request: Request, match: Match) -> Answer:
@@ -277,11 +278,8 @@ def operation(here: Installation, request: Request, match: Match) -> Answer:
     values = match.values
     type_name, id_ = values.get("type"), values.get("id")
     found = operations.find(values["operation"].removeprefix("$"), match.route.level, type_name)
-    method = "GET" if request.method == "HEAD" else request.method
-    if method not in found.methods:
-        allowed = tuple(
-            name for name in ("GET", "HEAD", "POST", "OPTIONS") if name in (*found.methods, "OPTIONS")
-        )
+    allowed = _methods(found)
+    if request.method not in allowed:
         raise WrongMethod(request.method, request.path, allowed, f"; ${found.code} changes something")
     sent, archive = None, None
     if request.method == "POST" and body.is_there(request):
@@ -301,6 +299,19 @@ def operation(here: Installation, request: Request, match: Match) -> Answer:
 
     unit = here.entry.write if found.affects_state else here.entry.read
     return Answer(200, json_format.encode(unit(caller(request), work)))
+
+
+def allowed_methods(path: str) -> tuple[str, ...]:
+    """Return what an address takes, for OPTIONS and the Allow header; an operation says it itself."""
+    address, values = locate(path)
+    if "operation" not in values:
+        return address.allowed
+    level = address.methods["POST"].level
+    return _methods(operations.find(values["operation"].removeprefix("$"), level, values.get("type")))
+
+
+def _methods(found: Operation) -> tuple[str, ...]:
+    return ("GET", "HEAD", "POST", "OPTIONS") if "GET" in found.methods else ("POST", "OPTIONS")
 
 
 HANDLERS: Mapping[str, Handler] = {

@@ -16,7 +16,7 @@ from functools import lru_cache
 import msgspec
 
 from fhir_server.interactions.context import Result, Version
-from fhir_server.interactions.read import unchanged
+from fhir_server.interactions.read import is_among, unchanged
 from fhir_server.model import json_format, positions, summary, xml_format
 from fhir_server.outcome import Invalid, Issue, NotAcceptable, operation_outcome
 from fhir_server.rest.preferences import Preferences
@@ -129,6 +129,14 @@ def of_delete(result: Result, preferences: Preferences) -> Answer:
         return Answer(200, json_format.encode(operation_outcome(result.issues)), headers)
     what = f"{version.address} is deleted" if version is not None else "there was nothing to delete"
     return Answer(200, outcome_text(result.issues, what), headers)
+
+
+def of_statement(request: Request, text: bytes, tag: str) -> Answer:
+    """Return the answer of capabilities: 200 with the statement, or 304 (R4/http.html#capabilities)."""
+    headers = [("ETag", f'W/"{tag}"')]
+    if (known := request.header("IF_NONE_MATCH")) is not None and is_among(tag, known):
+        return Answer(304, b"", headers)
+    return Answer(200, _reduced(request, text) if request.environ.get("QUERY_STRING") else text, headers)
 
 
 def of_text(result: Result) -> Answer:
