@@ -64,12 +64,13 @@ class Written:
 
     `changed` is False when the draft equalled the current version or deleted what was gone;
     `created` is True when there was nothing, or only a deletion, before. `version` is None
-    only for the deletion of an id that never existed.
+    only for the deletion of an id that never existed. `issues` are what its writer should know.
     """
 
     version: Version | None
     changed: bool
     created: bool
+    issues: tuple[Issue, ...] = ()
 
 
 def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> list[Written]:
@@ -223,6 +224,8 @@ def _store(
     """Write resource, resource_version and the index tables, one multi-row statement each."""
     if not inserts and not replacements:
         return
+    # Who inserts an id that another unit inserts right now waits for it: in one order, as with locks.
+    inserts.sort(key=lambda each: each[0].rid)
     stamp = "(SELECT feed_stamp())"
     if len(inserts) + len(replacements) > 1:
         stamp = str(unit.execute("SELECT feed_stamp()")[0][0])
