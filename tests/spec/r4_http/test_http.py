@@ -251,6 +251,7 @@ def test_every_listed_parameter_is_answered(
 ) -> None:
     resource = next(each for each in statement["rest"][0]["resource"] if each["type"] == type_name)
     samples = {"date": "2020", "number": "1", "quantity": "1", "reference": "Patient/7", "uri": "urn:a"}
+    samples["special"] = "52.5|13.4|10|km"  # near
     for parameter in resource["searchParam"]:
         value = samples.get(parameter["type"], "a") if parameter["name"] != "_filter" else "_id eq a"
         if parameter["type"] == "composite":

@@ -35,7 +35,8 @@ def told(client: FhirClient, query: str) -> dict[str, list[Any]]:
     [
         ("Observation?code=8867-4", "Observation.code, a token: the key", "stretch"),
         ("Patient?_id=7", "Patient._id, a special: the resource's own row", "keys"),
-        ("Patient?birthdate=ge2000", "Patient.birthdate, a date: a row of idx_date", "few rows"),
+        ("Patient?birthdate=ge2000", "Patient.birthdate, a date: a row of idx_date", "walk"),
+        ("Patient?family=x", "Patient.family, a string: a row of idx_string", "few rows"),
         ("Observation?subject:Patient.name=x", "leads to (Patient with Patient.name, a string", "targets"),
         ("Patient?_has:Observation:patient:code=1", "comes from one with (Observation.code", "walk"),
         ("Observation?patient=7&_sort=-date", "Observation.patient, a reference: the key", "chart"),
