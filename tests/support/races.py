@@ -59,11 +59,8 @@ def holding(entry: Entry, value: str, type_name: str = "Patient") -> int:
 
 def chain(entry: Entry, id_: str) -> list[int]:
     """Return the numbers of all versions of a resource, ascending."""
-    sql = (
-        "SELECT array_agg(version ORDER BY version) FROM (SELECT version FROM resource WHERE id = %s "
-        "UNION ALL SELECT version FROM resource_version WHERE id = %s) AS chain"
-    )
-    found: list[int] = entry.read(ANYONE, lambda context: context.unit.execute(sql, (id_, id_)))[0][0]
+    sql = "SELECT array_agg(version ORDER BY version) FROM resource_version_json WHERE id = %s"
+    found: list[int] = entry.read(ANYONE, lambda context: context.unit.execute(sql, (id_,)))[0][0]
     return found
 
 
