@@ -52,7 +52,7 @@ class Outcome:
 
     def ratio(self, one: str, other: str, name: str) -> float:
         """Return the median of the ratios within each round; nan where the other side has no figure."""
-        pairs = zip(self.rounds[one], self.rounds[other], strict=True)
+        pairs = zip(self.rounds.get(one, ()), self.rounds.get(other, ()), strict=False)
         found = [getattr(a, name) / getattr(b, name) for a, b in pairs if getattr(b, name) > 0]
         return median(found) if found else float("nan")
 
