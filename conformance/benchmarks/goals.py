@@ -46,4 +46,14 @@ class Verdict:
     def line(self) -> str:
         """Return it for people."""
         word = "met   " if self.met else "MISSED"
-        return f"  {word}  {self.what}: {self.found:.2f} {self.unit} (goal {self.limit:g})"
+        return f"  {word}  {self.what}: {self.figure()} (goal {self.limit:g})"
+
+    def figure(self) -> str:
+        """Return what was found with its unit; where nothing at all is wanted, how many, and which.
+
+        >>> Verdict("refused", 2, 0, "_text, near").figure(), Verdict("read", 1.234, 1.4, "times").figure()
+        ('2: _text, near', '1.23 times')
+        """
+        if self.limit == 0:
+            return f"{self.found:.0f}: {self.unit}" if self.found else "none"
+        return f"{self.found:.2f} {self.unit}"

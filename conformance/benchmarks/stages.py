@@ -60,7 +60,7 @@ class Options:
 
 
 QUICK = Options(
-    resources=20_000, rounds=2, requests=150, question_requests=80, question_s=0.25, deep_page=100, graphs=12,
+    resources=20_000, rounds=2, requests=100, question_requests=60, question_s=0.15, deep_page=100, graphs=12,
     mixed_requests=4000, changed=1500,
 )  # fmt: skip
 """A look, not a proof: below three minutes."""

@@ -149,7 +149,7 @@ def ask(
         sides = [each.side for each in asked if one.compared[each.side.name].verdict == "equal"]
         journey = question.journey(count=count)
         try:
-            one.outcome = measure(journey, sides, rounds=rounds, longest_s=longest_s)
+            one.outcome = measure(journey, sides, rounds=rounds, longest_s=longest_s, settle_s=0.05)
         except (Differ, load.Broken) as error:
             for side in sides:
                 if side.name in str(error):
