@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from conformance.benchmarks import stages
+from conformance.benchmarks.page import page
 from conformance.benchmarks.report import Report
 from conformance.benchmarks.rounds import Differ
 from conformance.benchmarks.stages import Options
@@ -37,6 +38,8 @@ def main() -> int:
             print(report.text())
             if arguments.json:
                 arguments.json.write_text(json.dumps(report.document(), indent=1, default=str) + "\n")
+            if arguments.page:
+                arguments.page.write_text(page(report))
             if arguments.worst:
                 arguments.worst.write_text("\n".join(_worst(report)) + "\n")
     return 1 if report.floor_is_too_high() else 0
@@ -79,6 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m conformance.benchmarks", description=__doc__)
     add = parser.add_argument
     add("--json", type=Path, metavar="OUT", help="write all figures to this file")
+    add("--page", type=Path, metavar="OUT", help="write a page in Markdown: machine, goals, questions")
     add("--worst", type=Path, metavar="OUT", help="write the questions, the dearest first, with their plans")
     add("--quick", action="store_true", help="20,000 resources, two short rounds: a look, not a proof")
     add("--resources", type=int, metavar="N", help="resources to load (100000)")

@@ -33,15 +33,15 @@ class Thirty:
         large, large_floor = self.pairs[-1]
         wrong = [one for one in self.answered if one.compared[large].verdict != "equal"]
         found.append(Verdict(f"{self.title}, refused or answered wrong", len(wrong), 0, _names(wrong)))
-        costs = {one.question.name: self._ratio(one, large, large_floor, "cpu_ms") for one in self.answered}
+        costs = {one.question.name: self.ratio(one, large, large_floor, "cpu_ms") for one in self.answered}
         dear = {name: cost for name, cost in costs.items() if cost > goals.SEARCH}
         found.append(Verdict(f"{self.title}, above {goals.SEARCH:g} times the CPU by hand", len(dear), 0,
                              ", ".join(f"{name} {cost:.1f}" for name, cost in _down(dear))))  # fmt: skip
         slow, counts = {}, {}
         for one in self.answered:
-            time = self._middle(one, large, "p50_ms")
+            time = self.middle(one, large, "p50_ms")
             if one.question.dense:
-                counts[one.question.name] = self._ratio(one, large, large_floor, "p50_ms")
+                counts[one.question.name] = self.ratio(one, large, large_floor, "p50_ms")
             elif time > goals.LONGEST_MS:
                 slow[one.question.name] = time
         found.append(Verdict(f"{self.title}, above {goals.LONGEST_MS:g} ms", len(slow), 0,
@@ -78,8 +78,8 @@ class Thirty:
             before, after = one.work[small], one.work[large]
             found["rows"] = max(after.rows, 20.0) / max(before.rows, 20.0)
             found["buffers"] = max(after.buffers, 20.0) / max(before.buffers, 20.0)
-        if not isnan(self._middle(one, small, "p50_ms")):
-            found["time"] = self._middle(one, large, "p50_ms") / self._middle(one, small, "p50_ms")
+        if not isnan(self.middle(one, small, "p50_ms")):
+            found["time"] = self.middle(one, large, "p50_ms") / self.middle(one, small, "p50_ms")
         return found
 
     def text(self) -> list[str]:
@@ -100,9 +100,9 @@ class Thirty:
                     lines.append(f"{line}  {compared.verdict}: {compared.detail[:110]}")
                     continue
                 cells = [f"{compared.hits:.0f}" if side not in floors.values() else ""]
-                cells += [_number(self._middle(one, side, figure)) for figure in _FIGURES]
+                cells += [_number(self.middle(one, side, figure)) for figure in _FIGURES]
                 floor = floors.get(side)
-                cells.append(_number(self._ratio(one, side, floor, "cpu_ms")) if floor else "")
+                cells.append(_number(self.ratio(one, side, floor, "cpu_ms")) if floor else "")
                 work = one.work.get(side)
                 cells += [f"{work.rows:.0f}", f"{work.buffers:.0f}"] if work else ["", ""]
                 lines.append(line + "".join(f"{cell:>9}" for cell in cells))
@@ -126,7 +126,7 @@ class Thirty:
         for side, compared in one.compared.items():
             sides[side] = {
                 "verdict": compared.verdict, "hits": compared.hits, "detail": compared.detail,
-                **{figure: self._middle(one, side, figure) for figure in _ALL_FIGURES},
+                **{figure: self.middle(one, side, figure) for figure in _ALL_FIGURES},
                 "work": asdict(one.work[side]) if side in one.work else None,
             }  # fmt: skip
         return {"name": one.question.name, "request": one.question.sent()[0][1], "sides": sides}
@@ -138,8 +138,8 @@ class Thirty:
             compared, address = one.compared[side], one.question.sent()[0][1]
             parts, ratio = [one.question.name, address], float("inf")
             if compared.verdict == "equal":
-                ratio, work = self._ratio(one, side, floor, "cpu_ms"), one.work.get(side, Work(0, 0, 0))
-                p50, own = self._middle(one, side, "p50_ms"), self._middle(one, side, "database_ms")
+                ratio, work = self.ratio(one, side, floor, "cpu_ms"), one.work.get(side, Work(0, 0, 0))
+                p50, own = self.middle(one, side, "p50_ms"), self.middle(one, side, "database_ms")
                 parts.append(f"p50 {p50:.2f} ms, {ratio:.1f} x CPU by hand, database {own:.2f} ms")
                 parts.append(
                     f"{work.rows:.0f} rows, {work.buffers:.0f} buffers, {work.statements:.1f} statements"
@@ -154,11 +154,13 @@ class Thirty:
     def _figures(one: Answered, side: str) -> list[Figures]:
         return one.outcome.rounds.get(side, []) if one.outcome is not None else []
 
-    def _middle(self, one: Answered, side: str, figure: str) -> float:
+    def middle(self, one: Answered, side: str, figure: str) -> float:
+        """Return the median over the rounds of a figure; nan where the side was not measured."""
         found = self._figures(one, side)
         return median(getattr(each, figure) for each in found) if found else float("nan")
 
-    def _ratio(self, one: Answered, side: str, floor: str, figure: str) -> float:
+    def ratio(self, one: Answered, side: str, floor: str, figure: str) -> float:
+        """Return the median of the ratios within each round; nan where one of the two was not measured."""
         if not self._figures(one, side) or not self._figures(one, floor) or one.outcome is None:
             return float("nan")
         return one.outcome.ratio(side, floor, figure)

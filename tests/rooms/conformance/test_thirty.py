@@ -11,6 +11,7 @@ import pytest
 from conformance.benchmarks import floor
 from conformance.benchmarks.data import Facts, compact, stream
 from conformance.benchmarks.memory import Memory
+from conformance.benchmarks.page import page
 from conformance.benchmarks.plans import Work
 from conformance.benchmarks.postgres import Database
 from conformance.benchmarks.report import Report
@@ -100,6 +101,7 @@ def test_growth_and_ratios_are_judged_per_question(facts: Facts) -> None:
     }
     report = Report("ours", "floor", {}, thirty=[part], memory=Memory(100, 0, [90.0, 100.0, 100.0, 120.0]))
     assert "MISSED  memory, last quarter against the second: 1.20" in report.text()
+    assert f"| {question.name} | 20 | 1.00, 1.00, 1.00 | 20 / 30 | 20 | 5.00, " in page(report)
     assert (
         json.loads(json.dumps(report.document()))["thirty"][0]["questions"][0]["sides"]["large"]["hits"] == 20
     )
