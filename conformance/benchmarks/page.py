@@ -74,8 +74,8 @@ def _rest(report: Report) -> str:
     for name, disk in report.disk.items():
         tables, indexes = sum(disk.tables.values()), sum(disk.indexes.values())
         lines.append(
-            f"- disk, {name}: {disk.total:,.0f} bytes a resource (tables {tables:,.0f}, indexes {indexes:,.0f}), "
-            f"{disk.times_json:.2f} × JSON; full text {disk.full_text:,.0f}"
+            f"- disk, {name}: {disk.total:,.0f} bytes a resource (tables {tables:,.0f}, indexes "
+            f"{indexes:,.0f}), {disk.times_json:.2f} × JSON; full text {disk.full_text:,.0f}"
         )
     if report.further_version:
         lines.append(f"- a further version: {report.further_version:.2f} × its JSON")
