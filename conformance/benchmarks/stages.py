@@ -130,7 +130,9 @@ class _Run:
         """Ask the thirty on all sizes in one interleaved run, then the searches of others."""
         installed = [small]
         if self.options.growth:
-            installed.append(self.install(self.options.growth, "-large", journeys=False))
+            installed.append(
+                self.install(self.options.growth, f"-{self.options.growth // 1000}k", journeys=False)
+            )
         asked = [side for one in installed for side in one.asked()]
         if peer is not None:
             asked.append(asking.Asked(peer, small.floor))

@@ -95,7 +95,7 @@ class Thirty:
             for number, side in enumerate(self.sides()):
                 name = one.question.name if number == 0 else ""
                 compared = one.compared[side]
-                line = f"{name[:34]:34}{side[:9]:>10}"
+                line = f"{name[:32]:32}{side[:11]:>12}"
                 if compared.verdict != "equal":
                     lines.append(f"{line}  {compared.verdict}: {compared.detail[:110]}")
                     continue
