@@ -64,12 +64,13 @@ class Written:
 
     `changed` is False when the draft equalled the current version or deleted what was gone;
     `created` is True when there was nothing, or only a deletion, before. `version` is None
-    only for the deletion of an id that never existed.
+    only for the deletion of an id that never existed. `issues` are what its writer should know.
     """
 
     version: Version | None
     changed: bool
     created: bool
+    issues: tuple[Issue, ...] = ()
 
 
 def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> list[Written]:
@@ -231,6 +232,8 @@ def _store(
     unit: UnitOfWork, inserts: list[tuple[Draft, Version]], replacements: list[tuple[Draft, Version]]
 ) -> None:
     """Write resource, resource_version and the index tables, one multi-row statement each."""
+    # Who inserts an id that another unit inserts right now waits for it: in one order, as with locks.
+    inserts.sort(key=lambda each: each[0].rid)
     both = (*inserts, *replacements)
     if not both:
         return
