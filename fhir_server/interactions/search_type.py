@@ -154,12 +154,20 @@ def _page(
 
     They are fewer where their contents are more than `most_bytes`: the page ends there.
     """
-    execute = context.unit.execute_prepared if statement.settled else context.unit.execute
-    rows = execute(statement.sql, statement.parameters)
+    rows = _rows(context, statement)
     matches = whole(context.unit, (from_search(row) for row in rows[:limit]), most_bytes)
     more = len(rows) > len(matches)
     rows = rows[: len(matches)]
     return (rows[::-1], matches[::-1], more) if statement.backward else (rows, matches, more)
+
+
+def _rows(context: Context, statement: Statement) -> list[Row]:
+    if statement.first is not None:
+        rows = _rows(context, statement.first)
+        if not rows or rows[-1][0] is not None:
+            return rows
+    execute = context.unit.execute_prepared if statement.settled else context.unit.execute
+    return execute(statement.sql, statement.parameters)
 
 
 def _included(
