@@ -41,13 +41,20 @@ class Position:
         return cls(int(epoch), int(stamp), int(pk))
 
 
+PURGED = "X"
+"""The method of an entry that says: of this resource nothing is left. Its id is gone, too."""
+
 START = Position(0, 0, 0)
 """Before everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One version that was committed: `type_code` and `pk` name the resource."""
+    """One version that was committed: `type_code` and `pk` name the resource.
+
+    With the method PURGED no version was made, but all of them were removed. Single versions that were
+    removed are not told: whoever comes late sees the current one.
+    """
 
     position: Position
     type_code: int
@@ -64,6 +71,7 @@ def read(unit: UnitOfWork, after: Position, limit: int) -> list[Entry]:
 
 
 _FIELDS = "stamp, pk, type, id, version, method::text"
+_PURGED = f"stamp, pk, type, '', version, '{PURGED}'"
 
 _BEHIND = (
     "tenant = 0 AND (stamp, pk) > (SELECT stamp, pk FROM start) "
@@ -81,6 +89,8 @@ SELECT (SELECT epoch FROM now), * FROM (
     (SELECT {_FIELDS} FROM resource WHERE {_BEHIND} ORDER BY stamp, pk LIMIT %(limit)s)
     UNION ALL
     (SELECT {_FIELDS} FROM resource_version WHERE {_BEHIND} ORDER BY stamp, pk LIMIT %(limit)s)
+    UNION ALL
+    (SELECT {_PURGED} FROM resource_purged WHERE {_BEHIND} ORDER BY stamp, pk LIMIT %(limit)s)
 ) AS both_tables ORDER BY stamp, pk, version LIMIT %(limit)s
 """
 
@@ -101,7 +111,8 @@ last AS (SELECT epoch, cluster FROM feed_epoch ORDER BY epoch DESC LIMIT 1),
 highest AS (
     SELECT greatest(
         (SELECT max(stamp) FROM resource WHERE tenant = 0),
-        (SELECT max(stamp) FROM resource_version WHERE tenant = 0), 0
+        (SELECT max(stamp) FROM resource_version WHERE tenant = 0),
+        (SELECT max(stamp) FROM resource_purged WHERE tenant = 0), 0
     ) + 1 AS stamp
 )
 INSERT INTO feed_epoch (epoch, cluster, stamp_base, first_stamp)
