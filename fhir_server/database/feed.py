@@ -70,9 +70,6 @@ def read(unit: UnitOfWork, after: Position, limit: int) -> list[Entry]:
     return [Entry(Position(row[0], row[1], row[2]), row[3], row[2], *row[4:]) for row in rows]
 
 
-_FIELDS = "stamp, pk, type, id, version, method::text"
-_PURGED = f"stamp, pk, type, '', version, '{PURGED}'"
-
 _BEHIND = (
     "tenant = 0 AND (stamp, pk) > (SELECT stamp, pk FROM start) "
     "AND stamp < (SELECT stamp_base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM now)"
@@ -85,13 +82,15 @@ start AS (
            CASE WHEN back.stamp < %(stamp)s THEN 0 ELSE %(pk)s END AS pk
     FROM (SELECT min(first_stamp) AS stamp FROM feed_epoch WHERE epoch > %(epoch)s AND %(epoch)s > 0) AS back
 )
-SELECT (SELECT epoch FROM now), * FROM (
-    (SELECT {_FIELDS} FROM resource WHERE {_BEHIND} ORDER BY stamp, pk LIMIT %(limit)s)
+SELECT (SELECT epoch FROM now), v.stamp, v.pk, v.type, coalesce(r.id, ''), v.version, v.method FROM (
+    (SELECT stamp, pk, type, version, method::text FROM resource_version
+     WHERE {_BEHIND} ORDER BY stamp, pk, version LIMIT %(limit)s)
     UNION ALL
-    (SELECT {_FIELDS} FROM resource_version WHERE {_BEHIND} ORDER BY stamp, pk LIMIT %(limit)s)
-    UNION ALL
-    (SELECT {_PURGED} FROM resource_purged WHERE {_BEHIND} ORDER BY stamp, pk LIMIT %(limit)s)
-) AS both_tables ORDER BY stamp, pk, version LIMIT %(limit)s
+    (SELECT stamp, pk, type, version, '{PURGED}' FROM resource_purged
+     WHERE {_BEHIND} ORDER BY stamp, pk LIMIT %(limit)s)
+    ORDER BY stamp, pk, version LIMIT %(limit)s
+) AS v LEFT JOIN resource AS r ON r.tenant = 0 AND r.type = v.type AND r.pk = v.pk
+ORDER BY v.stamp, v.pk, v.version
 """
 
 
@@ -110,7 +109,6 @@ WITH here AS (SELECT system_identifier AS cluster FROM pg_control_system()),
 last AS (SELECT epoch, cluster FROM feed_epoch ORDER BY epoch DESC LIMIT 1),
 highest AS (
     SELECT greatest(
-        (SELECT max(stamp) FROM resource WHERE tenant = 0),
         (SELECT max(stamp) FROM resource_version WHERE tenant = 0),
         (SELECT max(stamp) FROM resource_purged WHERE tenant = 0), 0
     ) + 1 AS stamp

@@ -60,10 +60,10 @@ def holding(entry: Entry, value: str, type_name: str = "Patient") -> int:
 def chain(entry: Entry, id_: str) -> list[int]:
     """Return the numbers of all versions of a resource, ascending."""
     sql = (
-        "SELECT array_agg(version ORDER BY version) FROM (SELECT version FROM resource WHERE id = %s "
-        "UNION ALL SELECT version FROM resource_version WHERE id = %s) AS chain"
+        "SELECT array_agg(v.version ORDER BY v.version) FROM resource_version AS v "
+        "JOIN resource AS r USING (tenant, type, pk) WHERE r.id = %s"
     )
-    found: list[int] = entry.read(ANYONE, lambda context: context.unit.execute(sql, (id_, id_)))[0][0]
+    found: list[int] = entry.read(ANYONE, lambda context: context.unit.execute(sql, (id_,)))[0][0]
     return found
 
 
