@@ -10,6 +10,7 @@
     CREATE INDEX resource_keys ON resource USING gin (keys) WITH (fastupdate = off);
     CREATE INDEX resource_updated ON resource (tenant, type, last_updated, pk);
     CREATE INDEX resource_stamp ON resource (tenant, stamp, pk);
+    CREATE INDEX resource_id ON resource (tenant, type, id);
     CREATE INDEX resource_chart ON resource (tenant, type, chart, chart_date DESC NULLS LAST, pk DESC)
         WHERE chart IS NOT NULL;
 
@@ -85,6 +86,7 @@ Index(
     resource.c.pk.desc(),
     postgresql_where=text("chart IS NOT NULL"),
 )
+Index("resource_id", resource.c.tenant, resource.c.type, resource.c.id)
 Index("resource_stamp", resource.c.tenant, resource.c.stamp, resource.c.pk)
 
 resource_version = Table(
