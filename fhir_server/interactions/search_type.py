@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
-from fhir_server.interactions import bundle
+from fhir_server.interactions import bundle, totals
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.stored import StoredValues
@@ -22,7 +22,7 @@ from fhir_server.model import json_format, summary
 from fhir_server.outcome import Invalid, Issue
 from fhir_server.search import include, paging
 from fhir_server.search.ast import Query
-from fhir_server.search.compile import Statement, compile, compile_count, position_of
+from fhir_server.search.compile import Statement, compile, position_of
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
@@ -63,14 +63,19 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     most_bytes = context.settings.max_response_bytes
     rows, matches, more = _page(context, compile(query, limit + 1, position), limit, most_bytes)
     included, issues = _included(context, query, matches)
+    counted: totals.Total | None = None
+    if query.total != "none":
+        whole_page = position is None and not more
+        known = len(matches) + more
+        counted = totals.Total(len(matches)) if whole_page else totals.total(context, query, known)
     text = bundle.searchset(
         context.settings,
         context.now(),
         _links(context, path, query, position, rows, more),
         _entries(context, query, matches, "match"),
         _entries(context, query, included, "include"),
-        None if query.total == "none" else _total(context, query),
-        (*query.issues, *issues),
+        None if counted is None else counted.number,
+        (*query.issues, *issues, *(() if counted is None else counted.issues)),
     )
     return Result(200, text=text)
 
@@ -193,18 +198,12 @@ def _text(query: Query, version: Version) -> str:
     return json_format.encode(summary.subset(resource, wanted)).decode()
 
 
-def _total(context: Context, query: Query) -> int:
-    statement = compile_count(query)
-    total: int = context.unit.execute(statement.sql, statement.parameters)[0][0]
-    return total
-
-
 def _counted(context: Context, path: str, query: Query) -> str:
     """Return a Bundle with the number of matches and no entries (_summary=count)."""
     links = [("self", _address(context, path, query))]
-    return bundle.searchset(
-        context.settings, context.now(), links, (), total=_total(context, query), issues=query.issues
-    )
+    counted = totals.total(context, query)
+    issues = (*query.issues, *counted.issues)
+    return bundle.searchset(context.settings, context.now(), links, (), total=counted.number, issues=issues)
 
 
 def _links(
