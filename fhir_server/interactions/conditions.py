@@ -44,7 +44,7 @@ def criteria(context: Context, type_name: str, text: str) -> Criteria:
         base_urls=settings.base_urls,
         time_zone=settings.environment.zone,
         now=context.clock(),
-        registry=settings.indexer.registry,
+        registry=context.searchable(),
         codes=SearchCodes(context),
     )
     if not query.clauses:

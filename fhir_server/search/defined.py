@@ -1,4 +1,4 @@
-"""A SearchParameter that a client or a package brings → the parameters of its types (R4/searchparameter.html).
+"""A SearchParameter that somebody brings → the parameters of its types (R4/searchparameter.html).
 
 R4's own codes keep R4's meaning: where a definition says the same of a type as R4 does (those of US Core
 do), or is derived from R4's parameter of that code, R4's parameter answers; where it says something else
@@ -30,9 +30,12 @@ Find = Callable[[str], Resource | None]
 
 CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]{0,63}\Z")
 RESERVED = frozenset(
-    "_contained _containedType _content _count _cursor _elements _explain _filter _format _has _id _include "
-    "_lastUpdated _list _pretty _query _revinclude _score _since _at _sort _summary _text _total _type".split()
-)
+    {
+        "_at", "_contained", "_containedType", "_content", "_count", "_cursor", "_elements", "_explain",
+        "_filter", "_format", "_has", "_id", "_include", "_lastUpdated", "_list", "_pretty", "_query",
+        "_revinclude", "_score", "_since", "_sort", "_summary", "_text", "_total", "_type",
+    }
+)  # fmt: skip
 ABSTRACT = frozenset({"Resource", "DomainResource"})
 NOT_DOMAIN = frozenset({"Binary", "Bundle", "Parameters"})  # the resources that are no DomainResource
 SERVERS_OWN = {
@@ -287,9 +290,7 @@ def _of_component(url: str, type_name: str, find: Find) -> Parameter | None:
         other = find(url)
     if other is None or other.get("type") not in SIMPLE:
         return None
-    return Parameter(
-        type_name, str(other.get("code")), str(other["type"]), other.get("expression"), url=url
-    )
+    return Parameter(type_name, str(other.get("code")), str(other["type"]), other.get("expression"), url=url)
 
 
 def as_json(parameter: Parameter) -> dict[str, Any]:
@@ -348,4 +349,3 @@ def _without_targets(kept: Mapping[str, Any]) -> dict[str, Any]:
     made = {name: value for name, value in kept.items() if name not in ("targets", "components")}
     made["components"] = [_without_targets(each) for each in kept.get("components", ())]
     return made
-

@@ -51,6 +51,10 @@ class IndexRows:
         return rows
 
 
+FORM = 1
+"""Which rows and keys a resource leaves, as a number: one more with every change of it, so that an
+installation knows of which types the index was made by an older release."""
+
 ATTRIBUTES = {
     "idx_string": "strings",
     "idx_date": "dates",
@@ -181,9 +185,7 @@ def step(parameter: Parameter, environment: Environment) -> Step:
     """Return the closure that indexes one parameter of a resource."""
     assert parameter.expression is not None
     kind = TYPES[parameter.kind]
-    select = (watched_extractor if parameter.index else extractor)(
-        parameter.expression, parameter.type_name
-    )
+    select = (watched_extractor if parameter.index else extractor)(parameter.expression, parameter.type_name)
     if "extension(" in parameter.expression:
         select = _inside(select)
     cells: Extractor = kind.extract(parameter, environment)
