@@ -31,6 +31,7 @@ from fhir_server.interactions.policy import Policy
 from fhir_server.interactions.registry import Registry
 from fhir_server.interactions.reindex import Reindexer
 from fhir_server.observability import events, heartbeat
+from fhir_server.operations.calls import prepare
 from fhir_server.operations.registry import offered
 from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
@@ -95,6 +96,10 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         max_bundle_entries=config.max_bundle_entries,
         max_patch_operations=config.max_patch_operations,
         max_resource_bytes=config.max_body_bytes,
+        max_conditional_deletes=config.max_conditional_deletes,
+        upsert=config.upsert,
+        max_response_bytes=config.max_response_bytes,
+        operations=prepare,
         registry=create_registry(config, database_url),
         policy=Policy(config.profile_policy),
         reindex_rate=config.reindex_rate,

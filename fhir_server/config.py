@@ -73,12 +73,28 @@ class Config:
     )
     time_zone: str = _setting("UTC", "zone of dates and times that come without one")
     max_body_bytes: int = _setting(64 * 1024 * 1024, "largest request body; a longer one answers 413")
+    max_response_bytes: int = _setting(
+        16 * 1024 * 1024,
+        "most bytes of resources in one answer: a page of a search or history ends early with a next link, "
+        "an entry of a batch tells that its body did not fit",
+    )
     body_wait_s: float = _setting(
         30.0, "longest wait for the next 256 KiB of a request body; then the request answers 408"
+    )
+    max_form_bytes: int = _setting(
+        1024 * 1024, "largest form of a search sent by POST; a longer one answers 413"
     )
     max_bundle_entries: int = _setting(20_000, "most entries of one batch or transaction")
     max_patch_bytes: int = _setting(8 * 1024 * 1024, "largest body of a PATCH; a longer one answers 413")
     max_patch_operations: int = _setting(10_000, "most operations of one patch")
+    max_conditional_deletes: int = _setting(
+        100,
+        "most resources that one conditional delete deletes; it refuses (412) criteria that match more. "
+        "1: a single match only",
+    )
+    upsert: bool = _setting(
+        True, "whether an update may create a resource under an id that the client gives it; otherwise 405"
+    )
     max_json_depth: int = _setting(64, "deepest nesting of a JSON body")
     statement_timeout_ms: int = _setting(30_000, "longest database statement of a request")
     default_count: int = _setting(20, "entries of a page when _count is not given")
@@ -149,7 +165,15 @@ class Config:
                 raise ConfigError(
                     f"patient_id_issuers has {entry!r}; write for example HOSPITAL=urn:oid:1.2.3"
                 )
-        for name in ("workers", "threads", "default_count", "max_count", "max_json_depth"):
+        for name in (
+            "workers",
+            "threads",
+            "default_count",
+            "max_count",
+            "max_json_depth",
+            "max_response_bytes",
+            "max_conditional_deletes",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         try:

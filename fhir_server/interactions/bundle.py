@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fhir_server.interactions.context import Settings
+from fhir_server.interactions.context import Result, Settings
 from fhir_server.model import json_format
 from fhir_server.outcome import Issue, operation_outcome
 from fhir_server.storage.version import Version
@@ -105,6 +105,16 @@ def response_entry(
         response.append(f'"outcome":{outcome_text(issues)}')
     parts.append(f'"response":{{{",".join(response)}}}')
     return f"{{{','.join(parts)}}}"
+
+
+def done(result: Result) -> Issue:
+    """Return what an OperationOutcome says of a write that was carried out."""
+    version = result.version
+    if version is None:
+        told = f"{result.changes} resources are deleted" if result.changes else "there was nothing to delete"
+        return Issue("information", "informational", told)
+    did = {201: "created", 204: "deleted"}.get(result.status, "stored")
+    return Issue("information", "informational", f"{version.address} is {did}, version {version.version}")
 
 
 def responses(kind: str, entries: Sequence[str]) -> str:

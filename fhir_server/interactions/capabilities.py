@@ -6,6 +6,7 @@ that search can compile. So nothing is claimed that is not there.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +16,13 @@ from fhir_server import __version__
 from fhir_server.definitions import compartments, search_parameters
 from fhir_server.definitions.structures import resource_types
 from fhir_server.definitions.versions import order
+from fhir_server.interactions import terminology_capabilities
 from fhir_server.interactions.context import Context, Settings
 from fhir_server.interactions.patch import FORMATS as PATCH_FORMATS
+from fhir_server.interactions.search_type import resources
 from fhir_server.model import json_format, temporal
 from fhir_server.search.ast import Parameter
+from fhir_server.search.parse import modifiers_of
 from fhir_server.search.registry import Registry
 from fhir_server.search.registry import parameters as parameters_of
 from fhir_server.search.types.special import ON_RESOURCE
@@ -70,8 +74,19 @@ class Offered(NamedTuple):
     types: tuple[str, ...]
 
 
+MODES = ("full", "normative", "terminology")
+"""What may be asked for (R4/http.html#capabilities)."""
+
+
+class Published(NamedTuple):
+    """A statement as JSON, and a tag that changes when what it says does, whenever a process started."""
+
+    text: bytes
+    tag: str
+
+
 class Capabilities:
-    """The CapabilityStatement of one installation, encoded once a generation of its definitions."""
+    """What one installation can do, encoded once a generation of its definitions and mode."""
 
     def __init__(
         self,
@@ -86,29 +101,79 @@ class Capabilities:
         self._interactions = frozenset(interactions)
         self._started = started
         self._auth = auth
-        self._made: tuple[int, bytes] | None = None
+        self._made: dict[str, tuple[int, Published]] = {}
         self._operations = tuple(operations)
 
-    def text(self, context: Context) -> bytes:
-        """Return the statement as JSON, as of the definitions that are installed."""
-        made = self._made
+    def published(self, context: Context, mode: str = "full") -> Published:
+        """Return the statement of one of MODES, as of the definitions that are installed."""
+        made = self._made.get(mode)
         if made is None or made[0] != definitions.generation(context.unit):
             context.unit.snapshot()
             generation = definitions.generation(context.unit)
-            supported = Supported(definitions.profiles(context.unit), definitions.guides(context.unit))
-            self._made = made = (generation, self._encoded(supported))
+            if mode == "terminology":
+                resource = self._terminology(_code_systems(context))
+            else:
+                supported = Supported(definitions.profiles(context.unit), definitions.guides(context.unit))
+                resource = self._statement(mode, supported)
+            self._made[mode] = made = (generation, _published(resource))
         return made[1]
 
-    def last(self) -> bytes:
+    def last(self, mode: str = "full") -> Published:
         """Return what is known without the database: the last statement, or one without packages."""
-        return self._made[1] if self._made is not None else self._encoded(Supported())
-
-    def _encoded(self, supported: Supported) -> bytes:
-        return json_format.encode(
-            statement(
-                self._settings, self._interactions, self._started, self._auth, self._operations, supported
-            )
+        if mode in self._made:
+            return self._made[mode][1]
+        return _published(
+            self._terminology(()) if mode == "terminology" else self._statement(mode, Supported())
         )
+
+    def _statement(self, mode: str, supported: Supported) -> dict[str, Any]:
+        made = statement(
+            self._settings, self._interactions, self._started, self._auth, self._operations, supported
+        )
+        return normative(made) if mode == "normative" else made
+
+    def _terminology(self, installed: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        return terminology_capabilities.statement(self._settings, self._started, installed)
+
+
+def _published(resource: dict[str, Any]) -> Published:
+    said = {name: value for name, value in resource.items() if name != "date"}
+    tag = hashlib.blake2b(json_format.encode(said), digest_size=8).hexdigest()
+    return Published(json_format.encode(resource), tag)
+
+
+def _code_systems(context: Context) -> list[tuple[str, str]]:
+    """Return url and version of the code systems of packages and of those that clients have stored."""
+    stored = resources(context, "CodeSystem", [("_sort", "_id")])
+    named = [(str(each["url"]), str(each.get("version", ""))) for each in stored if "url" in each]
+    return [*definitions.code_systems(context.unit), *named]
+
+
+_TRIAL_USE = frozenset({
+    "useContext", "imports", "messaging", "document", "implementation.custodian", "rest.security",
+    "rest.resource.supportedProfile", "rest.resource.versioning", "rest.resource.readHistory",
+    "rest.resource.updateCreate", "rest.resource.conditionalCreate", "rest.resource.conditionalRead",
+    "rest.resource.conditionalUpdate", "rest.resource.conditionalDelete", "rest.resource.referencePolicy",
+    "rest.resource.searchInclude", "rest.resource.searchRevInclude",
+})  # fmt: skip
+"""The elements that R4 does not call normative (R4/capabilitystatement.html)."""
+
+
+def normative(value: Any, path: str = "") -> Any:
+    """Return the normative part of a CapabilityStatement (R4/http.html#capabilities, mode=normative).
+
+    >>> normative({"status": "active", "rest": [{"mode": "server", "security": {"cors": True}}]})
+    {'status': 'active', 'rest': [{'mode': 'server'}]}
+    """
+    if isinstance(value, list):
+        return [normative(each, path) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: normative(member, f"{path}{name}.")
+        for name, member in value.items()
+        if f"{path}{name}" not in _TRIAL_USE
+    }
 
 
 def statement(
@@ -135,7 +200,9 @@ def statement(
         ":exact and :contains on strings; :not, :text, :in, :not-in, :above, :below and :of-type on tokens; "
         ":above and :below on uris; :identifier and :[type] on references. _has and _list on all types.",
         "resource": [
-            _resource(name, interactions, parameters, referring.get(name, []), profiles.get(name, []))
+            _resource(
+                name, settings, interactions, parameters, referring.get(name, []), profiles.get(name, [])
+            )
             for name, parameters in searchable.items()
         ],
         # one address serves both kinds of Bundle
@@ -194,6 +261,7 @@ def _by_type(profiles: Sequence[tuple[str, str, str]]) -> dict[str, list[str]]:
 
 def _resource(
     name: str,
+    settings: Settings,
     interactions: frozenset[str],
     searchable: Sequence[Parameter],
     referring: list[str],
@@ -206,11 +274,11 @@ def _resource(
         "interaction": _codes(_TYPE_CODES, interactions),
         "versioning": "versioned-update",
         "readHistory": "vread" in interactions,
-        "updateCreate": "update" in interactions,
+        "updateCreate": settings.upsert and "update" in interactions,
         "conditionalCreate": "create" in interactions,
         "conditionalRead": "full-support",
         "conditionalUpdate": "update-conditional" in interactions,
-        "conditionalDelete": "single" if "delete-conditional" in interactions else "not-supported",
+        "conditionalDelete": _conditional_delete(settings, interactions),
         "referencePolicy": ["literal", "logical"],
     }
     if profiles:
@@ -221,10 +289,22 @@ def _resource(
         resource["searchRevInclude"] = referring
     types = search_parameters.for_type(name)
     resource["searchParam"] = [
-        {"name": parameter.code, "definition": parameter.url, "type": types[parameter.code].type}
+        {
+            "name": parameter.code,
+            "definition": parameter.url,
+            "type": types[parameter.code].type,
+            "documentation": _ways(parameter),
+        }
         for parameter in searchable
+        if parameter.code in types
     ]
     return resource
+
+
+def _conditional_delete(settings: Settings, interactions: frozenset[str]) -> str:
+    if "delete-conditional" not in interactions:
+        return "not-supported"
+    return "multiple" if settings.max_conditional_deletes > 1 else "single"
 
 
 def _searchable(name: str, registry: Registry) -> list[Parameter]:
@@ -234,6 +314,19 @@ def _searchable(name: str, registry: Registry) -> list[Parameter]:
         for parameter in registry.for_type(name).values()
         if parameter.code in ANSWERED or (parameter.kind != "special" and parameter.expression is not None)
     ]
+
+
+def _ways(parameter: Parameter) -> str:
+    """Return which modifiers and prefixes a parameter takes, in words."""
+    targets = set(parameter.targets) if parameter.kind == "reference" else set()
+    modifiers = [f":{name}" for name in modifiers_of(parameter) if name not in targets]
+    said = [f"modifiers {' '.join(modifiers)}"] if modifiers else []
+    if targets:
+        said.append("a type as modifier" if len(targets) > 1 else f"modifier :{min(targets)}")
+        said.append("chains")
+    if parameter.kind in ("date", "number", "quantity"):
+        said.append("prefixes eq ne gt lt ge le sa eb ap")
+    return f"{parameter.kind}: {'; '.join(said)}" if said else parameter.kind
 
 
 def _on_system() -> list[dict[str, str]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
@@ -21,6 +21,7 @@ from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
 from fhir_server.storage import reader
 from fhir_server.storage.version import Version as Version  # part of every Result
+from fhir_server.storage.writer import ANY_VERSION as ANY_VERSION  # for those who read If-Match
 from fhir_server.validation.knowledge import Knowledge
 
 MOST_RESOLVED = 256
@@ -53,7 +54,8 @@ class Settings:
     `indexer` knows the search parameters and what zone-less dates and our own addresses mean;
     `registry` the definitions that are installed, `parameters` the search parameters among them,
     `reindex_rate` how many resources a second a job indexes by them (0: no limit), `policy` what becomes
-    of a write that does not keep the profiles it claims.
+    of a write that does not keep the profiles it claims, `operations` those that an entry of a Bundle
+    may call.
     """
 
     base_urls: tuple[str, ...]
@@ -64,6 +66,10 @@ class Settings:
     max_bundle_entries: int = 20_000
     max_patch_operations: int = 10_000
     max_resource_bytes: int = 64 * 1024 * 1024
+    max_conditional_deletes: int = 100
+    upsert: bool = True
+    max_response_bytes: int = 16 * 1024 * 1024
+    operations: Operations | None = None
     secrets: Secrets = field(default_factory=Secrets)
     registry: Registry = field(default_factory=Registry)
     parameters: Parameters = field(default_factory=Parameters)
@@ -157,3 +163,27 @@ def utc_now() -> datetime:
 
 Resource = dict[str, Any]
 """A resource as JSON: numbers with a point are Decimals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call of an operation whose arguments are read; `run` carries it out in a unit of work."""
+
+    code: str
+    affects_state: bool
+    run: Callable[[Context], Resource]
+
+
+class Operations(Protocol):
+    """The operations of an installation, which stand on a floor above the interactions."""
+
+    def __call__(
+        self,
+        code: str,
+        method: str,
+        type_name: str | None,
+        id_: str | None,
+        pairs: Sequence[tuple[str, str]],
+        body: Resource | None,
+    ) -> Prepared:
+        """Return the call of `$code`; raises what is wrong with it, NotFound (404) where there is none."""

@@ -36,7 +36,8 @@ def history(
     after = None if cursor is None else paging.unseal(context.cursor_key(), cursor, purpose)
     if id_ is not None and type_name is not None and reader.read(context.unit, type_name, id_) is None:
         raise NotFound(f"there is no {type_name} with the id {id_!r} here", expression=type_name)
-    page = versions.history(context.unit, type_name, id_, span, count, after)
+    most_bytes = context.settings.max_response_bytes
+    page = versions.history(context.unit, type_name, id_, span, count, after, most_bytes)
     base = "/".join(filter(None, (context.settings.base_url, type_name, id_, "_history")))
     kept = [(name, value) for name, value in values.items() if name in ("_count", "_since", "_at")]
     links = [("self", _url(base, kept))]

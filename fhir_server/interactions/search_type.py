@@ -25,6 +25,7 @@ from fhir_server.search.compile import Statement, compile, compile_count, positi
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
+from fhir_server.storage.apart import whole
 from fhir_server.storage.version import Version, from_row
 
 CURSOR = "_cursor"
@@ -58,8 +59,8 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     limit = min(query.count or context.settings.default_count, context.settings.max_count)
     if query.includes or query.total != "none":
         context.unit.snapshot()
-    rows, more = _page(context, compile(query, limit + 1, position), limit)
-    matches = [from_row(row) for row in rows]
+    most_bytes = context.settings.max_response_bytes
+    rows, matches, more = _page(context, compile(query, limit + 1, position), limit, most_bytes)
     included, issues = _included(context, query, matches)
     text = bundle.searchset(
         context.settings,
@@ -78,8 +79,8 @@ def resources(context: Context, type_name: str, pairs: Pairs) -> list[Resource]:
     permit(context.grant, "search-type", type_name)
     query = parsed(context, type_name, pairs, strict=True)
     limit = min(query.count or context.settings.max_count, context.settings.max_count)
-    rows, _ = _page(context, compile(query, limit), limit)
-    return [json_format.parse(from_row(row).text().encode()) for row in rows]
+    _, matches, _ = _page(context, compile(query, limit), limit, None)
+    return [json_format.parse(match.text().encode()) for match in matches]
 
 
 def _opened(context: Context, path: str, pairs: Pairs) -> tuple[Pairs, Position | None]:
@@ -120,12 +121,18 @@ def environment(context: Context) -> Environment:
 Row = tuple[Any, ...]
 
 
-def _page(context: Context, statement: Statement, limit: int) -> tuple[list[Row], bool]:
-    """Return up to `limit` rows in the order of the search, and whether there are more that way."""
+def _page(
+    context: Context, statement: Statement, limit: int, most_bytes: int | None
+) -> tuple[list[Row], list[Version], bool]:
+    """Return up to `limit` rows in the order of the search, as versions too, and whether there are more.
+
+    They are fewer where their contents are more than `most_bytes`: the page ends there.
+    """
     rows = context.unit.execute(statement.sql, statement.parameters)
-    more = len(rows) > limit
-    rows = rows[:limit]
-    return (rows[::-1] if statement.backward else rows), more
+    matches = whole(context.unit, (from_row(row) for row in rows[:limit]), most_bytes)
+    more = len(rows) > len(matches)
+    rows = rows[: len(matches)]
+    return (rows[::-1], matches[::-1], more) if statement.backward else (rows, matches, more)
 
 
 def _included(
@@ -141,7 +148,7 @@ def _included(
     most = context.settings.max_includes
     for _ in range(ROUNDS):
         if not includes or not new:
-            return added, ()
+            break
         statements = include.statements(
             includes, new, known, most + 1 - len(added), registry=context.searchable()
         )
@@ -154,12 +161,16 @@ def _included(
                     added.append(version)
                     new.append(include.Found(version.pk, version.type_name, version.id))
         if len(added) > most:
-            cut = f"only the first {most} included resources are here; ask for fewer matches with _count"
-            return added[:most], (Issue("warning", "incomplete", cut),)
+            break
         includes = tuple(each for each in includes if each.iterate)
+    fitting = whole(context.unit, added[:most], context.settings.max_response_bytes)
+    if len(fitting) < len(added):
+        cut = f"only the first {len(fitting)} included resources are here; ask for fewer matches with _count"
+        return fitting, (Issue("warning", "incomplete", cut),)
     if includes and new:
-        return added, (Issue("warning", "incomplete", f":iterate was followed {ROUNDS} times, not further"),)
-    return added, ()
+        deep = f":iterate was followed {ROUNDS} times, not further"
+        return fitting, (Issue("warning", "incomplete", deep),)
+    return fitting, ()
 
 
 def _entries(context: Context, query: Query, versions: Sequence[Version], mode: str) -> list[str]:

@@ -1,52 +1,45 @@
 """batch and transaction (R4/http.html#transaction).
 
 A transaction is one unit of work in stages: read the entries, lock and look up every
-condition, give out ids, apply patches, rewrite references, validate, write all drafts together, answer. A
-batch is as many units of work as it has entries.
+condition, give out ids, apply patches, rewrite references, validate, write all drafts together, answer
+(reads, searches and operations see what was written). A batch (batch.py) is as many units as it has
+entries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from urllib.parse import unquote
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
-from fhir_server.database.refusals import refusal_of
 from fhir_server.interactions import bundle as bundles
-from fhir_server.interactions import conditions, drafts, links, search_compartment, search_system
+from fhir_server.interactions import drafts, entries, links
+from fhir_server.interactions.batch import batch
 from fhir_server.interactions.context import Context, Resource, Result
-from fhir_server.interactions.create import create
-from fhir_server.interactions.delete import conditional_delete, delete
+from fhir_server.interactions.create import found as found_version
+from fhir_server.interactions.delete import deleted
 from fhir_server.interactions.entry import Entry
-from fhir_server.interactions.history import history
-from fhir_server.interactions.patch import (
-    conditional_patch,
-    of_entry,
-    only_match,
-    patch,
-    patched,
-    still_matches,
+from fhir_server.interactions.places import (
+    Place,
+    Places,
+    conditional_references,
+    places,
+    refuse_two_writes,
+    two_writes,
 )
-from fhir_server.interactions.read import read
-from fhir_server.interactions.requests import METHODS, Request, requests
-from fhir_server.interactions.search_type import search
-from fhir_server.interactions.update import conditional_update, update
-from fhir_server.interactions.vread import vread
+from fhir_server.interactions.requests import METHODS, Request, check_size, requests
 from fhir_server.model.positions import placed_groups
 from fhir_server.outcome import (
     MAX_ISSUES,
     FhirError,
     Invalid,
     Issue,
-    NoMatch,
-    TooLarge,
+    NotSupported,
     Unprocessable,
     capped,
 )
-from fhir_server.storage import outcomes, reader, writer
-from fhir_server.storage.writer import Draft, write
+from fhir_server.storage import outcomes
+from fhir_server.storage.writer import Draft, Written, write
 
 
 def execute(
@@ -54,26 +47,24 @@ def execute(
     grant: Grant,
     bundle: Resource,
     *,
-    with_bodies: bool = False,
+    returns: str | None = None,
     keep_ids: bool = False,
     sent: bytes | None = None,
 ) -> Result:
     """Carry out a Bundle of type batch or transaction.
 
-    `with_bodies` puts the stored resources into the answer (Prefer: return=representation);
+    `returns` is what the answer shall hold of what was written (Prefer: return), one of entries.RETURNS;
     `keep_ids` stores a POSTed resource under the id that it carries (loading of files). `sent` is
     the text of the Bundle: issues in the outcomes of the entries then tell line and column.
     Raises Invalid (400) for a Bundle of another type.
     """
     kind = bundle.get("type")
     if kind == "batch":
-        return batch(entry, grant, bundle, with_bodies=with_bodies, keep_ids=keep_ids, sent=sent)
+        return batch(entry, grant, bundle, returns=returns, keep_ids=keep_ids, sent=sent)
     if kind == "transaction":
         return entry.write(
             grant,
-            lambda context: transaction(
-                context, bundle, with_bodies=with_bodies, keep_ids=keep_ids, sent=sent
-            ),
+            lambda context: transaction(context, bundle, returns=returns, keep_ids=keep_ids, sent=sent),
         )
     raise Invalid(
         f"a Bundle sent to the base must be a batch or a transaction, this one is {kind!r}; "
@@ -86,7 +77,7 @@ def transaction(
     context: Context,
     bundle: Resource,
     *,
-    with_bodies: bool = False,
+    returns: str | None = None,
     keep_ids: bool = False,
     sent: bytes | None = None,
 ) -> Result:
@@ -96,89 +87,21 @@ def transaction(
     Bundle.entry[n] in its expression, and then nothing is written.
     """
     plan = _plan(context, bundle)
-    targets, found = _places(context, plan, keep_ids=keep_ids)
-    referred = _conditional_references(context, plan)
-    _refuse_two_writes(plan)
-    made = _write(context, plan, targets, found, referred)
+    found = places(context, plan, keep_ids=keep_ids)
+    referred = conditional_references(context, plan)
+    refuse_two_writes(plan)
+    made = _write(context, plan, found, referred)
     told = {number: result.issues for number, result in made.items() if result.issues}
     if told and sent is not None:
         told = dict(zip(told, placed_groups(list(told.values()), sent), strict=True))
-    entries = [
-        _answer(context, request, made.get(request.number), told.get(request.number, ()), with_bodies)
-        for request in plan
-    ]
-    text = bundles.responses("transaction-response", entries)
+    room = entries.Room(context.settings.max_response_bytes)
+    answers = []
+    for request in plan:
+        answer = _answer(context, request, made.get(request.number), told.get(request.number, ()), returns)
+        room.take(answer, request)
+        answers.append(answer)
+    text = bundles.responses("transaction-response", answers)
     return Result(200, text=text, changes=sum(result.changes for result in made.values()))
-
-
-def batch(
-    entry: Entry,
-    grant: Grant,
-    bundle: Resource,
-    *,
-    with_bodies: bool = False,
-    keep_ids: bool = False,
-    sent: bytes | None = None,
-) -> Result:
-    """Carry out each entry by itself, and return the batch-response with the fate of each."""
-    check_size(entry.settings.max_bundle_entries, bundle)
-    fates: list[_Fate] = []
-    changes = 0
-    for request in requests(bundle, entry.settings.base_urls):
-        try:
-            if isinstance(request, FhirError):
-                raise request
-            result = _alone(entry, grant, request, keep_ids)
-            changes += result.changes
-            fates.append(_Fate(result, with_bodies or request.method in ("GET", "HEAD")))
-        except Exception as error:  # a crash too: what other entries wrote stays, so their fate must be told
-            refusal = refusal_of(error)
-            failed = Result(refusal.status, issues=refusal.issues)
-            fates.append(_Fate(failed, reason=refusal.issues[0].code))
-    told = [fate.result.issues if outcomes.worth_keeping(fate.result.issues) else () for fate in fates]
-    if sent is not None:
-        told = placed_groups(told, sent)
-    answers = [
-        bundles.response_entry(
-            entry.settings,
-            fate.result.status,
-            fate.result.version,
-            with_body=fate.with_body,
-            text=fate.result.text,
-            issues=issues,
-            reason=fate.reason,
-        )
-        for fate, issues in zip(fates, told, strict=True)
-    ]
-    return Result(200, text=bundles.responses("batch-response", answers), changes=changes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fate:
-    """What became of an entry of a batch, and how it is told."""
-
-    result: Result
-    with_body: bool = False
-    reason: str = ""
-
-
-def check_size(limit: int, bundle: Resource) -> None:
-    """Raise TooLarge (413) for a Bundle with more entries than the installation takes at once."""
-    entries = bundle.get("entry")
-    if isinstance(entries, list) and len(entries) > limit:
-        raise TooLarge(
-            f"the Bundle has {len(entries)} entries; at most {limit} are taken at once, "
-            "so send it in parts or load it as a file",
-            expression="Bundle.entry",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an entry goes: its id, and whether its conditions found that id to exist already."""
-
-    id: str
-    existing: bool
 
 
 def _plan(context: Context, bundle: Resource) -> list[Request]:
@@ -188,151 +111,26 @@ def _plan(context: Context, bundle: Resource) -> list[Request]:
     for request in requests(bundle, context.settings.base_urls):
         if isinstance(request, FhirError):
             raise request
-        permit(context.grant, _INTERACTIONS[request.method], request.type_name)
+        if request.writes:
+            permit(context.grant, _INTERACTIONS[request.method], request.type_name)
+        elif request.operation is not None and entries.prepared(context.settings, request).affects_state:
+            raise NotSupported(
+                f"${request.operation} changes something and cannot share the fate of a transaction; "
+                "call it by itself or in a batch",
+                expression=f"{request.path}.request.url",
+            )
         plan.append(request)
     return plan
 
 
-_INTERACTIONS = {
-    "DELETE": "delete", "POST": "create", "PUT": "update", "PATCH": "patch", "GET": "read", "HEAD": "read",
-}  # fmt: skip
-_WRITING = ("DELETE", "POST", "PUT", "PATCH")
+_INTERACTIONS = {"DELETE": "delete", "POST": "create", "PUT": "update", "PATCH": "patch"}
 _LETTERS = {"POST": "C", "PUT": "U", "PATCH": "P"}
-
-
-def _places(
-    context: Context, plan: Sequence[Request], *, keep_ids: bool
-) -> tuple[dict[str, str], dict[int, _Place | None]]:
-    """Lock and look up the conditions of the entries; give every write its id.
-
-    Returns what each fullUrl becomes, and the place of each write by entry number (None for
-    a conditional delete without a match).
-    """
-    asked: dict[int, conditions.Criteria] = {}
-    for request in plan:
-        text = request.if_none_exist if request.method == "POST" else request.query
-        if text and request.method in _WRITING and request.type_name:
-            try:
-                asked[request.number] = conditions.criteria(context, request.type_name, text)
-            except FhirError as error:
-                raise error.within(f"{request.path}.request") from None
-    conditions.lock(context, asked.values())
-    targets: dict[str, str] = {}
-    places: dict[int, _Place | None] = {}
-    for request in plan:
-        if request.method not in _WRITING:
-            continue
-        match = None
-        if (criteria := asked.get(request.number)) is not None:
-            try:
-                look_up = only_match if request.method == "PATCH" else conditions.match
-                match = look_up(context, criteria)
-            except FhirError as error:
-                raise error.within(f"{request.path}.request") from None
-        own = request.resource.get("id") if request.resource is not None else None
-        if match is not None:
-            places[request.number] = _Place(match, existing=True)
-        elif request.method == "DELETE":
-            places[request.number] = _Place(request.id, existing=True) if request.id else None
-        elif request.method == "PATCH":
-            places[request.number] = _Place(request.id or "", existing=True)
-        elif request.method == "PUT":
-            places[request.number] = _Place(request.id or own or drafts.new_id(), existing=False)
-        else:
-            if keep_ids and isinstance(own, str) and drafts.ID.match(own):
-                request.method, request.id = "PUT", own
-            places[request.number] = _Place(request.id or drafts.new_id(), existing=False)
-        place = places[request.number]
-        if place is None or request.full_url is None or request.method == "DELETE":
-            continue
-        address = f"{request.type_name}/{place.id}"
-        if targets.setdefault(request.full_url, address) != address:
-            raise Invalid(
-                f"the fullUrl {request.full_url!r} stands on two entries",
-                expression=f"{request.path}.fullUrl",
-            )
-    _patch(context, plan, places, asked)
-    return targets, places
-
-
-def _patch(
-    context: Context,
-    plan: Sequence[Request],
-    places: dict[int, _Place | None],
-    asked: dict[int, conditions.Criteria],
-) -> None:
-    """Put in the place of each patch the resource that it makes.
-
-    All that the transaction will write is locked together, in the order of every writer.
-    """
-    if not any(request.method == "PATCH" for request in plan):
-        return
-    there = [
-        (request.type_name or "", place.id)
-        for request in plan
-        if (place := places.get(request.number)) is not None and request.method != "POST"
-    ]
-    current = writer.lock(context.unit, there)
-    for request in plan:
-        place = places.get(request.number)
-        if request.method != "PATCH" or place is None:
-            continue
-        type_name, criteria = request.type_name or "", asked.get(request.number)
-        try:
-            if criteria is not None:
-                still_matches(context, criteria, place.id)
-            change = of_entry(request.resource or {}, context.settings)
-            version = current.get((type_name, place.id))
-            made = patched(context.settings, version, type_name, place.id, change, request.if_match)
-        except FhirError as error:
-            raise error.within(f"{request.path}.resource") from None
-        request.resource = made.resource
-
-
-def _conditional_references(context: Context, plan: Sequence[Request]) -> dict[str, str]:
-    """Look up every conditional reference once; return what each becomes."""
-    found: dict[str, str] = {}
-    for request in plan:
-        if request.resource is None:
-            continue
-        for reference, path in links.conditional_references(request.resource, f"{request.path}.resource"):
-            if reference in found:
-                continue
-            type_name, _, text = reference.partition("?")
-            try:
-                match = conditions.match(context, conditions.criteria(context, type_name, unquote(text)))
-            except FhirError as error:
-                raise error.within(path) from None
-            if match is None:
-                raise NoMatch(
-                    f"the conditional reference {reference!r} matches nothing here; "
-                    "store its target first, or send it in the same Bundle and refer to its fullUrl",
-                    expression=path,
-                )
-            found[reference] = f"{type_name}/{match}"
-    return found
-
-
-def _refuse_two_writes(plan: Sequence[Request]) -> None:
-    """Raise Invalid (400) when two entries write the same resource by its id."""
-    seen: dict[tuple[str | None, str], Request] = {}
-    for request in plan:
-        if request.id is None or request.method not in ("PUT", "DELETE", "PATCH"):
-            continue
-        first = seen.setdefault((request.type_name, request.id), request)
-        if first is not request:
-            raise Invalid(
-                f"{first.path} and {request.path} both write {request.type_name}/{request.id}; "
-                "a transaction may write a resource once",
-                expression=request.path,
-            )
 
 
 def _write(
     context: Context,
     plan: Sequence[Request],
-    targets: dict[str, str],
-    places: dict[int, _Place | None],
+    found: Places,
     referred: dict[str, str],
 ) -> dict[int, Result]:
     """Rewrite, validate and store; return the result of each write by entry number."""
@@ -342,22 +140,16 @@ def _write(
     wrong: list[Issue] = []
     short: list[Issue] = []
     for request in sorted(plan, key=lambda request: METHODS.index(request.method)):
-        place = places.get(request.number)
-        if request.method not in _WRITING:
+        if (place := found.of.get(request.number)) is None:
             continue
-        if place is None:
-            results[request.number] = Result(204)
-        elif request.method == "DELETE":
-            pending.append(
-                (request, Draft(request.type_name or "", place.id, "D", None, if_version=request.if_match))
-            )
-        elif request.method == "POST" and place.existing:
-            results[request.number] = Result(
-                200, reader.read(context.unit, request.type_name or "", place.id)
-            )
-        else:
+        if request.method == "DELETE":
+            pending += [
+                (request, Draft(request.type_name or "", id_, "D", None, if_version=request.if_match))
+                for id_ in place.ids
+            ]
+        elif request.method != "POST" or not place.existing:
             try:
-                draft, warnings[request.number] = _draft(context, request, place, targets, referred)
+                draft, warnings[request.number] = _draft(context, request, place, found.targets, referred)
                 pending.append((request, draft))
             except Invalid as error:
                 wrong += error.issues
@@ -371,15 +163,26 @@ def _write(
         raise Unprocessable(issues=capped(short, complete=False))
     _refuse_shared_targets(pending)
     written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
-    for (request, draft), outcome in zip(pending, written, strict=True):
-        status = 204 if draft.method == "D" else 201 if outcome.created else 200
-        told = warnings.get(request.number, ())
+    deletions: dict[int, list[Written]] = {
+        request.number: [] for request in plan if request.method == "DELETE"
+    }
+    for (request, _), outcome in zip(pending, written, strict=True):
+        if request.method == "DELETE":
+            deletions[request.number].append(outcome)
+            continue
+        status, told = 201 if outcome.created else 200, warnings.get(request.number, ())
         results[request.number] = Result(status, outcome.version, issues=told, changes=int(outcome.changed))
+    for request in plan:
+        if request.method == "DELETE":
+            results[request.number] = deleted(request.type_name or "", deletions[request.number])
+        elif request.number in found.of and request.number not in results:  # a condition that was met
+            existing = found_version(context, request.type_name or "", found.of[request.number].id)
+            results[request.number] = Result(200, existing)
     return results
 
 
 def _draft(
-    context: Context, request: Request, place: _Place, targets: dict[str, str], referred: dict[str, str]
+    context: Context, request: Request, place: Place, targets: dict[str, str], referred: dict[str, str]
 ) -> tuple[Draft, tuple[Issue, ...]]:
     """Return the draft of one write, its references resolved and its rules checked, and warnings."""
     resource = links.rewrite(request.resource or {}, targets, referred.get)
@@ -398,6 +201,7 @@ def _draft(
             place.id,
             _LETTERS[request.method],
             must_be_new=request.method == "POST" or request.must_be_new,
+            may_create=place.may_create,
             if_version=request.if_match,
             issues=checked.outcome,
         )
@@ -414,11 +218,7 @@ def _refuse_shared_targets(pending: Sequence[tuple[Request, Draft]]) -> None:
     for request, draft in pending:
         first = seen.setdefault(draft.rid, request)
         if first is not request:
-            raise Invalid(
-                f"{first.path} and {request.path} both write {draft.type_name}/{draft.id}; "
-                "a transaction may write a resource once",
-                expression=request.path,
-            )
+            raise two_writes(first, request, f"{draft.type_name}/{draft.id}")
 
 
 def _answer(
@@ -426,67 +226,24 @@ def _answer(
     request: Request,
     made: Result | None,
     issues: Sequence[Issue],
-    with_bodies: bool,
+    returns: str | None,
 ) -> str:
-    """Return the response entry of one request; reads and searches run now, after all writes."""
+    """Return the response entry of one request; reads, searches and operations run now, after all writes."""
     if made is not None:
+        if returns == "OperationOutcome":
+            issues = (*issues, bundles.done(made))
+        with_body = entries.shows_body(request, made, returns)
         return bundles.response_entry(
-            context.settings, made.status, made.version, with_body=with_bodies, issues=issues
+            context.settings, made.status, made.version, with_body=with_body, issues=issues
         )
     try:
-        result = look(context, request)
+        result = entries.look(context, request)
     except FhirError as error:
-        raise error.within(request.path) from None
+        raise entries.naming(request, error) from None
     return bundles.response_entry(
-        context.settings, result.status, result.version, with_body=True, text=result.text
+        context.settings,
+        result.status,
+        result.version,
+        with_body=entries.shows_body(request, result, returns),
+        text=None if request.method == "HEAD" else result.text,
     )
-
-
-def look(context: Context, request: Request) -> Result:
-    """Carry out a GET entry: read, vread, history or search."""
-    if request.history and request.version_id is None:
-        return history(context, request.type_name, request.id, request.pairs)
-    if request.type_name is None:
-        return search_system.search(context, request.pairs)
-    if request.member is not None and request.id is not None:
-        return search_compartment.search(
-            context, request.type_name, request.id, request.member, request.pairs
-        )
-    if request.id is None:
-        return search(context, request.type_name, request.pairs)
-    if request.version_id is not None:
-        return vread(context, request.type_name, request.id, request.version_id)
-    return read(context, request.type_name, request.id)
-
-
-def _alone(entry: Entry, grant: Grant, request: Request, keep_ids: bool) -> Result:
-    """Carry out one entry of a batch in a unit of its own."""
-    type_name = request.type_name or ""
-    if request.method in ("GET", "HEAD"):
-        return entry.read(grant, lambda context: look(context, request))
-
-    def work(context: Context) -> Result:
-        resource = request.resource or {}
-        if request.method == "POST":
-            return create(context, type_name, resource, request.if_none_exist, keep_id=keep_ids)
-        if request.method == "DELETE":
-            if request.id is None:
-                return conditional_delete(context, type_name, request.query or "")
-            return delete(context, type_name, request.id, request.if_match)
-        if request.method == "PATCH":
-            change = of_entry(resource, context.settings)
-            if request.id is None:
-                return conditional_patch(context, type_name, request.query or "", change, request.if_match)
-            return patch(context, type_name, request.id, change, request.if_match)
-        if request.id is None:
-            return conditional_update(context, type_name, request.query or "", resource, request.if_match)
-        return update(
-            context, type_name, request.id, resource, request.if_match, must_be_new=request.must_be_new
-        )
-
-    try:
-        result = entry.write(grant, work)
-        issues = tuple(issue.within(f"{request.path}.resource") for issue in result.issues)
-        return replace(result, issues=issues)
-    except FhirError as error:
-        raise error.within(f"{request.path}.resource") from None

@@ -26,6 +26,7 @@ ARCHIVES = frozenset(
 """How clients name a .tgz."""
 
 _CHUNK_BYTES = 256 * 1024
+_MOST_MEMBERS = 64  # what is behind a member is copied for the next one
 _UTF8 = ("utf-8", "utf8", "us-ascii")
 
 
@@ -114,14 +115,15 @@ def form(request: Request, config: Config) -> list[tuple[str, str]]:
     """
     header = request.environ.get("CONTENT_TYPE") or ""
     media_type, parameters = media_type_of(header)
+    limit, setting = min((config.max_form_bytes, "max_form_bytes"), (config.max_body_bytes, "max_body_bytes"))
     if media_type == FORM:
         _check_charset(parameters)
         try:
-            text = read(request, config.max_body_bytes).decode("ascii")
+            text = read(request, limit, setting).decode("ascii")
         except UnicodeDecodeError as error:
             raise Invalid("the form has bytes above 127; write ü as %C3%BC") from error
         return decode_parameters(text, "the form")
-    if media_type or read(request, config.max_body_bytes):
+    if media_type or read(request, limit, setting):
         raise UnsupportedMediaType(
             f"the search was sent as {media_type or 'a body without Content-Type'}; send it as {FORM}"
         )
@@ -167,18 +169,30 @@ def _read_up_to(stream: Any, most: int) -> bytes:
     return b"".join(pieces)
 
 
+class UnsupportedEncoding(UnsupportedMediaType):
+    """415 to a Content-Encoding: Accept-Encoding names what works (RFC 9110 section 15.5.16)."""
+
+
 def _unpacked(data: bytes, encoding: str, limit: int, setting: str) -> bytes:
+    """Return what gzip holds, its members one behind the other (RFC 1952 section 2.2)."""
     if encoding not in ("gzip", "x-gzip"):
-        raise UnsupportedMediaType(f"Content-Encoding is {encoding!r}; send the body plain or as gzip")
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        plain = unpacker.decompress(data, limit + 1)
-    except zlib.error as error:
-        raise Invalid("the body says Content-Encoding gzip and is none") from error
-    if len(plain) > limit:
-        raise _too_large(f"more than {limit} bytes once unpacked", limit, setting)
-    if not unpacker.eof:
-        raise Invalid("the gzip body ended early", code="incomplete")
+        raise UnsupportedEncoding(f"Content-Encoding is {encoding!r}; send the body plain or as gzip")
+    plain = b""
+    for _ in range(_MOST_MEMBERS):
+        if not data:
+            return plain
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            plain += unpacker.decompress(data, limit + 1 - len(plain))
+        except zlib.error as error:
+            raise Invalid("the body says Content-Encoding gzip and is none") from error
+        if len(plain) > limit:
+            raise _too_large(f"more than {limit} bytes once unpacked", limit, setting)
+        if not unpacker.eof:
+            raise Invalid("the gzip body ended early", code="incomplete")
+        data = unpacker.unused_data
+    if data:
+        raise Invalid(f"the gzip body has more than {_MOST_MEMBERS} members; pack it as one", code="too-long")
     return plain
 
 

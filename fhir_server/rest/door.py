@@ -14,7 +14,7 @@ from typing import Any
 from fhir_server.interactions.patch import FORMATS
 from fhir_server.outcome import NotAcceptable
 from fhir_server.rest import errors, response, routes
-from fhir_server.rest.handlers import HANDLERS, Installation
+from fhir_server.rest.handlers import HANDLERS, Installation, allowed_methods
 from fhir_server.rest.negotiation import DEFAULT, content_type, is_xml
 from fhir_server.rest.request import Request
 from fhir_server.rest.response import Answer
@@ -30,10 +30,13 @@ _ALWAYS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "private, no-cache"),  # kept by the client's own cache only, and asked again
 )
-_CORS_EXPOSED = "ETag, Location, Content-Location, Last-Modified, X-Request-Id, X-Warnings"
+_CORS_EXPOSED = (
+    "ETag, Location, Content-Location, Last-Modified, X-Request-Id, X-Warnings, X-Progress, Retry-After, "
+    "Expires, Accept-Ranges, Content-Range, X-Security-Context"
+)
 _CORS_HEADERS = (
-    "Accept, Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Exist, If-None-Match, "
-    "Prefer, X-Request-Id, X-Requested-With"
+    "Accept, Authorization, Content-Encoding, Content-Type, If-Match, If-Modified-Since, If-None-Exist, "
+    "If-None-Match, If-Range, Prefer, Range, X-Request-Id, X-Requested-With, X-Security-Context"
 )
 
 
@@ -83,10 +86,10 @@ class Door:
 
 def _options(request: Request) -> Answer:
     """Return what an address takes; also the answer to a CORS preflight."""
-    address, _ = routes.locate(request.path)
-    allowed = ", ".join(address.allowed)
+    methods = allowed_methods(request.path)
+    allowed = ", ".join(methods)
     headers = [("Allow", allowed)]
-    if "PATCH" in address.methods:
+    if "PATCH" in methods:
         headers.append(("Accept-Patch", ", ".join(FORMATS)))
     if request.header("ACCESS_CONTROL_REQUEST_METHOD"):
         headers += [

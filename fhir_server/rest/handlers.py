@@ -21,19 +21,20 @@ from fhir_server.interactions import search_type as search_type_
 from fhir_server.interactions import transaction as transaction_
 from fhir_server.interactions import update as update_
 from fhir_server.interactions import vread as vread_
-from fhir_server.interactions.capabilities import Capabilities
+from fhir_server.interactions.capabilities import MODES, Capabilities
+from fhir_server.interactions.context import ANY_VERSION
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
 from fhir_server.operations import registry as operations
-from fhir_server.operations.declaration import Argument, Call
+from fhir_server.operations.declaration import Argument, Call, Operation
 from fhir_server.operations.parameters import arguments
-from fhir_server.outcome import Invalid, NotSupported, PreconditionFailed, Unavailable
+from fhir_server.outcome import Invalid, MethodNotAllowed, PreconditionFailed, Unavailable
 from fhir_server.rest import body, response
 from fhir_server.rest.caller import caller
 from fhir_server.rest.preferences import preferences
 from fhir_server.rest.request import Request, unescaped_utf8
 from fhir_server.rest.response import Answer
-from fhir_server.rest.routes import Match, WrongMethod
+from fhir_server.rest.routes import Match, WrongMethod, locate
 
 if TYPE_CHECKING:
     from fhir_server.interactions.context import Context, Result
@@ -104,12 +105,18 @@ def update(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#update, #upsert, #concurrency."""
     type_name, id_ = match.values["type"], match.values["id"]
     expected = if_match(request)
-    must_be_new = (request.header("IF_NONE_MATCH") or "").strip() == "*"
+    must_be_new = only_create(request)
     resource = body.resource_for(request, here.config, type_name, id_)
-    result = here.entry.write(
-        caller(request),
-        lambda context: update_.update(context, type_name, id_, resource, expected, must_be_new=must_be_new),
-    )
+    try:
+        result = here.entry.write(
+            caller(request),
+            lambda context: update_.update(
+                context, type_name, id_, resource, expected, must_be_new=must_be_new
+            ),
+        )
+    except MethodNotAllowed as error:
+        others = ("GET", "HEAD", "PATCH", "DELETE", "OPTIONS")
+        raise WrongMethod("PUT", request.path, others, f". {error}") from None
     return response.of_write(
         result,
         preferences(request.header("PREFER")),
@@ -124,10 +131,13 @@ def conditional_update(here: Installation, request: Request, match: Match) -> An
     type_name = match.values["type"]
     criteria = _criteria_text(request, "an update")
     expected = if_match(request)
+    must_be_new = only_create(request)
     resource = body.resource_for(request, here.config, type_name)
     result = here.entry.write(
         caller(request),
-        lambda context: update_.conditional_update(context, type_name, criteria, resource, expected),
+        lambda context: update_.conditional_update(
+            context, type_name, criteria, resource, expected, must_be_new=must_be_new
+        ),
     )
     return response.of_write(
         result,
@@ -179,8 +189,9 @@ def delete(here: Installation, request: Request, match: Match) -> Answer:
 def conditional_delete(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#cdelete."""
     type_name, criteria = match.values["type"], _criteria_text(request, "a delete")
+    expected = if_match(request)
     result = here.entry.write(
-        caller(request), lambda context: delete_.conditional_delete(context, type_name, criteria)
+        caller(request), lambda context: delete_.conditional_delete(context, type_name, criteria, expected)
     )
     return response.of_delete(result, preferences(request.header("PREFER")))
 
@@ -242,23 +253,24 @@ def transaction(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#transaction: batch and transaction."""
     bundle = body.resource_for(request, here.config, "Bundle")
     # Without a wish the answer has addresses and versions only: the client knows what it has sent.
-    wanted = preferences(request.header("PREFER")).returns == "representation"
-    result = transaction_.execute(here.entry, caller(request), bundle, with_bodies=wanted, sent=request.sent)
+    wanted = preferences(request.header("PREFER")).returns
+    result = transaction_.execute(here.entry, caller(request), bundle, returns=wanted, sent=request.sent)
     return response.of_text(result)
 
 
 def capabilities(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#capabilities."""
     mode = request.parameter("mode") or "full"
-    if mode == "terminology":
-        raise NotSupported("mode=terminology is not built yet; mode=full gives the CapabilityStatement")
-    if mode not in ("full", "normative"):
-        raise Invalid(f"mode={mode} is not known; full, normative and terminology are")
+    if mode not in MODES:
+        raise Invalid(f"mode={mode} is not known; {', '.join(MODES)} are")
+    unknown = [name for name, _ in request.criteria() if name not in ("mode", "_summary", "_elements")]
+    if unknown and not preferences(request.header("PREFER")).lenient:
+        raise Invalid(f"metadata has no parameter {unknown[0]!r}; known are mode, _summary and _elements")
     try:
-        text = here.entry.read(caller(request), here.capabilities.text)
+        made = here.entry.read(caller(request), lambda context: here.capabilities.published(context, mode))
     except Unavailable:  # what we are able to do does not depend on the database being there
-        text = here.capabilities.last()
-    return Answer(200, text)
+        made = here.capabilities.last(mode)
+    return response.of_statement(request, made.text, made.tag)
 
 
 def operation(here: Installation, request: Request, match: Match) -> Answer:
@@ -266,11 +278,8 @@ def operation(here: Installation, request: Request, match: Match) -> Answer:
     values = match.values
     type_name, id_ = values.get("type"), values.get("id")
     found = operations.find(values["operation"].removeprefix("$"), match.route.level, type_name)
-    method = "GET" if request.method == "HEAD" else request.method
-    if method not in found.methods:
-        allowed = tuple(
-            name for name in ("GET", "HEAD", "POST", "OPTIONS") if name in (*found.methods, "OPTIONS")
-        )
+    allowed = _methods(found)
+    if request.method not in allowed:
         raise WrongMethod(request.method, request.path, allowed, f"; ${found.code} changes something")
     sent, archive = None, None
     if request.method == "POST" and body.is_there(request):
@@ -290,6 +299,19 @@ def operation(here: Installation, request: Request, match: Match) -> Answer:
 
     unit = here.entry.write if found.affects_state else here.entry.read
     return Answer(200, json_format.encode(unit(caller(request), work)))
+
+
+def allowed_methods(path: str) -> tuple[str, ...]:
+    """Return what an address takes, for OPTIONS and the Allow header; an operation says it itself."""
+    address, values = locate(path)
+    if "operation" not in values:
+        return address.allowed
+    level = address.methods["POST"].level
+    return _methods(operations.find(values["operation"].removeprefix("$"), level, values.get("type")))
+
+
+def _methods(found: Operation) -> tuple[str, ...]:
+    return ("GET", "HEAD", "POST", "OPTIONS") if "GET" in found.methods else ("POST", "OPTIONS")
 
 
 HANDLERS: Mapping[str, Handler] = {
@@ -322,19 +344,34 @@ _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"\Z')
 def if_match(request: Request) -> int | None:
     """Return the version that If-Match names, or None without the header (R4/http.html#concurrency).
 
+    `*` is ANY_VERSION: there must be one.
+
     Raises Invalid (400) for what is no entity tag, PreconditionFailed (412) for one that can
     be no version of ours.
     """
     text = request.header("IF_MATCH")
     if text is None:
         return None
+    if text.strip() == "*":
+        return ANY_VERSION
     tag = _ENTITY_TAG.match(text.strip())
     if tag is None:
         raise Invalid(f'If-Match is {text!r}; write the ETag of the version you know, for instance W/"3"')
-    number = tag[1]
+    number = tag[1].lstrip("0")
     if not (number.isascii() and number.isdigit() and len(number) < 10):
         raise PreconditionFailed(f"If-Match names the version {number!r}, which this server never gave")
     return int(number)
+
+
+def only_create(request: Request) -> bool:
+    """Say whether If-None-Match lets an update only create (R4/http.html#upsert).
+
+    Raises Invalid (400) for entity tags: which versions shall not be current says nothing here.
+    """
+    text = request.header("IF_NONE_MATCH")
+    if text is not None and text.strip() != "*":
+        raise Invalid(f"If-None-Match is {text!r}; on an update it can be *, which lets it only create")
+    return text is not None
 
 
 def _criteria_text(request: Request, what: str) -> str:

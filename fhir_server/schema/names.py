@@ -8,6 +8,15 @@ from __future__ import annotations
 
 RESOURCE = "resource"
 
+INLINE_BYTES = 32 * 1024
+"""As stored, which is compressed: the largest content that comes with its row to a page."""
+
+PAGE_CONTENT = (
+    f"case when pg_column_size(r.content) <= {INLINE_BYTES} then r.content::text "
+    "when r.content is not null then '' end"
+)
+"""What a page selects of the contents of its rows `r`: a large one is an empty text, for storage.apart."""
+
 ROWS: dict[str, tuple[str, ...]] = {
     "idx_string": ("param", "value", "long"),
     "idx_date": ("param", "low", "high"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fhir_server.schema.names import RESOURCE
+from fhir_server.schema.names import PAGE_CONTENT, RESOURCE
 from fhir_server.search.ast import Query
 from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
 from fhir_server.search.order import Position
@@ -23,9 +23,9 @@ from fhir_server.search.plans import Page, plan
 COLUMNS = (
     "r.pk, r.type, r.id, r.version, "
     "to_char(r.last_updated at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), "
-    "r.method::text, r.meta::text, r.content::text"
+    f"r.method::text, r.meta::text, {PAGE_CONTENT}"
 )
-"""What every answer selects, as storage.version reads it; the texts of the sort keys come behind."""
+"""What every answer selects, as storage.apart completes it; the texts of the sort keys come behind."""
 WIDTH = 8
 
 

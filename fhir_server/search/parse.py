@@ -32,6 +32,7 @@ LATER = {
 OF_ALL = frozenset({"_list", "_filter"})  # criteria that no SearchParameter of R4 defines
 DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks
 MOST_KEYS = 20_000  # that the criteria of one search stand for, in all types
+MOST_VALUES = 5_000  # that are written in one search, those between commas too
 ANY_TYPE = OF_ALL | {"_has"}
 WIDEST = 1000  # types that the chains of one search visit; each is a SELECT of its own
 
@@ -117,7 +118,7 @@ class Reader:
             raise Invalid(f"{type_name!r} is no resource type of R4")
         self.environment = environment
         self.registry = registry
-        self.visited = self.keys = 0
+        self.visited = self.keys = self.values = 0
 
     def criterion(self, type_name: str, name: str, text: str, depth: int = 0) -> Criterion:
         """Return what one name and value ask of a resource type."""
@@ -175,7 +176,7 @@ class Reader:
     def clause(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
         """Return one parameter with its alternatives."""
         kind = TYPES[parameter.kind]
-        known = _modifiers(parameter)
+        known = modifiers_of(parameter)
         if modifier in kind.later:
             raise NotSupported(f"{parameter.code}:{modifier} is not something that this server does yet")
         if modifier is not None and modifier not in known:
@@ -197,6 +198,9 @@ class Reader:
 
     def weighed(self, clause: Clause) -> Clause:
         """Return the clause, unless the search stands for too many keys with it: value sets have many."""
+        self.values += len(clause.alternatives)
+        if self.values > MOST_VALUES:
+            raise TooWide(f"the search has more than {MOST_VALUES} values; ask for fewer at once")
         self.keys += sum(len(getattr(value, "texts", ())) for value in clause.alternatives)
         if self.keys > MOST_KEYS:
             raise TooWide(f"the search stands for more than {MOST_KEYS} codes; ask for fewer at once")
@@ -315,7 +319,8 @@ def _parsed(
         raise kind(f"{parameter.code}: {error}") from None
 
 
-def _modifiers(parameter: Parameter) -> list[str]:
+def modifiers_of(parameter: Parameter) -> list[str]:
+    """Return the modifiers that a parameter takes; those of references are types, too."""
     found = set(TYPES[parameter.kind].modifiers)
     if parameter.kind == "reference":
         found |= set(parameter.targets)

@@ -130,6 +130,15 @@ def profiles(unit: UnitOfWork) -> list[tuple[str, str, str]]:
     return sorted(set(found))
 
 
+def code_systems(unit: UnitOfWork) -> list[tuple[str, str]]:
+    """Return url and version of every code system of the packages, sorted."""
+    rows: list[tuple[str, str]] = unit.execute(
+        "SELECT url, version FROM definition WHERE tenant = 0 AND type = %s ORDER BY url, version",
+        (type_code("CodeSystem"),),
+    )
+    return rows
+
+
 def guides(unit: UnitOfWork) -> list[str]:
     """Return the canonicals, with versions, of the implementation guides that are installed."""
     rows = unit.execute(

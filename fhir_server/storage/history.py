@@ -14,7 +14,8 @@ from typing import Any
 from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code
 from fhir_server.search.keys import rid
-from fhir_server.storage.version import COLUMNS, Version, from_row
+from fhir_server.storage.apart import COLUMNS, whole
+from fhir_server.storage.version import Version, from_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,12 @@ def history(
     span: Span,
     count: int,
     after: Sequence[Any] | None,
+    most_bytes: int | None = None,
 ) -> Page:
-    """Return up to `count` versions behind the keyset `after` (None: from the newest)."""
+    """Return up to `count` versions behind the keyset `after` (None: from the newest).
+
+    They are fewer where they would hold more than `most_bytes` (apart.whole).
+    """
     scope, order = _scope(type_name, id_)
     parameters: dict[str, Any] = {
         "type": type_code(type_name) if type_name else None,
@@ -69,8 +74,9 @@ def history(
         f"ORDER BY {', '.join(f'{column} DESC' for column in order)} LIMIT %(limit)s"
     )
     rows = unit.execute(sql, parameters)
-    more = tuple(rows[count - 1][8:]) if len(rows) > count else None
-    return Page([from_row(row) for row in rows[:count]], more)
+    versions = whole(unit, (from_row(row) for row in rows[:count]), most_bytes)
+    more = tuple(rows[len(versions) - 1][8:]) if len(rows) > len(versions) else None
+    return Page(versions, more)
 
 
 _FIELDS = "pk, type, id, version, last_updated, method, meta, content, stamp"

@@ -9,11 +9,12 @@ import pytest
 from psycopg2 import errors as postgres
 
 from fhir_server.authorization.grant import Grant
-from fhir_server.interactions import transaction as transaction_
+from fhir_server.interactions import entries
+from fhir_server.interactions.batch import batch
 from fhir_server.interactions.create import create
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.read import read
-from fhir_server.interactions.transaction import batch, execute, transaction
+from fhir_server.interactions.transaction import execute, transaction
 from fhir_server.outcome import FhirError, Invalid, MultipleMatches, NoMatch
 from tests.support.builders import bundle, identified, observation, patient, post, put
 from tests.support.clause import clause
@@ -189,7 +190,7 @@ def test_batch_with_a_crash(
     def crash(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(transaction_, "look", crash)
+    monkeypatch.setattr(entries, "look", crash)
     body = bundle("batch", post(patient()), {"request": {"method": "GET", "url": "Patient/7"}})
     answer = execute(entry, ANYONE, body).text
     assert answer is not None
