@@ -198,7 +198,8 @@ def statement(
         "documentation": "Answers are JSON or XML. Searches are strict: an unknown parameter is refused "
         "unless Prefer: handling=lenient is sent. Modifiers: :missing on all parameters but composites; "
         ":exact and :contains on strings; :not, :text, :in, :not-in, :above, :below and :of-type on tokens; "
-        ":above and :below on uris; :identifier and :[type] on references. _has and _list on all types.",
+        ":above and :below on uris and references; :identifier and :[type] on references. "
+        "_has and _list on all types.",
         "resource": [
             _resource(
                 name, settings, interactions, parameters, referring.get(name, []), profiles.get(name, [])

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 from fhir_server.database.unit_of_work import RunAgain
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource
+from fhir_server.interactions.stored import StoredValues
 from fhir_server.outcome import Invalid, MultipleMatches
 from fhir_server.search import results
 from fhir_server.search.ast import Clause, Query
@@ -58,6 +59,7 @@ def criteria(context: Context, type_name: str, text: str, *, countable: bool = F
         now=context.clock(),
         registry=context.searchable(),
         codes=SearchCodes(context),
+        stored=StoredValues(context.unit.execute),
     )
     if not query.clauses:
         raise Invalid(

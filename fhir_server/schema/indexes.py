@@ -46,6 +46,12 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
         WHERE date_low IS NOT NULL;
     CREATE INDEX idx_composite_pk ON idx_composite (tenant, pk, param);
 
+    CREATE TABLE idx_position (
+        pk bigint NOT NULL, at point NOT NULL,  -- (longitude, latitude), WGS84
+        param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0);
+    CREATE INDEX idx_position_at ON idx_position USING gist (at);
+    CREATE INDEX idx_position_pk ON idx_position (tenant, pk, param);
+
 idx_composite has one row for each group of component values from one element, and is null but for
 the components that the parameter has. A quantity has one row whatever is asked of its unit; where no
 unit is asked for, Postgres 18 skips through the units of the index, and an older one reads its parameter.
@@ -58,6 +64,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import BigInteger, Column, Index, Integer, Numeric, SmallInteger, Table, Text, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
+from sqlalchemy.types import UserDefinedType
 
 from fhir_server.schema.metadata import METADATA
 
@@ -120,6 +127,20 @@ idx_composite = Table(
 )
 
 
+class Point(UserDefinedType[str]):
+    """Postgres' point."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name in DDL."""
+        return "point"
+
+
+idx_position = Table("idx_position", METADATA, _pk(), Column("at", Point, nullable=False), *_param())
+Index("idx_position_at", idx_position.c["at"], postgresql_using="gist")
+
+
 def _index(
     table: Table, name: str, *columns: str, where: str | None = None, also: Sequence[str] = ()
 ) -> None:
@@ -152,5 +173,5 @@ _index(
     "pk",
     where="date_low IS NOT NULL",
 )
-for _table in (idx_string, idx_date, idx_number, idx_quantity, idx_composite):
+for _table in (idx_string, idx_date, idx_number, idx_quantity, idx_composite, idx_position):
     _index(_table, "pk", "tenant", "pk", "param")

@@ -19,6 +19,7 @@ from typing import Any
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE, ROWS
+from fhir_server.schema.names import TENANT as TENANT
 from fhir_server.search import chart, elements, keys
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Parameter
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
@@ -26,7 +27,6 @@ from fhir_server.search.types.table import TYPES
 
 COMPLEMENTS = frozenset({"not", "not-in"})  # modifiers that ask for all else, resources without a value too
 LONG = 16  # keys; more are looked up in a hash where no index serves
-TENANT = 0  # one tenant for now; the column is in every key
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
 
 
@@ -150,6 +150,8 @@ class Conditions:
         parameter = clause.parameter
         kind = TYPES[parameter.kind]
         if clause.modifier == "missing":
+            if parameter.kind == "special":  # what every resource has
+                return Sql("false" if clause.alternatives[0] else "true")
             return _missing(alias, parameter, bool(clause.alternatives[0]))
         texts: list[str] = []
         rows: list[Row] = []

@@ -40,6 +40,7 @@ class IndexRows:
     numbers: list[tuple[Any, ...]] = field(default_factory=list)
     quantities: list[tuple[Any, ...]] = field(default_factory=list)
     composites: list[tuple[Any, ...]] = field(default_factory=list)
+    positions: list[tuple[Any, ...]] = field(default_factory=list)
     chart: str | None = None
     chart_date: str | None = None
     own: bool = False
@@ -61,6 +62,7 @@ ATTRIBUTES = {
     "idx_number": "numbers",
     "idx_quantity": "quantities",
     "idx_composite": "composites",
+    "idx_position": "positions",
 }
 Step = Callable[[dict[str, Any], list[str], IndexRows], None]
 

@@ -45,7 +45,8 @@ FEW_TARGETS = 200  # each may be referred to by many
 STRETCH = 2000  # so many resources are looked at in some milliseconds
 MANY_KEYS = 200  # looked up one by one, they bring what a stretch would not
 CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
-PROBED = ("idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")  # tells most first
+PROBED = ("idx_position", "idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")
+"""The tables of rows, the one that tells most first."""
 
 
 @dataclass(slots=True)
@@ -170,6 +171,8 @@ def _frequency_of(criterion: Criterion) -> str | None:
                 return "many"
             if parameter.kind == "special" or is_on_rows(criterion):
                 return None
+            if parameter.code.startswith("_") and modifier == "below" and parameter.kind == "uri":
+                return None  # tried on one resource after the other
             if parameter.kind == "token":
                 own = elements.facts(parameter).types
                 if modifier in ("in", "above", "below"):

@@ -47,6 +47,10 @@ class Wanted:
     failed: dict[int, str]
 
 
+_COMPARED = {"at": "at::text"}
+"""A point knows no equality that EXCEPT could go by."""
+
+
 class Part:
     """The part of an index that a run is about: all of it, or what stands under some names."""
 
@@ -106,7 +110,7 @@ def differing(unit: UnitOfWork, part: Part, wanted: Sequence[Wanted]) -> set[int
     selects: list[str] = []
     arguments: list[Any] = []
     for table, columns in ROWS.items():
-        listed = ", ".join(("pk", *columns))
+        listed = ", ".join(("pk", *(_COMPARED.get(column, column) for column in columns)))
         here = f"SELECT {listed} FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[]){part.condition}"
         should = f"SELECT {listed} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb)"
         rows = [

@@ -230,6 +230,8 @@ def _store(
         pks = [version.pk for _, version in replacements]
         unit.defer(_SUPERSEDE, ([type_code(version.type_name) for _, version in replacements], pks))
         for table in ROWS:
+            if table == "idx_position" and all(d.type_name != "Location" for d, _ in replacements):
+                continue
             unit.defer(f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[])", (pks,))
         _defer_rows(
             unit,

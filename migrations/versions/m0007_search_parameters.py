@@ -1,13 +1,13 @@
 """Search parameters that R4 does not define, and the reindexing of what is stored.
 
 Revision ID: m0007
-Revises: m0004
+Revises: m0010
 """
 
 from alembic import op
 
 revision = "m0007"
-down_revision = "m0004"
+down_revision = "m0010"
 branch_labels = None
 depends_on = None
 

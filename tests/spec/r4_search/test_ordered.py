@@ -175,11 +175,11 @@ QUANTITIES = (
         ("5.4||milligram", ["mg"]),
         ("5.4", ["mg", "mg2", "g", "text", "bare"]),
         (f"5.40e0|{UCUM}|mg", ["mg"]),
-        (f"gt5.4|{UCUM}|mg", ["mg2", "sampled"]),
+        (f"gt5.4|{UCUM}|mg", ["mg2", "g", "sampled"]),
         (f"lt5.4|{UCUM}|mg", ["below", "sampled"]),
         (f"eb5.4|{UCUM}|mg", []),
         (f"ap5|{UCUM}|mg", ["mg", "mg2", "below", "sampled"]),
-        (f"sa2|{UCUM}|mg", ["mg", "mg2", "sampled"]),
+        (f"sa2|{UCUM}|mg", ["mg", "mg2", "g", "sampled"]),
     ],
 )
 def test_quantity(search: Search, query: str, ids: list[str]) -> None:

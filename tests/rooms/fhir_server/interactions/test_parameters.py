@@ -10,7 +10,6 @@ import pytest
 from fhir_server.authorization.grant import Grant
 from fhir_server.definitions import package as packages
 from fhir_server.interactions import install
-from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import delete
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.reindex import Reindexer
