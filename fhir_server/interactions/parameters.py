@@ -106,6 +106,10 @@ class Searchable(Registry):
     def _known(self) -> Known:
         return self._parameters.known(self._unit, self._indexer)
 
+    def all(self) -> Registry:
+        """Return R4's parameters and those that are ready, of one moment."""
+        return self._known().searchable
+
     def for_type(self, type_name: str) -> Mapping[str, Parameter]:
         """Return all parameters of a resource type by code, R4's and those that are ready."""
         return self._known().searchable.for_type(type_name)

@@ -132,11 +132,12 @@ def _job(unit: UnitOfWork, row: Sequence[Any]) -> Job:
 
 
 def failures(unit: UnitOfWork, pk: int, most: int) -> list[tuple[str, str, str]]:
-    """Return (type, id, reason) of what a job could not index and nobody has written since."""
+    """Return (type, id, reason) of what a job was about and is not indexed now."""
     rows = unit.execute(
         "SELECT r.type, r.id, u.reason FROM unindexed AS u JOIN resource AS r USING (tenant, type, pk) "
-        "WHERE u.job = %s ORDER BY u.type, u.pk LIMIT %s",
-        (pk, most),
+        "WHERE u.job = %s OR u.parameter IN "
+        "(SELECT unnest(t.parameters) FROM reindex_type AS t WHERE t.job = %s) ORDER BY u.type, u.pk LIMIT %s",
+        (pk, pk, most),
     )
     return [(type_name(code), id_, reason) for code, id_, reason in rows]
 
