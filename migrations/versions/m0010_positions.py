@@ -7,7 +7,7 @@ Revises: m0004
 from alembic import op
 
 revision = "m0010"
-down_revision = "m0004"
+down_revision = "m0006"
 branch_labels = None
 depends_on = None
 
