@@ -136,7 +136,8 @@ def failures(unit: UnitOfWork, pk: int, most: int) -> list[tuple[str, str, str]]
     rows = unit.execute(
         "SELECT r.type, r.id, u.reason FROM unindexed AS u JOIN resource AS r USING (tenant, type, pk) "
         "WHERE u.job = %s OR u.parameter IN "
-        "(SELECT unnest(t.parameters) FROM reindex_type AS t WHERE t.job = %s) ORDER BY u.type, u.pk LIMIT %s",
+        "(SELECT unnest(t.parameters) FROM reindex_type AS t WHERE t.job = %s) "
+        "ORDER BY u.type, u.pk LIMIT %s",
         (pk, pk, most),
     )
     return [(type_name(code), id_, reason) for code, id_, reason in rows]
