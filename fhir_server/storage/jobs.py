@@ -263,8 +263,9 @@ def advance(unit: UnitOfWork, claimed: Claim, position: int, counts: Counts) -> 
     )  # fmt: skip
     if claimed.rate:
         unit.defer(
-            "UPDATE reindex SET not_before = greatest(not_before, now()) + %s * interval '1 second' "
-            "WHERE pk = %s",
+            # a second's worth may be caught up, as workers look only now and then
+            "UPDATE reindex SET not_before = greatest(not_before, now() - interval '1 second') "
+            "+ %s * interval '1 second' WHERE pk = %s",
             (counts.seen / claimed.rate, claimed.job),
         )
 

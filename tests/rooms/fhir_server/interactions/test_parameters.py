@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from fhir_server.authorization.grant import Grant
-from fhir_server.database.engine import Mode
 from fhir_server.definitions import package as packages
-from fhir_server.definitions.structures import type_code
 from fhir_server.interactions import install
 from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import delete
@@ -23,9 +21,11 @@ from fhir_server.interactions.search_system import search as search_all
 from fhir_server.interactions.search_type import search
 from fhir_server.interactions.update import update
 from fhir_server.outcome import FhirError, Invalid, Unprocessable
-from fhir_server.schema.names import ROWS
+from fhir_server.storage.jobs import OPEN, Job
 from tests.rooms.fhir_server.interactions.conftest import Open
+from tests.support.index_dump import dump
 from tests.support.packages import package
+from tests.support.server import wait_for
 
 GRANT = Grant("test")
 URL = "http://example.org/fhir/SearchParameter/"
@@ -76,10 +76,11 @@ def ids(entry: Entry, query: str) -> list[str]:
 
 def index_all(entry: Entry) -> None:
     reindexer = Reindexer(entry)
-    for _ in range(200):
-        if not reindexer.drain():
-            return
-    raise AssertionError("the jobs do not end")
+    wait_for(lambda: not reindexer.drain() and not open_jobs(entry))
+
+
+def open_jobs(entry: Entry) -> list[Job]:
+    return [each for each in entry.read(GRANT, latest) if each.state in OPEN]
 
 
 def refusal(entry: Entry, query: str) -> str:
@@ -135,10 +136,10 @@ def test_another_expression_begins_anew(installation: Open) -> None:
 def test_what_is_retired_is_not_searched_by_and_leaves_nothing(installation: Open, ending: str) -> None:
     entry, other = installation(), installation()
     put(entry, called("a", "Bo"))
-    before = dump(entry)
+    before = dump(entry.engine)
     put(entry, NICKNAME)
     index_all(entry)
-    assert dump(entry) != before
+    assert dump(entry.engine) != before
     assert ids(other, "Patient?nickname=bo") == ["a"]
     if ending == "delete":
         entry.write(GRANT, lambda context: delete(context, "SearchParameter", "nickname"))
@@ -147,33 +148,11 @@ def test_what_is_retired_is_not_searched_by_and_leaves_nothing(installation: Ope
     assert "no search parameter 'nickname'" in refusal(other, "Patient?nickname=bo")
     put(other, called("a", "Bo"))
     index_all(entry)
-    assert dump(entry) == before
+    assert dump(entry.engine) == before
     put(entry, NICKNAME)
     assert "cannot be searched by yet" in refusal(other, "Patient?nickname=bo")
     index_all(entry)
     assert ids(other, "Patient?nickname=bo") == ["a"]
-
-
-def dump(entry: Entry, *types: str) -> dict[str, list[Any]]:
-    """Return the index of all resources of some types, by what they are called."""
-    codes = tuple(type_code(name) for name in types or ("Patient", "Observation"))
-    found: dict[str, list[Any]] = {}
-    with entry.engine.connection(Mode.SINGLE) as connection:
-        cursor = connection.cursor()
-        cursor.execute(
-            "SELECT r.id, r.chart::text, r.chart_date::text, "
-            "ARRAY(SELECT unnest(r.keys)::text ORDER BY 1) FROM resource AS r WHERE r.type IN %s ORDER BY 1",
-            (codes,),
-        )
-        found["resource"] = cursor.fetchall()
-        for table, columns in ROWS.items():
-            cursor.execute(
-                f"SELECT r.id, {', '.join(f'i.{column}::text' for column in columns)} FROM {table} AS i "
-                "JOIN resource AS r USING (pk) WHERE r.type IN %s ORDER BY 1, 2, 3",
-                (codes,),
-            )
-            found[table] = cursor.fetchall()
-    return found
 
 
 @pytest.mark.parametrize(
