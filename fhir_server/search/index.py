@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.fhirpath.extract import extractor, watched_extractor
-from fhir_server.search import chart, keys, wording
+from fhir_server.search import chart, keys, referrers, wording
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types import composite
@@ -75,8 +75,16 @@ class Indexer:
     True
     """
 
-    def __init__(self, registry: Registry | None = None, environment: Environment | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        environment: Environment | None = None,
+        *,
+        references: bool = False,
+    ) -> None:
+        """Index by the parameters of `registry`; with `references` also those that none of them covers."""
         self.registry = registry or Registry()
+        self.references = references
         self.environment = environment or Environment()
         self._compiled: dict[str, tuple[int, list[Step], list[Step]]] = {}
         self._steps: dict[Parameter, Step] = {}
@@ -84,7 +92,7 @@ class Indexer:
 
     def knowing(self, registry: Registry) -> Indexer:
         """Return an indexer for other parameters, which shares what is compiled with this one."""
-        other = Indexer(registry, self.environment)
+        other = Indexer(registry, self.environment, references=self.references)
         other._steps, other._charts = self._steps, self._charts
         return other
 
@@ -98,6 +106,10 @@ class Indexer:
         found: list[str] = []
         for step in compiled[1]:
             step(resource, found, rows)
+        if self.references:
+            # by R4's parameters alone: the others come and go, each with a run over its own keys
+            parameters = standard().for_type(type_name).values()
+            found += referrers.uncovered(resource, found, parameters, self.environment.base_urls)
         if compiled[2]:
             rows.own = True
             given = as_given(resource)

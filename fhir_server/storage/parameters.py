@@ -17,7 +17,7 @@ from fhir_server.model import json_format
 from fhir_server.search import keys
 from fhir_server.search.ast import Parameter
 from fhir_server.search.defined import from_json
-from fhir_server.storage.version import COLUMNS, from_row
+from fhir_server.storage.version import BODY, COLUMNS, from_row
 
 INDEXING, READY, GONE = "indexing", "ready", "gone"
 Resource = dict[str, Any]
@@ -163,8 +163,8 @@ def definitions(unit: UnitOfWork) -> list[Definition]:
     """
     code = type_code("SearchParameter")
     rows = unit.execute(
-        f"SELECT {COLUMNS} FROM resource AS r WHERE r.tenant = 0 AND r.type = %s AND NOT r.deleted "
-        "ORDER BY r.pk",
+        f"SELECT {COLUMNS} FROM resource AS r JOIN {BODY} WHERE r.tenant = 0 AND r.type = %s "
+        "AND NOT r.deleted ORDER BY r.pk",
         (code,),
     )
     found = [

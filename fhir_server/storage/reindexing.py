@@ -20,7 +20,7 @@ from fhir_server.model import json_format
 from fhir_server.schema.names import ROWS
 from fhir_server.search import keys
 from fhir_server.search.index import IndexRows
-from fhir_server.storage.version import COLUMNS, Version, from_row
+from fhir_server.storage.version import BODY, COLUMNS, Version, from_row
 from fhir_server.storage.writer import insert_rows
 
 REFUSED = (psycopg2.DataError, psycopg2.IntegrityError, errors.ProgramLimitExceeded)
@@ -85,11 +85,11 @@ class Part:
 def read(unit: UnitOfWork, type_name: str, after: int, last: int, most: int) -> list[Standing]:
     """Return the next resources of a type in the order of their keys."""
     rows = unit.execute(
-        f"SELECT {COLUMNS}, r.keys::text FROM resource AS r WHERE r.tenant = 0 AND r.type = %s "
+        f"SELECT {COLUMNS}, r.keys::text FROM resource AS r JOIN {BODY} WHERE r.tenant = 0 AND r.type = %s "
         "AND r.pk > %s AND r.pk <= %s AND NOT r.deleted ORDER BY r.pk LIMIT %s",
         (type_code(type_name), after, last, most),
     )
-    return [Standing(from_row(row), frozenset(_keys(row[8]))) for row in rows]
+    return [Standing(from_row(row), frozenset(_keys(row[-1]))) for row in rows]
 
 
 def _keys(text: str | None) -> list[str]:
