@@ -89,7 +89,7 @@ def test_a_whole_job_mends_what_is_wrong_and_only_that(installation: Open) -> No
     filled(entry)
     index_all(entry)
     before = dump(entry.engine)
-    stamps = run(entry, "SELECT id, version, last_updated, stamp FROM resource ORDER BY 1")
+    stamps = run(entry, "SELECT pk, version, last_updated, stamp FROM resource_version ORDER BY 1, 2")
     for statement in DAMAGE:
         run(entry, statement)
     damaged = dump(entry.engine)
@@ -108,7 +108,7 @@ def test_a_whole_job_mends_what_is_wrong_and_only_that(installation: Open) -> No
     index_all(entry)
     assert sum(each.changed for each in look(entry, job).types) == 4
     assert dump(entry.engine) == before
-    assert run(entry, "SELECT id, version, last_updated, stamp FROM resource ORDER BY 1") == stamps
+    assert run(entry, "SELECT pk, version, last_updated, stamp FROM resource_version ORDER BY 1, 2") == stamps
     assert sum(each.changed for each in look(entry, job).types) == 4
 
 
