@@ -59,10 +59,7 @@ def holding(entry: Entry, value: str, type_name: str = "Patient") -> int:
 
 def chain(entry: Entry, id_: str) -> list[int]:
     """Return the numbers of all versions of a resource, ascending."""
-    sql = (
-        "SELECT array_agg(v.version ORDER BY v.version) FROM resource_version AS v "
-        "JOIN resource AS r USING (tenant, type, pk) WHERE r.id = %s"
-    )
+    sql = "SELECT array_agg(version ORDER BY version) FROM resource_version_json WHERE id = %s"
     found: list[int] = entry.read(ANYONE, lambda context: context.unit.execute(sql, (id_,)))[0][0]
     return found
 
