@@ -214,13 +214,15 @@ def _included(
 
 
 def _entries(context: Context, query: Query, versions: Sequence[Version], mode: str) -> list[str]:
-    return [bundle.entry(context.settings, version, _text(query, version), mode) for version in versions]
-
-
-def _text(query: Query, version: Version) -> str:
     wanted = query.elements or (query.summary if query.summary not in (None, "false") else None)
     if not wanted:
-        return version.text()
+        return bundle.entries(context.settings, versions, mode)
+    return [
+        bundle.entry(context.settings, version, _part(query, version, wanted), mode) for version in versions
+    ]
+
+
+def _part(query: Query, version: Version, wanted: str | tuple[str, ...]) -> str:
     if query.elements and version.type_name != query.type_name:
         # Names without a type were meant for the matches; an included resource may have other elements.
         wanted = summary.existing(version.type_name, query.elements)

@@ -61,7 +61,9 @@ def compile(
     plan(page)
     found = page.found(f"select {COLUMNS}{_texts(page)}")
     few = page.found_if_few(f"select {COLUMNS}{_texts(page)}")
-    first = few and Statement(few.text, list(few.parameters), page.backward, settled=True)
+    first = None
+    if few is not None:
+        first = Statement(few.text, list(few.parameters), page.backward, settled=True)
     return Statement(found.text, list(found.parameters), page.backward, is_settled(page), first)
 
 

@@ -96,7 +96,6 @@ class Page:
             head = Sql(f"with {listed.text} ", listed.parameters)
         return Sql(f"{head.text}{select} from ({united.text}) r", (*head.parameters, *united.parameters))
 
-
     def found_if_few(self, select: str) -> Sql | None:
         """Return the statement of the first branch alone, where it has one best plan.
 
