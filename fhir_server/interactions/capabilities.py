@@ -208,6 +208,11 @@ def statement(
             _SYSTEM_CODES, interactions | ({"batch"} if "transaction" in interactions else set())
         ),
     }
+    if "async-status" in interactions:
+        rest["documentation"] += (
+            " Prefer: respond-async is honoured on searches, histories, batches, transactions, operations "
+            "and conditional deletes (R4/async.html)."
+        )
     if "search-compartment" in interactions:
         rest["compartment"] = [
             f"http://hl7.org/fhir/CompartmentDefinition/{name.lower()}"

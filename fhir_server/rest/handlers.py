@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import permit
-from fhir_server.config import Config
 from fhir_server.interactions import create as create_
 from fhir_server.interactions import delete as delete_
 from fhir_server.interactions import history as history_
@@ -21,15 +19,15 @@ from fhir_server.interactions import search_type as search_type_
 from fhir_server.interactions import transaction as transaction_
 from fhir_server.interactions import update as update_
 from fhir_server.interactions import vread as vread_
-from fhir_server.interactions.capabilities import MODES, Capabilities
-from fhir_server.interactions.entry import Entry
+from fhir_server.interactions.capabilities import MODES
 from fhir_server.model import json_format
 from fhir_server.operations import registry as operations
 from fhir_server.operations.declaration import Argument, Call, Operation
 from fhir_server.operations.parameters import arguments
 from fhir_server.outcome import Invalid, PreconditionFailed, Unavailable
-from fhir_server.rest import body, response
+from fhir_server.rest import async_request, body, response
 from fhir_server.rest.caller import caller
+from fhir_server.rest.installation import Installation as Installation
 from fhir_server.rest.preferences import preferences
 from fhir_server.rest.request import Request, unescaped_utf8
 from fhir_server.rest.response import Answer
@@ -37,20 +35,6 @@ from fhir_server.rest.routes import Match, WrongMethod, locate
 
 if TYPE_CHECKING:
     from fhir_server.interactions.context import Context, Result
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """What a handler works with."""
-
-    entry: Entry
-    config: Config
-    capabilities: Capabilities
-
-    @property
-    def base_url(self) -> str:
-        """Return the address that our links begin with."""
-        return self.entry.settings.base_url
 
 
 Handler = Callable[[Installation, Request, Match], Answer]
@@ -322,6 +306,9 @@ HANDLERS: Mapping[str, Handler] = {
     "search-system": search_system,
     "search-compartment": search_compartment,
     "operation": operation,
+    "async-status": async_request.status,
+    "async-cancel": async_request.cancel,
+    "async-file": async_request.file,
 }
 
 BUILT = frozenset(HANDLERS)

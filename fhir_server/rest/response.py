@@ -7,6 +7,7 @@ and XML. All addresses begin with the configured base URL, never with the Host h
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,9 +15,13 @@ from functools import lru_cache
 
 import msgspec
 
+from fhir_server.database import contents
+from fhir_server.database.contents import Content
+from fhir_server.database.engine import Engine
 from fhir_server.interactions.context import Result, Version
 from fhir_server.model import json_format, positions, summary, xml_format
 from fhir_server.outcome import Invalid, Issue, NotAcceptable, operation_outcome
+from fhir_server.rest import ranges
 from fhir_server.rest.preferences import Preferences
 from fhir_server.rest.request import Request
 
@@ -27,11 +32,18 @@ _SUMMARIES = ("true", "text", "data", "false")
 
 @dataclass(slots=True)
 class Answer:
-    """An HTTP answer before it is sent; Content-Type and Content-Length are added at the end."""
+    """An HTTP answer before it is sent; Content-Type and Content-Length are added at the end.
+
+    `media_type` is that of a body which is no FHIR resource. A body that is too large for memory comes as
+    `stream`, `size_bytes` long.
+    """
 
     status: int
     body: bytes = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
+    media_type: str | None = None
+    stream: Iterator[bytes] | None = None
+    size_bytes: int = 0
 
 
 def etag(version: int) -> str:
@@ -139,6 +151,36 @@ def of_text(result: Result) -> Answer:
 def outcome_text(issues: tuple[Issue, ...], done: str) -> bytes:
     """Return an OperationOutcome of `issues` and of what was `done`."""
     return json_format.encode(operation_outcome([*issues, Issue("information", "informational", done)]))
+
+
+def of_content(
+    request: Request,
+    engine: Engine,
+    content: Content,
+    media_type: str,
+    headers: Sequence[tuple[str, str]] = (),
+    tag: str | None = None,
+) -> Answer:
+    """Return a content as it is, a piece at a time; or the part that Range asks for (RFC 9110 section 14).
+
+    The entity tag is `tag`, or its hash: strong, for each byte is known. Raises RangeNotSatisfiable (416).
+    """
+    tag = tag or f'"{content.sha256[:32]}"'
+    sent = [("ETag", tag), ("Accept-Ranges", "bytes"), *headers]
+    if (known := request.header("IF_NONE_MATCH")) is not None and _is_among(tag.strip('"'), known):
+        return Answer(304, b"", sent)
+    span = ranges.asked(request, content.size_bytes, tag)
+    start, stop = span or (0, content.size_bytes)
+    if span is not None:
+        sent.append(("Content-Range", f"bytes {start}-{stop - 1}/{content.size_bytes}"))
+    return Answer(
+        206 if span else 200,
+        b"",
+        sent,
+        media_type,
+        contents.read(engine, content.pk, start, stop),
+        stop - start,
+    )
 
 
 def pretty(text: bytes) -> bytes:
