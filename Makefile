@@ -33,6 +33,7 @@ types: $(VENV)/.test ## check types (mypy, strict)
 docs: $(VENV)/.run ## write the generated pages of docs/ anew
 	$(BIN)/python -m tools.configuration_page
 	$(BIN)/python -m tools.code_map
+	$(BIN)/python -m tools.rules_table
 
 bench: $(VENV)/.test ## measure this server beside the floor, in one run
 	$(BIN)/python -m conformance.benchmarks $(ARGS)

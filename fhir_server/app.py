@@ -107,6 +107,8 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         max_bundle_entries=config.max_bundle_entries,
         max_patch_operations=config.max_patch_operations,
         max_resource_bytes=config.max_body_bytes,
+        max_conditional_deletes=config.max_conditional_deletes,
+        upsert=config.upsert,
         max_response_bytes=config.max_response_bytes,
         operations=prepare,
         registry=create_registry(config, database_url),

@@ -87,6 +87,14 @@ class Config:
     max_bundle_entries: int = _setting(20_000, "most entries of one batch or transaction")
     max_patch_bytes: int = _setting(8 * 1024 * 1024, "largest body of a PATCH; a longer one answers 413")
     max_patch_operations: int = _setting(10_000, "most operations of one patch")
+    max_conditional_deletes: int = _setting(
+        100,
+        "most resources that one conditional delete deletes; it refuses (412) criteria that match more. "
+        "1: a single match only",
+    )
+    upsert: bool = _setting(
+        True, "whether an update may create a resource under an id that the client gives it; otherwise 405"
+    )
     max_json_depth: int = _setting(64, "deepest nesting of a JSON body")
     job_threads: int = _setting(2, "asynchronous requests that the background worker carries out at once")
     job_result_hours: float = _setting(24.0, "how long the result of an asynchronous request is kept")
@@ -165,6 +173,7 @@ class Config:
             "max_count",
             "max_json_depth",
             "max_response_bytes",
+            "max_conditional_deletes",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from fhir_server import clauses
+
 
 @dataclass(frozen=True, slots=True)
 class Issue:
@@ -19,9 +21,10 @@ class Issue:
 
     `severity` is fatal, error, warning or information; `code` is an IssueType
     (R4/valueset-issue-type.html); `expression` is the FHIRPath of the element, or None. `rule` names
-    the rule that is broken as the canonical of the definition that states it, `#` and its key:
-    http://hl7.org/fhir/StructureDefinition/Patient#pat-1. `line` and `column`, from 1, are where the
-    element begins in the text that was sent, where there was one.
+    the rule that is broken as the canonical of the definition that states it, `#` and its key
+    (http://hl7.org/fhir/StructureDefinition/Patient#pat-1), or as the id in `clauses` of one that R4
+    states in words (bundle-fullurl-id). `line` and `column`, from 1, are where the element begins in
+    the text that was sent, where there was one.
 
     >>> Issue("error", "value", "got 5", "Patient.active").as_json()["expression"]
     ['Patient.active']
@@ -52,9 +55,8 @@ class Issue:
             ]
         page = None
         if self.rule is not None:
-            system, _, key = self.rule.partition("#")
+            system, key, page = stated(self.rule)
             issue["details"] = {"coding": [{"system": system, "code": key}]}
-            page = page_of(system)
         issue["diagnostics"] = self.diagnostics if page is None else f"{self.diagnostics}, see {page}"
         if self.expression is not None:
             issue["expression"] = [self.expression]
@@ -82,13 +84,32 @@ _DATA_TYPES = (
     "Address Age Annotation Attachment CodeableConcept Coding ContactPoint Count Distance Duration HumanName "
     "Identifier Money MoneyQuantity Period Quantity Range Ratio SampledData Signature SimpleQuantity Timing"
 )
+_VITAL_SIGNS = (
+    "vitalsigns vitalspanel resprate heartrate oxygensat bodytemp bodyheight headcircum bodyweight bmi bp"
+)
 _PAGES = {
     "Extension": "extensibility.html#Extension",
     "Reference": "references.html#Reference",
     "Meta": "resource.html#Meta",
+    **dict.fromkeys(_VITAL_SIGNS.split(), "observation-vitalsigns.html#vitals-table"),
     **{name: f"datatypes.html#{name}" for name in _DATA_TYPES.split()},
     **{name: f"metadatatypes.html#{name}" for name in _METADATA_TYPES.split()},
 }
+
+
+def stated(rule: str) -> tuple[str, str, str | None]:
+    """Return where a rule is stated: a system, its key there, and the page of R4 that explains it.
+
+    >>> stated("bundle-link-page")
+    ('urn:xinglin:rules', 'bundle-link-page', 'http://hl7.org/fhir/R4/http.html#paging')
+    >>> stated("http://hl7.org/fhir/StructureDefinition/Quantity#qty-3")[2]
+    'http://hl7.org/fhir/R4/datatypes.html#Quantity'
+    """
+    system, mark, key = rule.partition("#")
+    if mark:
+        return system, key, page_of(system)
+    clause = clauses.CLAUSES.get(rule)
+    return clauses.SYSTEM, rule, clause.link if clause is not None else None
 
 
 def page_of(canonical: str) -> str | None:
@@ -99,9 +120,9 @@ def page_of(canonical: str) -> str | None:
     >>> page_of("http://hl7.org/fhir/us/core/StructureDefinition/us-core-patient")
     """
     name = canonical.removeprefix(_R4).partition("|")[0]
-    if not canonical.startswith(_R4) or not name[:1].isupper() or not name.isalpha():
+    if not canonical.startswith(_R4) or not name.isalpha() or not (name[0].isupper() or name in _PAGES):
         return None
-    return f"http://hl7.org/fhir/R4/{_PAGES.get(name, f'{name.lower()}.html#invs')}"
+    return f"{clauses.R4}{_PAGES.get(name, f'{name.lower()}.html#invs')}"
 
 
 def operation_outcome(issues: Sequence[Issue]) -> dict[str, Any]:
@@ -121,7 +142,7 @@ def capped(issues: Sequence[Issue], *, complete: bool = True) -> Sequence[Issue]
         return issues
     many = f"{len(issues)} problems in all" if complete else f"more than {MAX_ISSUES} problems"
     what = f"{many}; the first {MAX_ISSUES} are listed"
-    return [*issues[:MAX_ISSUES], Issue("error", "too-long", what)]
+    return [*issues[:MAX_ISSUES], Issue("error", "too-long", what, rule="limit-problems")]
 
 
 class FhirError(Exception):

@@ -78,7 +78,8 @@ def _told(fate: _Fate, returns: str | None) -> tuple[Issue, ...]:
     issues = fate.result.issues
     if returns == "OperationOutcome" and fate.request is not None and fate.request.writes:
         return (*issues, bundles.done(fate.result))
-    return issues if outcomes.worth_keeping(issues) else ()
+    # warnings are told unasked, and what has no version to tell it: how many were deleted
+    return issues if outcomes.worth_keeping(issues) or fate.result.version is None else ()
 
 
 def _fate(room: entries.Room, request: Request, result: Result, returns: str | None) -> _Fate:

@@ -111,7 +111,8 @@ def done(result: Result) -> Issue:
     """Return what an OperationOutcome says of a write that was carried out."""
     version = result.version
     if version is None:
-        return Issue("information", "informational", "there was nothing to delete")
+        told = f"{result.changes} resources are deleted" if result.changes else "there was nothing to delete"
+        return Issue("information", "informational", told)
     did = {201: "created", 204: "deleted"}.get(result.status, "stored")
     return Issue("information", "informational", f"{version.address} is {did}, version {version.version}")
 

@@ -198,9 +198,12 @@ def statement(
         "documentation": "Answers are JSON or XML. Searches are strict: an unknown parameter is refused "
         "unless Prefer: handling=lenient is sent. Modifiers: :missing on all parameters but composites; "
         ":exact and :contains on strings; :not, :text, :in, :not-in, :above, :below and :of-type on tokens; "
-        ":above and :below on uris; :identifier and :[type] on references. _has and _list on all types.",
+        ":above and :below on uris and references; :identifier and :[type] on references. "
+        "_has and _list on all types.",
         "resource": [
-            _resource(name, interactions, parameters, referring.get(name, []), profiles.get(name, []))
+            _resource(
+                name, settings, interactions, parameters, referring.get(name, []), profiles.get(name, [])
+            )
             for name, parameters in searchable.items()
         ],
         # one address serves both kinds of Bundle
@@ -264,6 +267,7 @@ def _by_type(profiles: Sequence[tuple[str, str, str]]) -> dict[str, list[str]]:
 
 def _resource(
     name: str,
+    settings: Settings,
     interactions: frozenset[str],
     searchable: Sequence[Parameter],
     referring: list[str],
@@ -276,11 +280,11 @@ def _resource(
         "interaction": _codes(_TYPE_CODES, interactions),
         "versioning": "versioned-update",
         "readHistory": "vread" in interactions,
-        "updateCreate": "update" in interactions,
+        "updateCreate": settings.upsert and "update" in interactions,
         "conditionalCreate": "create" in interactions,
         "conditionalRead": "full-support",
         "conditionalUpdate": "update-conditional" in interactions,
-        "conditionalDelete": "single" if "delete-conditional" in interactions else "not-supported",
+        "conditionalDelete": _conditional_delete(settings, interactions),
         "referencePolicy": ["literal", "logical"],
     }
     if profiles:
@@ -301,6 +305,12 @@ def _resource(
         if parameter.code in types
     ]
     return resource
+
+
+def _conditional_delete(settings: Settings, interactions: frozenset[str]) -> str:
+    if "delete-conditional" not in interactions:
+        return "not-supported"
+    return "multiple" if settings.max_conditional_deletes > 1 else "single"
 
 
 def _searchable(name: str, registry: Registry) -> list[Parameter]:

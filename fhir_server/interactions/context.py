@@ -20,6 +20,7 @@ from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
 from fhir_server.storage import reader
 from fhir_server.storage.version import Version as Version  # part of every Result
+from fhir_server.storage.writer import ANY_VERSION as ANY_VERSION  # for those who read If-Match
 from fhir_server.validation.knowledge import Knowledge
 
 MOST_RESOLVED = 256
@@ -62,6 +63,8 @@ class Settings:
     max_bundle_entries: int = 20_000
     max_patch_operations: int = 10_000
     max_resource_bytes: int = 64 * 1024 * 1024
+    max_conditional_deletes: int = 100
+    upsert: bool = True
     max_response_bytes: int = 16 * 1024 * 1024
     operations: Operations | None = None
     secrets: Secrets = field(default_factory=Secrets)

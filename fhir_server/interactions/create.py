@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from fhir_server.authorization.permit import permit
+from fhir_server.database.unit_of_work import RunAgain
 from fhir_server.interactions import conditions, drafts
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.storage import reader
+from fhir_server.storage.version import Version
 from fhir_server.storage.writer import write
 
 
@@ -31,9 +33,9 @@ def create(
     checked = drafts.judge(context, resource)
     if if_none_exist is not None:
         criteria = conditions.criteria(context, type_name, if_none_exist)
-        conditions.lock(context, [criteria])
+        conditions.lock(context, [criteria], [resource])
         if (match := conditions.match(context, criteria)) is not None:
-            return Result(200, reader.read(context.unit, type_name, match))
+            return Result(200, found(context, type_name, match))
     if keep_id and drafts.ID.match(str(resource.get("id", ""))):
         draft = drafts.draft(context, resource, resource["id"], "U", issues=checked.outcome)
     else:
@@ -42,3 +44,11 @@ def create(
     written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
     status = 201 if written.created else 200
     return Result(status, written.version, issues=checked.issues, changes=int(written.changed))
+
+
+def found(context: Context, type_name: str, id_: str) -> Version:
+    """Return what criteria matched; the unit begins again when it was deleted behind the search."""
+    version = reader.read(context.unit, type_name, id_)
+    if version is None or version.deleted:
+        raise RunAgain
+    return version

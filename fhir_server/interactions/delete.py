@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fhir_server.authorization.permit import permit
 from fhir_server.interactions import conditions
+from fhir_server.interactions.conditions import Criteria
 from fhir_server.interactions.context import Context, Result
-from fhir_server.storage.writer import Draft, write
+from fhir_server.outcome import Invalid, Issue, PreconditionFailed
+from fhir_server.storage.writer import Draft, Written, write
+
+NAMED = 20
+"""How many of the resources that a conditional delete deletes are named in its answer."""
 
 
 def delete(context: Context, type_name: str, id_: str, if_match: int | None = None) -> Result:
@@ -16,17 +23,55 @@ def delete(context: Context, type_name: str, id_: str, if_match: int | None = No
     """
     permit(context.grant, "delete", type_name)
     draft = Draft(type_name, id_, "D", None, if_version=if_match)
-    written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
-    return Result(204, written.version, changes=int(written.changed))
+    written = write(context.unit, [draft], context.now(), context.grant.subject)
+    return deleted(type_name, written)
 
 
-def conditional_delete(context: Context, type_name: str, criteria_text: str) -> Result:
-    """Delete the one resource that the criteria match; none is no error (204).
+def conditional_delete(
+    context: Context, type_name: str, criteria_text: str, if_match: int | None = None
+) -> Result:
+    """Delete what the criteria match: nothing (204), one resource (204) or several (200, and how many).
 
-    Raises MultipleMatches (412) and deletes nothing when there are several.
+    Several are deleted together or not at all. `_count` among the criteria says how many the caller
+    expects at most. Raises MultipleMatches (412) when more match than that or than the installation
+    deletes at once, PreconditionFailed (412) when `if_match` is not the version of the one match.
     """
     permit(context.grant, "delete", type_name)
-    criteria = conditions.criteria(context, type_name, criteria_text)
+    criteria = conditions.criteria(context, type_name, criteria_text, countable=True)
     conditions.lock(context, [criteria])
-    match = conditions.match(context, criteria)
-    return Result(204) if match is None else delete(context, type_name, match)
+    drafts = [
+        Draft(type_name, id_, "D", None, if_version=if_match) for id_ in victims(context, criteria, if_match)
+    ]
+    if drafts:
+        conditions.hold(context, criteria, [draft.id for draft in drafts])
+    written = write(context.unit, drafts, context.now(), context.grant.subject)
+    return deleted(type_name, written)
+
+
+def victims(context: Context, criteria: Criteria, if_match: int | None) -> list[str]:
+    """Return the ids that a conditional delete deletes; raises what `conditional_delete` raises."""
+    most = context.settings.max_conditional_deletes
+    asked = criteria.query.count
+    if asked == 0:
+        raise Invalid(
+            "_count=0 deletes nothing; it says how many matches there may be at most",
+            expression=criteria.type_name,
+        )
+    found = conditions.match_several(context, criteria, min(most, asked or most))
+    if if_match is not None and len(found) != 1:
+        raise PreconditionFailed(
+            f"If-Match asks for one version, but {criteria} matches {len(found)} resources",
+            expression=criteria.type_name,
+        )
+    return found
+
+
+def deleted(type_name: str, written: Sequence[Written]) -> Result:
+    """Return the answer to the deletion of some resources of one type."""
+    changes = sum(each.changed for each in written)
+    if len(written) <= 1:
+        return Result(204, written[0].version if written else None, changes=changes)
+    names = [each.version.address for each in written if each.version is not None]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    what = f"{len(names)} resources of type {type_name} are deleted: {', '.join(names[:NAMED])}{more}"
+    return Result(200, issues=(Issue("information", "informational", what),), changes=changes)

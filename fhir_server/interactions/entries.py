@@ -10,12 +10,12 @@ from datetime import datetime
 
 from fhir_server.authorization.permit import permit
 from fhir_server.interactions import search_compartment, search_system
-from fhir_server.interactions.context import Context, Prepared, Result, Settings, Version
+from fhir_server.interactions.context import Context, Prepared, Result, Settings
 from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import conditional_delete, delete
 from fhir_server.interactions.history import history
 from fhir_server.interactions.patch import conditional_patch, of_entry, patch
-from fhir_server.interactions.read import read
+from fhir_server.interactions.read import read, unchanged
 from fhir_server.interactions.requests import Request
 from fhir_server.interactions.search_type import search
 from fhir_server.interactions.update import conditional_update, update
@@ -83,20 +83,11 @@ def look(context: Context, request: Request) -> Result:
         found = vread(context, request.type_name, request.id, request.version_id)
     else:
         found = read(context, request.type_name, request.id)
-    if found.version is not None and _is_known(request, found.version):
+    since = request.if_modified_since
+    known = datetime.fromisoformat(since) if since is not None else None
+    if found.version is not None and unchanged(found.version, request.if_none_match, known):
         return Result(304, found.version)
     return found
-
-
-def _is_known(request: Request, version: Version) -> bool:
-    """Say whether the entry's sender has this version; ifNoneMatch wins (RFC 9110 13.2.2)."""
-    if (tags := request.if_none_match) is not None:
-        return tags.strip() == "*" or any(
-            tag.strip().removeprefix("W/").strip('"') == str(version.version) for tag in tags.split(",")
-        )
-    if (since := request.if_modified_since) is not None:
-        return datetime.fromisoformat(version.last_updated) <= datetime.fromisoformat(since)
-    return False
 
 
 def change(context: Context, request: Request, *, keep_id: bool = False) -> Result:
@@ -106,7 +97,7 @@ def change(context: Context, request: Request, *, keep_id: bool = False) -> Resu
         return create(context, type_name, resource, request.if_none_exist, keep_id=keep_id)
     if request.method == "DELETE":
         if request.id is None:
-            return conditional_delete(context, type_name, request.query or "")
+            return conditional_delete(context, type_name, request.query or "", request.if_match)
         return delete(context, type_name, request.id, request.if_match)
     if request.method == "PATCH":
         patching = of_entry(resource, context.settings)
@@ -114,7 +105,14 @@ def change(context: Context, request: Request, *, keep_id: bool = False) -> Resu
             return conditional_patch(context, type_name, request.query or "", patching, request.if_match)
         return patch(context, type_name, request.id, patching, request.if_match)
     if request.id is None:
-        return conditional_update(context, type_name, request.query or "", resource, request.if_match)
+        return conditional_update(
+            context,
+            type_name,
+            request.query or "",
+            resource,
+            request.if_match,
+            must_be_new=request.must_be_new,
+        )
     return update(context, type_name, request.id, resource, request.if_match, must_be_new=request.must_be_new)
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fhir_server.authorization.permit import permit
-from fhir_server.database.unit_of_work import RunAgain
 from fhir_server.fhirpath import patch as fhirpath_patch
 from fhir_server.fhirpath.api import Watch
 from fhir_server.interactions import conditions, drafts
@@ -72,16 +71,10 @@ def only_match(context: Context, criteria: conditions.Criteria) -> str:
     match = conditions.match(context, criteria)
     if match is None:
         raise NotFound(
-            f"{criteria.type_name}?{criteria.text} matches nothing here, so there is nothing to patch",
+            f"{criteria} matches nothing here, so there is nothing to patch",
             expression=criteria.type_name,
         )
     return match
-
-
-def still_matches(context: Context, criteria: conditions.Criteria, id_: str) -> None:
-    """Begin the unit again unless the criteria still match what is now locked."""
-    if conditions.match(context, criteria) != id_:
-        raise RunAgain
 
 
 def _patch(
@@ -94,7 +87,7 @@ def _patch(
 ) -> Result:
     version = writer.lock(context.unit, [(type_name, id_)]).get((type_name, id_))
     if criteria is not None:
-        still_matches(context, criteria, id_)
+        conditions.still_match(context, criteria, [id_])
     made = patched(context.settings, version, type_name, id_, change, if_match)
     checked = drafts.judge(context, made.resource)
     draft = drafts.draft(context, made.resource, id_, "P", issues=checked.outcome)

@@ -1,6 +1,8 @@
-"""read (R4/http.html#read)."""
+"""read, and whether the reader has it already (R4/http.html#read, #cread)."""
 
 from __future__ import annotations
+
+from datetime import datetime
 
 from fhir_server.authorization.permit import permit
 from fhir_server.interactions.context import Context, Result
@@ -32,3 +34,26 @@ def standing(version: Version | None, type_name: str, id_: str) -> Version:
             expression=type_name,
         )
     return version
+
+
+def unchanged(version: Version, tags: str | None, since: datetime | None) -> bool:
+    """Say whether a reader has this version already (R4/http.html#cread; RFC 9110 13.1.2, 13.1.3).
+
+    `tags` is an If-None-Match, beside which `since`, an aware If-Modified-Since, does not count.
+    """
+    if tags is not None:
+        return is_among(str(version.version), tags)
+    if since is None:
+        return False
+    return datetime.fromisoformat(version.last_updated).replace(microsecond=0) <= since
+
+
+def is_among(tag: str, tags: str) -> bool:
+    """Say whether an If-None-Match names an entity tag, by weak comparison (RFC 9110 8.8.3.2).
+
+    >>> is_among("3", '"2", W/"3"'), is_among("3", "*")
+    (True, True)
+    """
+    return tags.strip() == "*" or any(
+        each.strip().removeprefix("W/") == f'"{tag}"' for each in tags.split(",")
+    )

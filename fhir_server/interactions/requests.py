@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from fhir_server.definitions.structures import is_resource_type
-from fhir_server.interactions.context import Resource
+from fhir_server.interactions.context import ANY_VERSION, Resource
 from fhir_server.interactions.drafts import ID
 from fhir_server.outcome import FhirError, Invalid, NotFound, NotSupported, TooLarge
 
@@ -259,7 +259,9 @@ def _version_of(etag: Any, path: str) -> int | None:
     """
     if etag is None:
         return None
-    number = str(etag).removeprefix("W/").strip('"')
-    if not (number.isascii() and number.isdigit()):
+    if etag == "*":
+        return ANY_VERSION
+    number = str(etag).removeprefix("W/").strip('"').lstrip("0")
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
         raise Invalid(f'{etag!r} is no version; write W/"3"', expression=path)
     return int(number)

@@ -17,6 +17,7 @@ from fhir_server.authorization.permit import narrow, permit
 from fhir_server.interactions import bundle
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
+from fhir_server.interactions.stored import StoredValues
 from fhir_server.model import json_format, summary
 from fhir_server.outcome import Invalid, Issue
 from fhir_server.search import include, paging
@@ -107,13 +108,19 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         now=context.clock(),
         registry=settings.indexer.registry,
         codes=SearchCodes(context),
+        stored=StoredValues(context.unit.execute),
     )
     return narrow(context.grant, query)
 
 
 def environment(context: Context) -> Environment:
     """Return what values mean in a search of this unit."""
-    return replace(context.settings.environment, now=context.clock(), codes=SearchCodes(context))
+    return replace(
+        context.settings.environment,
+        now=context.clock(),
+        codes=SearchCodes(context),
+        stored=StoredValues(context.unit.execute),
+    )
 
 
 Row = tuple[Any, ...]

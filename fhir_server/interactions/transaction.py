@@ -9,17 +9,24 @@ entries.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from urllib.parse import unquote
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.interactions import bundle as bundles
-from fhir_server.interactions import conditions, drafts, entries, links
+from fhir_server.interactions import drafts, entries, links
 from fhir_server.interactions.batch import batch
 from fhir_server.interactions.context import Context, Resource, Result
+from fhir_server.interactions.create import found as found_version
+from fhir_server.interactions.delete import deleted
 from fhir_server.interactions.entry import Entry
-from fhir_server.interactions.patch import of_entry, only_match, patched, still_matches
+from fhir_server.interactions.places import (
+    Place,
+    Places,
+    conditional_references,
+    places,
+    refuse_two_writes,
+    two_writes,
+)
 from fhir_server.interactions.requests import METHODS, Request, check_size, requests
 from fhir_server.model.positions import placed_groups
 from fhir_server.outcome import (
@@ -27,13 +34,12 @@ from fhir_server.outcome import (
     FhirError,
     Invalid,
     Issue,
-    NoMatch,
     NotSupported,
     Unprocessable,
     capped,
 )
-from fhir_server.storage import outcomes, reader, writer
-from fhir_server.storage.writer import Draft, write
+from fhir_server.storage import outcomes
+from fhir_server.storage.writer import Draft, Written, write
 
 
 def execute(
@@ -81,10 +87,10 @@ def transaction(
     Bundle.entry[n] in its expression, and then nothing is written.
     """
     plan = _plan(context, bundle)
-    targets, found = _places(context, plan, keep_ids=keep_ids)
-    referred = _conditional_references(context, plan)
-    _refuse_two_writes(plan)
-    made = _write(context, plan, targets, found, referred)
+    found = places(context, plan, keep_ids=keep_ids)
+    referred = conditional_references(context, plan)
+    refuse_two_writes(plan)
+    made = _write(context, plan, found, referred)
     told = {number: result.issues for number, result in made.items() if result.issues}
     if told and sent is not None:
         told = dict(zip(told, placed_groups(list(told.values()), sent), strict=True))
@@ -96,14 +102,6 @@ def transaction(
         answers.append(answer)
     text = bundles.responses("transaction-response", answers)
     return Result(200, text=text, changes=sum(result.changes for result in made.values()))
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an entry goes: its id, and whether its conditions found that id to exist already."""
-
-    id: str
-    existing: bool
 
 
 def _plan(context: Context, bundle: Resource) -> list[Request]:
@@ -129,139 +127,10 @@ _INTERACTIONS = {"DELETE": "delete", "POST": "create", "PUT": "update", "PATCH":
 _LETTERS = {"POST": "C", "PUT": "U", "PATCH": "P"}
 
 
-def _places(
-    context: Context, plan: Sequence[Request], *, keep_ids: bool
-) -> tuple[dict[str, str], dict[int, _Place | None]]:
-    """Lock and look up the conditions of the entries; give every write its id.
-
-    Returns what each fullUrl becomes, and the place of each write by entry number (None for
-    a conditional delete without a match).
-    """
-    asked: dict[int, conditions.Criteria] = {}
-    for request in plan:
-        text = request.if_none_exist if request.method == "POST" else request.query
-        if text and request.writes and request.type_name:
-            try:
-                asked[request.number] = conditions.criteria(context, request.type_name, text)
-            except FhirError as error:
-                raise error.within(f"{request.path}.request") from None
-    conditions.lock(context, asked.values())
-    targets: dict[str, str] = {}
-    places: dict[int, _Place | None] = {}
-    for request in plan:
-        if not request.writes:
-            continue
-        match = None
-        if (criteria := asked.get(request.number)) is not None:
-            try:
-                look_up = only_match if request.method == "PATCH" else conditions.match
-                match = look_up(context, criteria)
-            except FhirError as error:
-                raise error.within(f"{request.path}.request") from None
-        own = request.resource.get("id") if request.resource is not None else None
-        if match is not None:
-            places[request.number] = _Place(match, existing=True)
-        elif request.method == "DELETE":
-            places[request.number] = _Place(request.id, existing=True) if request.id else None
-        elif request.method == "PATCH":
-            places[request.number] = _Place(request.id or "", existing=True)
-        elif request.method == "PUT":
-            places[request.number] = _Place(request.id or own or drafts.new_id(), existing=False)
-        else:
-            if keep_ids and isinstance(own, str) and drafts.ID.match(own):
-                request.method, request.id = "PUT", own
-            places[request.number] = _Place(request.id or drafts.new_id(), existing=False)
-        place = places[request.number]
-        if place is None or request.full_url is None or request.method == "DELETE":
-            continue
-        address = f"{request.type_name}/{place.id}"
-        if targets.setdefault(request.full_url, address) != address:
-            raise Invalid(
-                f"the fullUrl {request.full_url!r} stands on two entries",
-                expression=f"{request.path}.fullUrl",
-            )
-    _patch(context, plan, places, asked)
-    return targets, places
-
-
-def _patch(
-    context: Context,
-    plan: Sequence[Request],
-    places: dict[int, _Place | None],
-    asked: dict[int, conditions.Criteria],
-) -> None:
-    """Put in the place of each patch the resource that it makes.
-
-    All that the transaction will write is locked together, in the order of every writer.
-    """
-    if not any(request.method == "PATCH" for request in plan):
-        return
-    there = [
-        (request.type_name or "", place.id)
-        for request in plan
-        if (place := places.get(request.number)) is not None and request.method != "POST"
-    ]
-    current = writer.lock(context.unit, there)
-    for request in plan:
-        place = places.get(request.number)
-        if request.method != "PATCH" or place is None:
-            continue
-        type_name, criteria = request.type_name or "", asked.get(request.number)
-        try:
-            if criteria is not None:
-                still_matches(context, criteria, place.id)
-            change = of_entry(request.resource or {}, context.settings)
-            version = current.get((type_name, place.id))
-            made = patched(context.settings, version, type_name, place.id, change, request.if_match)
-        except FhirError as error:
-            raise error.within(f"{request.path}.resource") from None
-        request.resource = made.resource
-
-
-def _conditional_references(context: Context, plan: Sequence[Request]) -> dict[str, str]:
-    """Look up every conditional reference once; return what each becomes."""
-    found: dict[str, str] = {}
-    for request in plan:
-        if request.resource is None or not request.writes:
-            continue
-        for reference, path in links.conditional_references(request.resource, f"{request.path}.resource"):
-            if reference in found:
-                continue
-            type_name, _, text = reference.partition("?")
-            try:
-                match = conditions.match(context, conditions.criteria(context, type_name, unquote(text)))
-            except FhirError as error:
-                raise error.within(path) from None
-            if match is None:
-                raise NoMatch(
-                    f"the conditional reference {reference!r} matches nothing here; "
-                    "store its target first, or send it in the same Bundle and refer to its fullUrl",
-                    expression=path,
-                )
-            found[reference] = f"{type_name}/{match}"
-    return found
-
-
-def _refuse_two_writes(plan: Sequence[Request]) -> None:
-    """Raise Invalid (400) when two entries write the same resource by its id."""
-    seen: dict[tuple[str | None, str], Request] = {}
-    for request in plan:
-        if request.id is None or request.method not in ("PUT", "DELETE", "PATCH"):
-            continue
-        first = seen.setdefault((request.type_name, request.id), request)
-        if first is not request:
-            raise Invalid(
-                f"{first.path} and {request.path} both write {request.type_name}/{request.id}; "
-                "a transaction may write a resource once",
-                expression=request.path,
-            )
-
-
 def _write(
     context: Context,
     plan: Sequence[Request],
-    targets: dict[str, str],
-    places: dict[int, _Place | None],
+    found: Places,
     referred: dict[str, str],
 ) -> dict[int, Result]:
     """Rewrite, validate and store; return the result of each write by entry number."""
@@ -271,22 +140,16 @@ def _write(
     wrong: list[Issue] = []
     short: list[Issue] = []
     for request in sorted(plan, key=lambda request: METHODS.index(request.method)):
-        place = places.get(request.number)
-        if not request.writes:
+        if (place := found.of.get(request.number)) is None:
             continue
-        if place is None:
-            results[request.number] = Result(204)
-        elif request.method == "DELETE":
-            pending.append(
-                (request, Draft(request.type_name or "", place.id, "D", None, if_version=request.if_match))
-            )
-        elif request.method == "POST" and place.existing:
-            results[request.number] = Result(
-                200, reader.read(context.unit, request.type_name or "", place.id)
-            )
-        else:
+        if request.method == "DELETE":
+            pending += [
+                (request, Draft(request.type_name or "", id_, "D", None, if_version=request.if_match))
+                for id_ in place.ids
+            ]
+        elif request.method != "POST" or not place.existing:
             try:
-                draft, warnings[request.number] = _draft(context, request, place, targets, referred)
+                draft, warnings[request.number] = _draft(context, request, place, found.targets, referred)
                 pending.append((request, draft))
             except Invalid as error:
                 wrong += error.issues
@@ -300,15 +163,26 @@ def _write(
         raise Unprocessable(issues=capped(short, complete=False))
     _refuse_shared_targets(pending)
     written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
-    for (request, draft), outcome in zip(pending, written, strict=True):
-        status = 204 if draft.method == "D" else 201 if outcome.created else 200
-        told = warnings.get(request.number, ())
+    deletions: dict[int, list[Written]] = {
+        request.number: [] for request in plan if request.method == "DELETE"
+    }
+    for (request, _), outcome in zip(pending, written, strict=True):
+        if request.method == "DELETE":
+            deletions[request.number].append(outcome)
+            continue
+        status, told = 201 if outcome.created else 200, warnings.get(request.number, ())
         results[request.number] = Result(status, outcome.version, issues=told, changes=int(outcome.changed))
+    for request in plan:
+        if request.method == "DELETE":
+            results[request.number] = deleted(request.type_name or "", deletions[request.number])
+        elif request.number in found.of and request.number not in results:  # a condition that was met
+            existing = found_version(context, request.type_name or "", found.of[request.number].id)
+            results[request.number] = Result(200, existing)
     return results
 
 
 def _draft(
-    context: Context, request: Request, place: _Place, targets: dict[str, str], referred: dict[str, str]
+    context: Context, request: Request, place: Place, targets: dict[str, str], referred: dict[str, str]
 ) -> tuple[Draft, tuple[Issue, ...]]:
     """Return the draft of one write, its references resolved and its rules checked, and warnings."""
     resource = links.rewrite(request.resource or {}, targets, referred.get)
@@ -327,6 +201,7 @@ def _draft(
             place.id,
             _LETTERS[request.method],
             must_be_new=request.method == "POST" or request.must_be_new,
+            may_create=place.may_create,
             if_version=request.if_match,
             issues=checked.outcome,
         )
@@ -343,11 +218,7 @@ def _refuse_shared_targets(pending: Sequence[tuple[Request, Draft]]) -> None:
     for request, draft in pending:
         first = seen.setdefault(draft.rid, request)
         if first is not request:
-            raise Invalid(
-                f"{first.path} and {request.path} both write {draft.type_name}/{draft.id}; "
-                "a transaction may write a resource once",
-                expression=request.path,
-            )
+            raise two_writes(first, request, f"{draft.type_name}/{draft.id}")
 
 
 def _answer(

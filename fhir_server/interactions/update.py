@@ -6,7 +6,9 @@ from fhir_server.authorization.permit import permit
 from fhir_server.interactions import conditions, drafts
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.drafts import Checked
-from fhir_server.outcome import Invalid
+from fhir_server.outcome import Conflict, Invalid
+from fhir_server.storage import writer
+from fhir_server.storage.version import Version
 from fhir_server.storage.writer import Draft, Written, write
 
 
@@ -23,41 +25,89 @@ def update(
 
     `if_match` is the version that must be current, `must_be_new` stands for If-None-Match: *.
     A body that equals the current version makes no new one (200 with the current version).
-    Raises Invalid (400), PreconditionFailed (412).
+    Raises Invalid (400), PreconditionFailed (412), MethodNotAllowed (405) for an id that never was
+    where the installation gives all ids itself.
     """
     permit(context.grant, "update", type_name)
     drafts.check_type(resource, type_name)
     check_id(resource, id_)
     checked = drafts.judge(context, resource)
     draft = drafts.draft(
-        context, resource, id_, "U", if_version=if_match, must_be_new=must_be_new, issues=checked.outcome
+        context,
+        resource,
+        id_,
+        "U",
+        if_version=if_match,
+        must_be_new=must_be_new,
+        may_create=context.settings.upsert,
+        issues=checked.outcome,
     )
     return _written(context, draft, checked)
 
 
 def conditional_update(
-    context: Context, type_name: str, criteria_text: str, resource: Resource, if_match: int | None = None
+    context: Context,
+    type_name: str,
+    criteria_text: str,
+    resource: Resource,
+    if_match: int | None = None,
+    *,
+    must_be_new: bool = False,
 ) -> Result:
     """Replace the one resource that the criteria match, or create one when there is none.
 
-    Raises MultipleMatches (412); Invalid (400) when the body carries another id than the match.
+    Without a match the body's id is that of the new resource, if it has one.
+    Raises MultipleMatches (412); Invalid (400) when the body carries another id than the match;
+    Conflict (409) when nothing matches and the body carries the id of another resource.
     """
     permit(context.grant, "update", type_name)
     drafts.check_type(resource, type_name)
     checked = drafts.judge(context, resource)
     criteria = conditions.criteria(context, type_name, criteria_text)
-    conditions.lock(context, [criteria])
+    conditions.lock(context, [criteria], [resource])
     match = conditions.match(context, criteria)
     own = resource.get("id")
+    check_own_id(type_name, own, match)
+    if match is not None:
+        conditions.hold(context, criteria, [match])
+    elif own is not None:
+        refuse_taken(type_name, own, writer.lock(context.unit, [(type_name, own)]).get((type_name, own)))
+    id_ = match or own or drafts.new_id()
+    resource = {**resource, "id": id_}
+    draft = drafts.draft(
+        context,
+        resource,
+        id_,
+        "U",
+        if_version=if_match,
+        must_be_new=must_be_new,
+        may_create=own is None or context.settings.upsert,
+        issues=checked.outcome,
+    )
+    return _written(context, draft, checked)
+
+
+def check_own_id(type_name: str, own: str | None, match: str | None) -> None:
+    """Raise Invalid (400) when a body carries another id than what its criteria match."""
     if match is not None and own is not None and own != match:
         raise Invalid(
             f"the criteria match {type_name}/{match}, but the body has the id {own!r}; leave the id out",
             expression=f"{type_name}.id",
         )
-    id_ = match or own or drafts.new_id()
-    resource = {**resource, "id": id_}
-    draft = drafts.draft(context, resource, id_, "U", if_version=if_match, issues=checked.outcome)
-    return _written(context, draft, checked)
+
+
+def refuse_taken(type_name: str, own: str, current: Version | None) -> None:
+    """Raise Conflict (409) when the id that a body brings for a new resource is that of another one.
+
+    R4 says "update as create" here and leaves open what is when the id is taken: what the criteria do not
+    match is not what the client means.
+    """
+    if current is not None and not current.deleted:
+        raise Conflict(
+            f"the criteria match nothing, but the body has the id of {type_name}/{own}, which they do not "
+            "match; leave the id out, or update that resource by its id",
+            expression=f"{type_name}.id",
+        )
 
 
 def check_id(resource: Resource, id_: str) -> None:

@@ -89,7 +89,8 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """
     value = parse_value(data, max_depth=max_depth)
     if type(value) is not dict:
-        raise Invalid(f"line 1, column 1: a JSON object is expected here, not {json_scan.kind(value)}")
+        what = f"line 1, column 1: a JSON object is expected here, not {json_scan.kind(value)}"
+        raise Invalid(issues=[Issue("error", "invalid", what, rule="json-kind")])
     return value
 
 

@@ -52,9 +52,9 @@ def forbidden(data: bytes, max_depth: int) -> list[Issue]:
     text = data.decode()
     root = re.search(r'"resourceType"\s*:\s*"([A-Za-z]+)"', text)
     issues: list[Issue] = []
-    for offset, path, problem in _problems(text, max_depth):
+    for offset, path, rule, problem in _problems(text, max_depth):
         name = root[1] if root else None
-        issues.append(_issue(text, offset, problem, _expression(name, path)))
+        issues.append(_issue(text, offset, problem, rule, _expression(name, path)))
         if len(issues) == MAX_ISSUES:
             break
     return issues
@@ -74,10 +74,12 @@ def _coordinates(text: str, offset: int) -> tuple[int, int]:
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
-def _issue(text: str, offset: int, problem: str, expression: str | None = None) -> Issue:
+def _issue(
+    text: str, offset: int, problem: str, rule: str = "json-syntax", expression: str | None = None
+) -> Issue:
     line, column = _coordinates(text, offset)
     what = f"{place(text, offset)}: {problem}"
-    return Issue("error", "invalid", what, expression, line=line, column=column)
+    return Issue("error", "invalid", what, expression, rule, line, column)
 
 
 def _expression(root: str | None, path: list[str | int]) -> str | None:
@@ -99,8 +101,8 @@ def _shortened(name: str) -> str:
     return name if len(name) <= 60 else name[:60] + "…"
 
 
-def _problems(text: str, max_depth: int) -> Iterator[tuple[int, list[str | int], str]]:
-    """Yield (offset, path, what is wrong); reading ends where it becomes too deep."""
+def _problems(text: str, max_depth: int) -> Iterator[tuple[int, list[str | int], str, str]]:
+    """Yield (offset, path, rule, what is wrong); reading ends where it becomes too deep."""
     path: list[str | int] = []  # the members and places that lead to the value being read
     seen: list[set[str] | None] = []  # for each open object its member names, None for an array
     key_follows = False
@@ -108,7 +110,7 @@ def _problems(text: str, max_depth: int) -> Iterator[tuple[int, list[str | int],
         token, offset = match[0], match.start()
         if token in "{[":
             if len(seen) == max_depth:
-                yield offset, path[:-1], f"nested deeper than {max_depth} levels"
+                yield offset, path[:-1], "limit-depth", f"nested deeper than {max_depth} levels"
                 return
             seen.append(set() if token == "{" else None)
             path.append("" if token == "{" else 0)
@@ -125,7 +127,7 @@ def _problems(text: str, max_depth: int) -> Iterator[tuple[int, list[str | int],
         elif token[0] == '"':
             zero = next((found for found in _ESCAPE.finditer(token) if found[0] == "\\u0000"), None)
             if zero:
-                yield offset + zero.start(), path[:], "U+0000 cannot be stored; leave it out"
+                yield offset + zero.start(), path[:], "json-text", "U+0000 cannot be stored; leave it out"
             if key_follows:
                 key_follows = False
                 name = msgspec.json.decode(token, type=str)
@@ -134,12 +136,12 @@ def _problems(text: str, max_depth: int) -> Iterator[tuple[int, list[str | int],
                 assert names is not None
                 if name in names:
                     what = f"the member {_shortened(name)!r} stands twice in one object; which is meant?"
-                    yield offset, path[:], what
+                    yield offset, path[:], "json-unique", what
                 names.add(name)
         elif _NUMBER.fullmatch(token) and is_absurd(token):
             shown = token if len(token) <= 60 else f"{token[:40]}… ({len(token)} characters)"
             limits = f"more than {MAX_DIGITS} significant digits or is beyond 10^±{MAX_EXPONENT}"
-            yield offset, path[:], f"the number {shown} has {limits}"
+            yield offset, path[:], "json-number", f"the number {shown} has {limits}"
 
 
 def malformed(data: bytes, message: str, max_depth: int) -> Issue:
@@ -155,10 +157,12 @@ def malformed(data: bytes, message: str, max_depth: int) -> Issue:
         found = f"not UTF-8: byte 0x{data[error.start]:02x}"
         return _issue(before, len(before), found + (" (UTF-16?)" if b"\0" in data[:4] else ""))
     if not text.strip():
-        return Issue("error", "invalid", "the body is empty; a JSON object is expected")
+        what = "the body is empty; a JSON object is expected"
+        return Issue("error", "invalid", what, rule="json-syntax")
     for match in _ESCAPE.finditer(text):
         if _LOW_OR_HIGH.fullmatch(match[0]) and not _in_pair(text, match.start()):
-            return _issue(text, match.start(), f"{match[0]} is half of a surrogate pair and no character")
+            what = f"{match[0]} is half of a surrogate pair and no character"
+            return _issue(text, match.start(), what, "json-text")
     what = message.removeprefix("JSON is malformed: ")
     at = re.search(r" \(byte (\d+)\)$", what)
     if at:
@@ -168,7 +172,7 @@ def malformed(data: bytes, message: str, max_depth: int) -> Issue:
         for match in _TOKEN.finditer(text):
             if len(match[0]) > 4300 and _NUMBER.fullmatch(match[0]):
                 found = f"a number has {len(match[0])} digits; {MAX_DIGITS} are kept"
-                return _issue(text, match.start(), found)
+                return _issue(text, match.start(), found, "json-number")
     return _issue(text, len(text), "not JSON: it ends too early")
 
 

@@ -61,7 +61,8 @@ def parse(data: bytes, *, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """
     data = data.removeprefix(BYTE_ORDER_MARK)
     if b"\0" in data[:4] or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise Invalid("line 1, column 1: not UTF-8 (UTF-16?); FHIR is UTF-8 (R4/http.html#mime-type)")
+        what = "line 1, column 1: not UTF-8 (UTF-16?); FHIR is UTF-8 (R4/http.html#mime-type)"
+        raise Invalid(issues=[Issue("error", "invalid", what, rule="xml-syntax")])
     data = spelled_out(data)
     reader = Reader(data, max_depth)
     try:
@@ -123,12 +124,16 @@ class Reader:
     # What expat tells
 
     def doctype(self, *_: object) -> None:
-        self.problem("a document type declaration is not allowed; leave <!DOCTYPE …> out", code="invalid")
+        self.problem(
+            "a document type declaration is not allowed; leave <!DOCTYPE …> out", "invalid", "xml-syntax"
+        )
         raise Enough
 
     def declaration(self, version: str, encoding: str | None, _: int) -> None:
         if encoding is not None and encoding.lower() not in _ENCODINGS:
-            self.problem(f"the document says encoding={shown(encoding)}; FHIR is UTF-8", code="invalid")
+            self.problem(
+                f"the document says encoding={shown(encoding)}; FHIR is UTF-8", "invalid", "xml-syntax"
+            )
             raise Enough
 
     def prefix(self, prefix: str | None, uri: str | None) -> None:
@@ -174,7 +179,7 @@ class Reader:
                 self.attributes(attributes, ("id", "value"))
             return
         if self.depth > self.max_depth:
-            self.problem(f"nested deeper than {self.max_depth} levels")
+            self.problem(f"nested deeper than {self.max_depth} levels", rule="limit-depth")
             raise Enough
         if kind == COMPLEX:
             assert holder is not None
@@ -271,7 +276,9 @@ class Reader:
             nonlocal depth
             depth += 1
             if depth > MAX_NARRATIVE_DEPTH:
-                self.problem(f"a narrative may have {MAX_NARRATIVE_DEPTH} levels of elements")
+                self.problem(
+                    f"a narrative may have {MAX_NARRATIVE_DEPTH} levels of elements", rule="limit-depth"
+                )
                 raise Enough
             if again is not None:
                 again.start(name, attributes)
@@ -324,7 +331,8 @@ class Reader:
             return convert(text)
         except ValueError as error:
             assert self.slot is not None
-            self.problem(f"{shown(text)!r} is no {self.slot.type}; {error} is expected", code="value")
+            what = f"{shown(text)!r} is no {self.slot.type}; {error} is expected"
+            self.problem(what, "value", f"format-{self.slot.type}")
             return text
 
     # What is wrong
@@ -347,18 +355,18 @@ class Reader:
         self.bare = False
         self.names, self.value, self.slot = _NOTHING, {}, None
         if len(self.waiting) > 2 * self.max_depth:
-            self.problem(f"nested deeper than {self.max_depth} levels")
+            self.problem(f"nested deeper than {self.max_depth} levels", rule="limit-depth")
             raise Enough
 
     def twice(self, slot: Slot) -> None:
         """Tell of an element that stands twice and may stand once."""
         self.problem(f"<{slot.key}> stands twice and may stand once; which is meant?")
 
-    def problem(self, what: str, code: str = "structure") -> None:
+    def problem(self, what: str, code: str = "structure", rule: str = "xml-structure") -> None:
         """Keep what is wrong, with its place in the text and in the resource."""
         line, column = self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1
         text = f"line {line}, column {column}: {what}"
-        self.issues.append(Issue("error", code, text, self.path(), line=line, column=column))
+        self.issues.append(Issue("error", code, text, self.path(), rule, line, column))
         if len(self.issues) == MAX_ISSUES:
             raise Enough
 

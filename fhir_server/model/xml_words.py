@@ -57,7 +57,8 @@ def malformed(data: bytes, error: expat.ExpatError) -> Issue:
     line, column = error.lineno, error.offset + 1
     what = f"not XML: {expat.ErrorString(error.code)}"
     if not data.strip():
-        return Issue("error", "invalid", "the body is empty; an XML document is expected")
+        what = "the body is empty; an XML document is expected"
+        return Issue("error", "invalid", what, rule="xml-syntax")
     try:
         data.decode()
     except UnicodeDecodeError as wrong:
@@ -67,7 +68,7 @@ def malformed(data: bytes, error: expat.ExpatError) -> Issue:
     if error.code == _UNDEFINED_ENTITY:
         what += "; XML has amp, lt, gt, quot and apos, narratives those of XHTML too"
     text = f"line {line}, column {column}: {what}"
-    return Issue("error", "invalid", text, line=line, column=column)
+    return Issue("error", "invalid", text, None, "xml-syntax", line, column)
 
 
 def stray_element(namespace: str, local: str, slot: Slot, names: Iterable[str]) -> str:

@@ -20,11 +20,12 @@ from fhir_server.interactions import transaction as transaction_
 from fhir_server.interactions import update as update_
 from fhir_server.interactions import vread as vread_
 from fhir_server.interactions.capabilities import MODES
+from fhir_server.interactions.context import ANY_VERSION
 from fhir_server.model import json_format
 from fhir_server.operations import registry as operations
 from fhir_server.operations.declaration import Argument, Call, Operation
 from fhir_server.operations.parameters import arguments
-from fhir_server.outcome import Invalid, PreconditionFailed, Unavailable
+from fhir_server.outcome import Invalid, MethodNotAllowed, PreconditionFailed, Unavailable
 from fhir_server.rest import async_request, body, response
 from fhir_server.rest.caller import caller
 from fhir_server.rest.installation import Installation as Installation
@@ -88,12 +89,18 @@ def update(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#update, #upsert, #concurrency."""
     type_name, id_ = match.values["type"], match.values["id"]
     expected = if_match(request)
-    must_be_new = (request.header("IF_NONE_MATCH") or "").strip() == "*"
+    must_be_new = only_create(request)
     resource = body.resource_for(request, here.config, type_name, id_)
-    result = here.entry.write(
-        caller(request),
-        lambda context: update_.update(context, type_name, id_, resource, expected, must_be_new=must_be_new),
-    )
+    try:
+        result = here.entry.write(
+            caller(request),
+            lambda context: update_.update(
+                context, type_name, id_, resource, expected, must_be_new=must_be_new
+            ),
+        )
+    except MethodNotAllowed as error:
+        others = ("GET", "HEAD", "PATCH", "DELETE", "OPTIONS")
+        raise WrongMethod("PUT", request.path, others, f". {error}") from None
     return response.of_write(
         result,
         preferences(request.header("PREFER")),
@@ -108,10 +115,13 @@ def conditional_update(here: Installation, request: Request, match: Match) -> An
     type_name = match.values["type"]
     criteria = _criteria_text(request, "an update")
     expected = if_match(request)
+    must_be_new = only_create(request)
     resource = body.resource_for(request, here.config, type_name)
     result = here.entry.write(
         caller(request),
-        lambda context: update_.conditional_update(context, type_name, criteria, resource, expected),
+        lambda context: update_.conditional_update(
+            context, type_name, criteria, resource, expected, must_be_new=must_be_new
+        ),
     )
     return response.of_write(
         result,
@@ -163,8 +173,9 @@ def delete(here: Installation, request: Request, match: Match) -> Answer:
 def conditional_delete(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#cdelete."""
     type_name, criteria = match.values["type"], _criteria_text(request, "a delete")
+    expected = if_match(request)
     result = here.entry.write(
-        caller(request), lambda context: delete_.conditional_delete(context, type_name, criteria)
+        caller(request), lambda context: delete_.conditional_delete(context, type_name, criteria, expected)
     )
     return response.of_delete(result, preferences(request.header("PREFER")))
 
@@ -320,19 +331,34 @@ _ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"\Z')
 def if_match(request: Request) -> int | None:
     """Return the version that If-Match names, or None without the header (R4/http.html#concurrency).
 
+    `*` is ANY_VERSION: there must be one.
+
     Raises Invalid (400) for what is no entity tag, PreconditionFailed (412) for one that can
     be no version of ours.
     """
     text = request.header("IF_MATCH")
     if text is None:
         return None
+    if text.strip() == "*":
+        return ANY_VERSION
     tag = _ENTITY_TAG.match(text.strip())
     if tag is None:
         raise Invalid(f'If-Match is {text!r}; write the ETag of the version you know, for instance W/"3"')
-    number = tag[1]
+    number = tag[1].lstrip("0")
     if not (number.isascii() and number.isdigit() and len(number) < 10):
         raise PreconditionFailed(f"If-Match names the version {number!r}, which this server never gave")
     return int(number)
+
+
+def only_create(request: Request) -> bool:
+    """Say whether If-None-Match lets an update only create (R4/http.html#upsert).
+
+    Raises Invalid (400) for entity tags: which versions shall not be current says nothing here.
+    """
+    text = request.header("IF_NONE_MATCH")
+    if text is not None and text.strip() != "*":
+        raise Invalid(f"If-None-Match is {text!r}; on an update it can be *, which lets it only create")
+    return text is not None
 
 
 def _criteria_text(request: Request, what: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,7 @@ from fhir_server.database import contents
 from fhir_server.database.contents import Content
 from fhir_server.database.engine import Engine
 from fhir_server.interactions.context import Result, Version
+from fhir_server.interactions.read import is_among, unchanged
 from fhir_server.model import json_format, positions, summary, xml_format
 from fhir_server.outcome import Invalid, Issue, NotAcceptable, operation_outcome
 from fhir_server.rest import ranges
@@ -126,19 +128,25 @@ def of_write(
 
 
 def of_delete(result: Result, preferences: Preferences) -> Answer:
-    """Return the answer of delete: 204 with the ETag of the deletion, or 200 with an OperationOutcome."""
+    """Return the answer of delete: 204 with the ETag of the deletion, or 200 with an OperationOutcome.
+
+    What is to be said of a deletion (how many were deleted, who still refers to it) is told unless the
+    client wants no body.
+    """
     version = result.version
     headers = version_headers(version) if version is not None else []
-    if preferences.returns == "OperationOutcome":
-        what = f"{version.address} is deleted" if version is not None else "there was nothing to delete"
-        return Answer(200, outcome_text(result.issues, what), headers)
-    return Answer(204, b"", headers)
+    if preferences.returns == "minimal" or not (result.issues or preferences.returns == "OperationOutcome"):
+        return Answer(204, b"", headers)
+    if version is None and result.changes:
+        return Answer(200, json_format.encode(operation_outcome(result.issues)), headers)
+    what = f"{version.address} is deleted" if version is not None else "there was nothing to delete"
+    return Answer(200, outcome_text(result.issues, what), headers)
 
 
 def of_statement(request: Request, text: bytes, tag: str) -> Answer:
     """Return the answer of capabilities: 200 with the statement, or 304 (R4/http.html#capabilities)."""
     headers = [("ETag", f'W/"{tag}"')]
-    if (known := request.header("IF_NONE_MATCH")) is not None and _is_among(tag, known):
+    if (known := request.header("IF_NONE_MATCH")) is not None and is_among(tag, known):
         return Answer(304, b"", headers)
     return Answer(200, _reduced(request, text) if request.environ.get("QUERY_STRING") else text, headers)
 
@@ -167,7 +175,7 @@ def of_content(
     """
     tag = tag or f'"{content.sha256[:32]}"'
     sent = [("ETag", tag), ("Accept-Ranges", "bytes"), *headers]
-    if (known := request.header("IF_NONE_MATCH")) is not None and _is_among(tag.strip('"'), known):
+    if (known := request.header("IF_NONE_MATCH")) is not None and is_among(tag.strip('"'), known):
         return Answer(304, b"", sent)
     span = ranges.asked(request, content.size_bytes, tag)
     start, stop = span or (0, content.size_bytes)
@@ -238,24 +246,13 @@ def _versioned_address(base_url: str, version: Version) -> str:
     return f"{base_url}/{version.type_name}/{version.id}/_history/{version.version}"
 
 
-def _is_among(tag: str, tags: str) -> bool:
-    """Say whether If-None-Match names an entity tag, by weak comparison (RFC 9110 8.8.3.2)."""
-    return tags.strip() == "*" or any(
-        each.strip().removeprefix("W/") == f'"{tag}"' for each in tags.split(",")
-    )
-
-
 def _unchanged(request: Request, version: Version) -> bool:
-    """Say whether the client has this state already (RFC 9110 13.1.2, 13.1.3)."""
-    tags = request.header("IF_NONE_MATCH")
-    if tags is not None:
-        return _is_among(str(version.version), tags)
-    try:
+    """Say whether the client has this state already (R4/http.html#cread)."""
+    since = None
+    with suppress(ValueError):  # a date that cannot be read is as if it were not there
         since = parsedate_to_datetime(request.header("IF_MODIFIED_SINCE") or "")
-    except ValueError:
-        return False  # a date that cannot be read is as if it were not there
-    since = since.replace(tzinfo=UTC) if since.tzinfo is None else since
-    return datetime.fromisoformat(version.last_updated[:19]).replace(tzinfo=UTC) <= since
+        since = since.replace(tzinfo=UTC) if since.tzinfo is None else since
+    return unchanged(version, request.header("IF_NONE_MATCH"), since)
 
 
 def _reduced(request: Request, text: bytes) -> bytes:

@@ -11,9 +11,10 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
 
     CREATE TABLE idx_date (  -- [low, high)
         pk bigint NOT NULL, low timestamptz NOT NULL, high timestamptz NOT NULL,
-        param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0);
+        param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
+        span smallint NOT NULL);  -- made of low and high: how long it is (search/spans.py)
     CREATE INDEX idx_date_low ON idx_date (tenant, param, low, pk) INCLUDE (high);
-    CREATE INDEX idx_date_high ON idx_date (tenant, param, high, pk) INCLUDE (low);
+    CREATE INDEX idx_date_span ON idx_date (tenant, param, span, low, pk) INCLUDE (high) WHERE span > 0;
     CREATE INDEX idx_date_pk ON idx_date (tenant, pk, param);
 
     CREATE TABLE idx_number (  -- [low, high]
@@ -46,6 +47,12 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
         WHERE date_low IS NOT NULL;
     CREATE INDEX idx_composite_pk ON idx_composite (tenant, pk, param);
 
+    CREATE TABLE idx_position (
+        pk bigint NOT NULL, at point NOT NULL,  -- (longitude, latitude), WGS84
+        param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0);
+    CREATE INDEX idx_position_at ON idx_position USING gist (at);
+    CREATE INDEX idx_position_pk ON idx_position (tenant, pk, param);
+
 idx_composite has one row for each group of component values from one element, and is null but for
 the components that the parameter has. A quantity has one row whatever is asked of its unit; where no
 unit is asked for, Postgres 18 skips through the units of the index, and an older one reads its parameter.
@@ -56,8 +63,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Column, Index, Integer, Numeric, SmallInteger, Table, Text, text
+from sqlalchemy import BigInteger, Column, Computed, Index, Integer, Numeric, SmallInteger, Table, Text, text
 from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
+from sqlalchemy.types import UserDefinedType
 
 from fhir_server.schema.metadata import METADATA
 
@@ -86,7 +94,21 @@ def _text(name: str, nullable: bool = True) -> Column[str]:
 
 
 idx_string = Table("idx_string", METADATA, _pk(), *_param(), _text("value", nullable=False), _text("long"))
-idx_date = Table("idx_date", METADATA, _pk(), _moment("low"), _moment("high"), *_param())
+SPAN = """CASE
+    WHEN high AT TIME ZONE 'UTC' <= (low AT TIME ZONE 'UTC') + interval '25 hours' THEN 0
+    WHEN NOT isfinite(high) THEN 4
+    WHEN high AT TIME ZONE 'UTC' <= (low AT TIME ZONE 'UTC') + interval '768 hours' THEN 1
+    WHEN high AT TIME ZONE 'UTC' <= (low AT TIME ZONE 'UTC') + interval '26400 hours' THEN 2
+    ELSE 3 END"""
+idx_date = Table(
+    "idx_date",
+    METADATA,
+    _pk(),
+    _moment("low"),
+    _moment("high"),
+    *_param(),
+    Column("span", SmallInteger, Computed(SPAN, persisted=True), nullable=False),
+)
 idx_number = Table("idx_number", METADATA, _pk(), *_param(), _number("low"), _number("high"))
 idx_quantity = Table(
     "idx_quantity",
@@ -120,6 +142,20 @@ idx_composite = Table(
 )
 
 
+class Point(UserDefinedType[str]):
+    """Postgres' point."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name in DDL."""
+        return "point"
+
+
+idx_position = Table("idx_position", METADATA, _pk(), Column("at", Point, nullable=False), *_param())
+Index("idx_position_at", idx_position.c["at"], postgresql_using="gist")
+
+
 def _index(
     table: Table, name: str, *columns: str, where: str | None = None, also: Sequence[str] = ()
 ) -> None:
@@ -133,7 +169,7 @@ def _index(
 
 _index(idx_string, "value", "tenant", "param", "value", "pk")
 _index(idx_date, "low", "tenant", "param", "low", "pk", also=["high"])
-_index(idx_date, "high", "tenant", "param", "high", "pk", also=["low"])
+_index(idx_date, "span", "tenant", "param", "span", "low", "pk", where="span > 0", also=["high"])
 _index(idx_number, "value", "tenant", "param", "low", "high", "pk")
 _index(idx_number, "span", "tenant", "param", "high", "pk", where="low <> high")
 _index(idx_quantity, "value", "tenant", "param", "unit", "low", "high", "pk")
@@ -152,5 +188,5 @@ _index(
     "pk",
     where="date_low IS NOT NULL",
 )
-for _table in (idx_string, idx_date, idx_number, idx_quantity, idx_composite):
+for _table in (idx_string, idx_date, idx_number, idx_quantity, idx_composite, idx_position):
     _index(_table, "pk", "tenant", "pk", "param")

@@ -7,6 +7,8 @@ Apart from the tables themselves, so that no process that serves has to load SQL
 from __future__ import annotations
 
 RESOURCE = "resource"
+TENANT = 0
+"""One tenant for now; the column is in every key."""
 
 INLINE_BYTES = 32 * 1024
 """As stored, which is compressed: the largest content that comes with its row to a page."""
@@ -38,5 +40,6 @@ ROWS: dict[str, tuple[str, ...]] = {
         "unit_code",
         "unit_text",
     ),
+    "idx_position": ("param", "at"),
 }
 """The index tables, and their columns between tenant and pk in the order in which search.index gives them."""

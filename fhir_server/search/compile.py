@@ -18,7 +18,7 @@ from fhir_server.schema.names import PAGE_CONTENT, RESOURCE
 from fhir_server.search.ast import Query
 from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
 from fhir_server.search.order import Position
-from fhir_server.search.plans import Page, plan
+from fhir_server.search.plans import Page, in_order, is_sparse, plan
 
 COLUMNS = (
     "r.pk, r.type, r.id, r.version, "
@@ -48,6 +48,8 @@ def compile(
     """
     if query.parts is not None:
         return _several(query, query.parts, limit, position, visible)
+    if visible is None:
+        query = in_order(query, position)
     page = Page(query, Conditions(visible), limit, position)
     plan(page)
     found = page.found(f"select {COLUMNS}{_texts(page)}")
@@ -98,12 +100,18 @@ def compile_ids(query: Query, limit: int, visible: Visible | None = None) -> Sta
 def compile_count(query: Query, visible: Visible | None = None) -> Statement:
     """Return the statement that counts the matches."""
     if query.parts is not None:
-        counts = [compile_count(part, visible) for part in query.parts]
-        united = " union all ".join(count.sql for count in counts) or "select 0"
+        counted = [compile_count(part, visible) for part in query.parts]
+        united = " union all ".join(count.sql for count in counted) or "select 0"
         sql = f"select coalesce(sum(count), 0)::bigint from ({united}) c(count)"
-        return Statement(sql, [value for count in counts for value in count.parameters])
-    where = Conditions(visible).rows("r", query.type_name, query.clauses)
-    return Statement(f"select count(*) from {RESOURCE} r where {where.text}", list(where.parameters))
+        return Statement(sql, [value for count in counted for value in count.parameters])
+    conditions = Conditions(visible)
+    if is_sparse(query.clauses):
+        found = [conditions.rows("r", query.type_name, query.clauses)]
+    else:
+        found = conditions.disjoint("r", query.type_name, query.clauses)
+    counts = [f"select count(*) from {RESOURCE} r where {where.text}" for where in found]
+    sql = counts[0] if len(counts) == 1 else f"select {' + '.join(f'({count})' for count in counts)}"
+    return Statement(sql, [value for where in found for value in where.parameters])
 
 
 def compile_types() -> Statement:

@@ -19,14 +19,15 @@ from typing import Any
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE, ROWS
-from fhir_server.search import chart, elements, keys
+from fhir_server.schema.names import TENANT as TENANT
+from fhir_server.search import chart, elements, keys, spans
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Parameter
+from fhir_server.search.moments import DateValue
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.table import TYPES
 
 COMPLEMENTS = frozenset({"not", "not-in"})  # modifiers that ask for all else, resources without a value too
 LONG = 16  # keys; more are looked up in a hash where no index serves
-TENANT = 0  # one tenant for now; the column is in every key
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
 
 
@@ -58,10 +59,10 @@ class Conditions:
     by_row: bool = False
     aliases: int = 0
 
-    def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion]) -> Sql:
+    def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion], *also: Sql) -> Sql:
         """Return the whole condition on the rows of one type, deletions left out."""
         limit = self.visible(type_name) if self.visible else None
-        parts = self.each(alias, criteria)
+        parts = [*self.each(alias, criteria), *also]
         if limit is not None:
             parts.append(self.criterion(alias, limit))
         own = f"{alias}.tenant = {TENANT} and not {alias}.deleted"
@@ -88,6 +89,21 @@ class Conditions:
         for parameter, clauses in bounds.items():
             found.append(self.row(alias, parameter, TYPES[parameter.kind], row_condition(clauses)))
         return found
+
+    def disjoint(self, alias: str, type_name: str, criteria: Sequence[Criterion]) -> list[Sql]:
+        """Return the same as conditions that share no row, each with a narrow stretch of the dates."""
+        dated: dict[Parameter, list[Clause]] = {}
+        for each in criteria:
+            if isinstance(each, Clause) and each.parameter.kind == "date" and is_bound(each):
+                dated.setdefault(each.parameter, []).append(each)
+        for parameter, clauses in dated.items():
+            parts = row_stretches(clauses)
+            if len(parts) > 1:
+                rest = [each for each in criteria if each not in clauses]
+                kind = TYPES[parameter.kind]
+                rows = [self.row(alias, parameter, kind, condition) for condition, _ in parts]
+                return [self.rows(alias, type_name, rest, row) for row in rows]
+        return [self.rows(alias, type_name, criteria)]
 
     def merged(self, alias: str, parts: Iterable[Sql]) -> list[Sql]:
         """Return the parts of an AND with all single keys asked for at once: one GIN scan, not many."""
@@ -150,6 +166,8 @@ class Conditions:
         parameter = clause.parameter
         kind = TYPES[parameter.kind]
         if clause.modifier == "missing":
+            if parameter.kind == "special":  # what every resource has
+                return Sql("false" if clause.alternatives[0] else "true")
             return _missing(alias, parameter, bool(clause.alternatives[0]))
         texts: list[str] = []
         rows: list[Row] = []
@@ -348,15 +366,35 @@ def row_condition(clauses: Sequence[Clause]) -> Sql:
     return _joined(each, " and ")
 
 
-def row_source(clauses: Sequence[Clause], limit: int) -> Sql:
-    """Select the pks of at most `limit` rows that fulfil the clauses, all on one parameter."""
+def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
+    """Return the same as conditions that no two of them share a row, and which are on long intervals.
+
+    Those come before the others in the order of `low` (spans.py).
+    """
+    condition = row_condition(clauses) if clauses else Sql("true")
+    if not clauses or clauses[0].parameter.kind != "date":
+        return [(condition, False)]
+    values = [[value for value in clause.alternatives if isinstance(value, DateValue)] for clause in clauses]
+    found = [
+        (_joined([Sql(each.sql, each.parameters), condition], " and "), each.long)
+        for each in spans.stretches(values)
+    ]
+    return found or [(condition, False)]
+
+
+def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
+    """Select the pks of the rows that fulfil the clauses, all on one parameter; at most `limit` of them."""
     parameter = clauses[0].parameter
-    condition = row_condition(clauses)
-    return Sql(
-        f"select i.pk from {TYPES[parameter.kind].table} i where i.tenant = {TENANT} "
-        f"and i.{param(parameter)} and {condition.text} limit {limit}",
-        condition.parameters,
-    )
+    selects = [
+        _select(
+            "i.pk",
+            f"{TYPES[parameter.kind].table} i",
+            Sql(f"i.tenant = {TENANT} and i.{param(parameter)} and {condition.text}", condition.parameters),
+        )
+        for condition, _ in row_stretches(clauses)
+    ]
+    both = _joined(selects, " union all ")
+    return both if limit is None else Sql(f"{both.text} limit {limit}", both.parameters)
 
 
 def _missing(alias: str, parameter: Parameter, missing: bool) -> Sql:

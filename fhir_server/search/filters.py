@@ -44,6 +44,7 @@ OPERATORS = {
     "number": (*ORDERED, "pr"),
     "quantity": (*ORDERED, "pr"),
     "composite": ("eq", "ne"),
+    "near": ("eq", "ne", "pr"),
     "_id": ("eq", "ne"),
     "_lastUpdated": (*ORDERED, "po"),
 }
@@ -317,8 +318,8 @@ class _Meaning:
         if kind == "token":
             escape = values.escape if operator in ("in", "ni") else str
             return made(parameter, TOKEN_MODIFIERS[operator], escape(value))
-        if kind in ("reference", "uri", "composite", "_id"):
-            clause = made(parameter, None, value if kind == "composite" else values.escape(value))
+        if kind in ("reference", "uri", "composite", "near", "_id"):
+            clause = made(parameter, None, value if kind in ("composite", "near") else values.escape(value))
             return Not(clause) if operator == "ne" else clause
         if values.prefixed(value) != ("eq", value):
             raise Invalid(f"{value!r} begins with a prefix; the operator {operator} says it already")

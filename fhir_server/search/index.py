@@ -38,6 +38,7 @@ class IndexRows:
     numbers: list[tuple[Any, ...]] = field(default_factory=list)
     quantities: list[tuple[Any, ...]] = field(default_factory=list)
     composites: list[tuple[Any, ...]] = field(default_factory=list)
+    positions: list[tuple[Any, ...]] = field(default_factory=list)
     chart: str | None = None
     chart_date: str | None = None
 
@@ -53,6 +54,7 @@ ATTRIBUTES = {
     "idx_number": "numbers",
     "idx_quantity": "quantities",
     "idx_composite": "composites",
+    "idx_position": "positions",
 }
 Step = Callable[[dict[str, Any], list[str], IndexRows], None]
 

@@ -13,7 +13,8 @@ Key texts, by parameter type (R4/search.html):
     uri        the uri as it is
     any        "" stands for "a value is present" (:missing)
     special    "\\x01identifier\\x01s|v" (:identifier), "\\x01of-type\\x01s|c|v" (:of-type),
-               "\\x01folded\\x01…" (tokens on strings, which ignore case)
+               "\\x01folded\\x01…" (tokens on strings, which ignore case), "\\x01below\\x01url|1"
+               (a canonical of version 1.2.3, by the beginnings of its version)
     composite  the texts of the components joined with "$"
 
 A bar, dollar or backslash inside a part is escaped with a backslash: a value "a|b" without a system
@@ -29,6 +30,7 @@ PRESENT = ""
 IDENTIFIER = "\x01identifier\x01"
 OF_TYPE = "\x01of-type\x01"
 FOLDED = "\x01folded\x01"
+BELOW = "\x01below\x01"
 EXACT = "="
 
 
@@ -87,6 +89,27 @@ def escaped(text: str) -> str:
     if "|" in text or "\\" in text or "$" in text:
         return text.replace("\\", "\\\\").replace("|", "\\|").replace("$", "\\$")
     return text
+
+
+def canonical(text: str) -> list[str]:
+    """Return the key texts of a canonical with a version: itself, without version, and what it is below.
+
+    >>> canonical("http://a.org/q|1.2.3") == [
+    ...     "http://a.org/q|1.2.3", "http://a.org/q", f"{BELOW}http://a.org/q|1.2", f"{BELOW}http://a.org/q|1"]
+    True
+    """
+    url, _, version = text.partition("|")
+    return [text, url, *(f"{BELOW}{url}|{beginning}" for beginning in beginnings(version))]
+
+
+def beginnings(version: str) -> list[str]:
+    """Return the versions that a version is below, the nearest first.
+
+    >>> beginnings("1.2.3"), beginnings("2020-01")
+    (['1.2', '1'], [])
+    """
+    parts = version.split(".")
+    return [".".join(parts[:end]) for end in range(min(len(parts) - 1, 8), 0, -1)]
 
 
 def short(text: str) -> str:

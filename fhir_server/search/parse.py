@@ -20,14 +20,13 @@ from fhir_server.search import elements, filters, results, values, wording
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Has, Parameter, Query
 from fhir_server.search.names import Unknown, unknown
 from fhir_server.search.registry import Registry, standard
-from fhir_server.search.types.protocol import Codes, Environment, NoCodes
+from fhir_server.search.types.protocol import Codes, Environment, NoCodes, NothingStored, Stored
 from fhir_server.search.types.table import TYPES
 
 LATER = {
     "_query": "named queries",
     "_text": "full text search",
     "_content": "full text search",
-    "near": "near",
 }
 OF_ALL = frozenset({"_list", "_filter"})  # criteria that no SearchParameter of R4 defines
 DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks
@@ -47,6 +46,7 @@ def parse(
     now: datetime | None = None,
     registry: Registry | None = None,
     codes: Codes | None = None,
+    stored: Stored | None = None,
 ) -> Query:
     """Return the search that `pairs`, names and values of a query string, ask of one type.
 
@@ -58,7 +58,7 @@ def parse(
     wrong with a value that was understood to be one (`date=gestern`) is refused in both readings.
     """
     zone = ZoneInfo(time_zone) if isinstance(time_zone, str) else time_zone
-    environment = Environment(zone, base_urls, now, codes or NoCodes())
+    environment = Environment(zone, base_urls, now, codes or NoCodes(), stored or NothingStored())
     reader = Reader(type_name, environment, registry or standard())
     query = results.Draft()
     clauses: list[Criterion] = []
@@ -311,10 +311,10 @@ def _parsed(
 
 def modifiers_of(parameter: Parameter) -> list[str]:
     """Return the modifiers that a parameter takes; those of references are types, too."""
-    found = set(TYPES[parameter.kind].modifiers)
+    found = set(TYPES[parameter.kind].modifiers) if parameter.code != "_lastUpdated" else set()
     if parameter.kind == "reference":
         found |= set(parameter.targets)
-    if parameter.kind not in ("composite", "special"):
+    if parameter.kind != "composite":
         found.add("missing")
     return sorted(found)
 

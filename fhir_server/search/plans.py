@@ -7,7 +7,7 @@ guess, so its shape is chosen by what is asked, and where that is not enough by 
     chart       the newest of one patient: a walk of the chart index (chart.py)
     keys        a key that few resources have (a reference, an identifier): GIN, then order
     stretch     keys that many have: walk 2,000 in order; GIN only if they do not fill the page
-    few rows    a condition on ordered rows: up to 1,000 of them, then their resources
+    few rows    a condition on ordered rows: up to 1,000 (4,000 without sort) of them, then their resources
     targets     a chain: up to 200 of what it leads to, then what refers to them; else a stretch
     walk        none of these: in order until the page is full
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart, elements
-from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Query
+from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Query, Sort
 from fhir_server.search.conditions import (
     COMPLEMENTS,
     TENANT,
@@ -33,19 +33,21 @@ from fhir_server.search.conditions import (
     is_bound,
     is_indexed,
     is_on_rows,
-    row_condition,
     row_source,
+    row_stretches,
 )
 from fhir_server.search.order import Key, Position, Walk, beyond, key, order_by, walk
 from fhir_server.search.types.table import TYPES
 
 RAW = "r.pk, r.type, r.id, r.version, r.last_updated, r.method, r.meta, r.content"
 FEW = 1000  # so many rows are fetched and sorted in some milliseconds
+FEW_IN_ORDER = 4  # times as many where they come in the order of the page, and not all are fetched
 FEW_TARGETS = 200  # each may be referred to by many
 STRETCH = 2000  # so many resources are looked at in some milliseconds
 MANY_KEYS = 200  # looked up one by one, they bring what a stretch would not
 CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
-PROBED = ("idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")  # tells most first
+PROBED = ("idx_position", "idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")
+"""The tables of rows, the one that tells most first."""
 
 
 @dataclass(slots=True)
@@ -94,6 +96,22 @@ class Page:
         return Sql(f"{head.text}{select} from ({united.text}) r", (*head.parameters, *united.parameters))
 
 
+def in_order(query: Query, position: Position | None = None) -> Query:
+    """Return a search that asks for dates alone and for no order in the order of these dates, newest first.
+
+    One index then gives the page and nothing is sorted, however many there are.
+    """
+    dates = {each.parameter for each in query.clauses if isinstance(each, Clause) and is_bound(each)}
+    parameter = next(iter(dates), None)
+    if query.sort or len(dates) != 1 or parameter is None or parameter.kind != "date":
+        return query
+    if not all(isinstance(each, Clause) and is_bound(each) for each in query.clauses):
+        return query
+    if position is not None and not position.keys:
+        return query  # a page link that was made without
+    return replace(query, sort=(Sort(parameter, descending=True),))
+
+
 def plan(page: Page) -> None:
     """Make the branches of a page."""
     if (charted := chart.asked(page.query)) is not None:
@@ -108,11 +126,12 @@ def plan(page: Page) -> None:
     bounds = _bounds(page)
     gate = ""
     if frequency != "few" and not bounds and (probe := _probed(clauses)):
-        gate += f" and (select count(*) > {FEW} from p)"
-        page.looks.append(("p", row_source(probe, FEW + 1)))
+        few_rows = FEW if page.keys else FEW * FEW_IN_ORDER
+        gate += f" and (select count(*) > {few_rows} from p)"
+        page.looks.append(("p", row_source(probe, few_rows + 1)))
         rest = page.where([each for each in clauses if each not in probe])
         own = f"r.type = {type_code(page.query.type_name)} and r.pk = any(array(select pk from p))"
-        few = f"{own} and (select count(*) <= {FEW} from p)"
+        few = f"{own} and (select count(*) <= {few_rows} from p)"
         page.branches.append(_looked_up(page, Sql(f"{rest.text} and {few}", rest.parameters)))
     chain = next((each for each in clauses if isinstance(each, Chain) and by_row(each)), None)
     if frequency != "few" and chain is not None:
@@ -125,13 +144,17 @@ def plan(page: Page) -> None:
         gate += f" and (select count(*) > {FEW_TARGETS} from t)"
         frequency = "many"
     stretch = _stretch(page, bounds, gate) if frequency == "many" else None
+    more = Sql("")
     if stretch is not None:
-        page.looks.append(("w", stretch))
-        page.branches.append(Sql(f"select * from w where (select count(*) >= {page.limit} from w)"))
-        gate += f" and (select count(*) < {page.limit} from w)"
+        page.looks.append(("w", stretch.page))
+        page.branches.append(
+            Sql(f"select * from w where true{gate} and ({stretch.enough.text})", stretch.enough.parameters)
+        )
+        more = Sql(f" and not ({stretch.enough.text})", stretch.enough.parameters)
     if frequency == "few" or stretch is not None:
         where = page.where(clauses)
-        page.branches.append(_looked_up(page, Sql(where.text + gate, where.parameters), by_keys=True))
+        found = Sql(where.text + gate + more.text, (*where.parameters, *more.parameters))
+        page.branches.append(_looked_up(page, found, by_keys=True))
     else:
         page.branches += _walked(page, bounds, gate)
 
@@ -140,6 +163,11 @@ def _sorted_by_chart(page: Page) -> bool:
     """Tell whether the first key is the clinical date, which stands in the row itself."""
     found = chart.chart(page.query.type_name)
     return found is not None and bool(page.query.sort) and page.query.sort[0].parameter == found.date
+
+
+def is_sparse(criteria: Sequence[Criterion]) -> bool:
+    """Tell whether there is a key among the criteria that few resources have."""
+    return _frequency(criteria) == "few"
 
 
 def _frequency(criteria: Sequence[Criterion]) -> str | None:
@@ -170,6 +198,8 @@ def _frequency_of(criterion: Criterion) -> str | None:
                 return "many"
             if parameter.kind == "special" or is_on_rows(criterion):
                 return None
+            if parameter.code.startswith("_") and modifier == "below" and parameter.kind == "uri":
+                return None  # tried on one resource after the other
             if parameter.kind == "token":
                 own = elements.facts(parameter).types
                 if modifier in ("in", "above", "below"):
@@ -246,13 +276,17 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
     if first is None:
         return [_looked_up(page, where)]
     keys = [first.key, *rest]
+    own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and r.pk = d.pk"
     within = position is not None and position.keys[0] is not None  # the position is in the first walk
     found = []
     if position is None or within or page.backward:
         behind = beyond(keys, position, position.keys, page.descending_pk) if position and within else None
-        found.append(
-            _selection(page, _joined_rows(page, first), _with(first, bounds, where), keys, keys, behind)
-        )
+        for source, condition in _rows_in_order(page, first, bounds):
+            joined = Sql(f"{condition.text} and {where.text}", (*condition.parameters, *where.parameters))
+            selection = _selection(
+                page, f"{source.text} join {RESOURCE} r on {own}", joined, keys, keys, behind
+            )
+            found.append(Sql(selection.text, (*source.parameters, *selection.parameters)))
     if not bounds and (position is None or not within or not page.backward):
         behind = None
         if position is not None and not within:
@@ -260,7 +294,7 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
         nothing = Key(f"null::{first.key.sql_type}", first.key.sql_type, False, True)
         absent = Sql(f"{where.text} and {first.absent}", where.parameters)
         found.append(_selection(page, f"{RESOURCE} r", absent, [nothing, *rest], rest, behind))
-    if page.backward:
+    if not bounds and page.backward:
         found.reverse()
     if len(found) < 2:
         return found or [_looked_up(page, Sql(f"{where.text} and false", where.parameters))]
@@ -271,20 +305,38 @@ def _limited(page: Page, both: Sql) -> Sql:
     return Sql(f"{both.text} limit %s", (*both.parameters, page.limit))
 
 
-def _with(first: Walk, bounds: Sequence[Clause], where: Sql) -> Sql:
-    """Return the condition on a walked row and its resource."""
-    bound = row_condition(bounds) if bounds else Sql("true")
-    return Sql(f"{first.condition} and {bound.text} and {where.text}", (*bound.parameters, *where.parameters))
+def _rows_in_order(page: Page, first: Walk, bounds: Sequence[Clause]) -> list[tuple[Sql, Sql]]:
+    """Return the rows `d` that the first sort key is walked by: parts that follow on each other.
+
+    Each is a table or selection and a condition.
+    """
+    short: list[tuple[Sql, Sql]] = []
+    long: list[Sql] = []
+    for condition, is_long in row_stretches(bounds):
+        whole = Sql(f"{first.condition} and {condition.text}", condition.parameters)
+        if is_long:
+            column = first.key.expression
+            select = f"select d.pk, {column} from {first.table} d where {whole.text}"
+            long.append(Sql(select, whole.parameters))
+        else:
+            short.append((Sql(f"{first.table} d"), whole))
+    if not long:
+        return short
+    united = _joined(long, " union all ")
+    before = (Sql(f"({united.text}) d", united.parameters), Sql("true"))
+    turned = first.key.descending != page.backward
+    return [*short, before] if turned else [before, *short]
 
 
-def _joined_rows(page: Page, first: Walk) -> str:
-    return (
-        f"{first.table} d join {RESOURCE} r on r.tenant = {TENANT} "
-        f"and r.type = {type_code(page.query.type_name)} and r.pk = d.pk"
-    )
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A page as far as a number of resources have it, and whether that is the whole of it."""
+
+    page: Sql
+    enough: Sql
 
 
-def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Sql | None:
+def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
     """Return the page as far as the next STRETCH resources in order have it; None where no index walks them.
 
     With a second key the stretch would part equals of the first, so it is for one key alone.
@@ -313,30 +365,44 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Sql | None:
             if page.keys:
                 compared = Sql(f"r.last_updated {sign}= %s::timestamptz", page.position.keys)
             bound = Sql(f" and {compared.text}", compared.parameters)
-        source = Sql(
-            f"(select r.* from {RESOURCE} r where {own}{bound.text} order by {order} limit {many}) r",
-            bound.parameters,
-        )
+        heads = f"from {RESOURCE} r where {own}{bound.text} order by {order} limit {many}"
+        source = Sql(f"(select r.* {heads}) r", bound.parameters)
+        walked = Sql(f"select {heads}", bound.parameters)
         keys = page.keys
     else:
         first = page.first
         column = first.key.expression
-        bound = row_condition(bounds) if bounds else Sql("true")
+        place = Sql("")
         if page.position is not None:
-            place = f"{bound.text} and {column} {sign}= %s::{first.key.sql_type}"
-            bound = Sql(place, (*bound.parameters, page.position.keys[0]))
-        source = Sql(
-            f"(select d.pk, {column} from {first.table} d where {first.condition} and {bound.text} "
-            f"order by {column}{direction}, d.pk{direction} limit {many}) d join {RESOURCE} r "
-            f"on r.pk = d.pk and {own}",
-            bound.parameters,
-        )
+            place = Sql(f" and {column} {sign}= %s::{first.key.sql_type}", (page.position.keys[0],))
+        in_order = f"order by {column}{direction}, d.pk{direction} limit {many}"
+        parts = []
+        for condition, _ in row_stretches(bounds):
+            rows = Sql(
+                f"{first.condition} and {condition.text}{place.text}",
+                (*condition.parameters, *place.parameters),
+            )
+            parts.append(
+                Sql(
+                    f"select d.pk, {column} from {first.table} d where {rows.text} {in_order}",
+                    rows.parameters,
+                )
+            )
+        walked = parts[0]
+        if len(parts) > 1:
+            united = _joined([_in_parentheses(part) for part in parts], " union all ")
+            walked = Sql(f"select * from ({united.text}) d {in_order}", united.parameters)
+        source = Sql(f"({walked.text}) d join {RESOURCE} r on r.pk = d.pk and {own}", walked.parameters)
         keys = [first.key]
     behind = None
     if page.position is not None:
         behind = beyond(keys, page.position, page.position.keys, page.descending_pk)
     made = _selection(page, source.text, where, keys, keys, behind)
-    return Sql(made.text, (*source.parameters, *made.parameters))
+    enough = Sql(f"(select count(*) >= {page.limit} from w)")
+    if page.first is None or bounds:
+        # Where the walk came to its end, there is no more to find; else there are those without a date.
+        enough = Sql(f"{enough.text} or (select count(*) < {many} from ({walked.text}) d)", walked.parameters)
+    return Stretch(Sql(made.text, (*source.parameters, *made.parameters)), enough)
 
 
 def _selection(

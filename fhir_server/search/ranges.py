@@ -92,6 +92,17 @@ def compare(value: NumberValue, low: str, high: str) -> tuple[str, tuple[Any, ..
             # low < x follows from high < x.
             return f"{low} < %s and {high} < %s", (value.value, value.value)
         case _:
-            near = EXACT.multiply(abs(value.value), Decimal("0.1"))
-            bounds = (EXACT.add(value.value, near), EXACT.subtract(value.value, near))
-            return f"{low} <= %s and {high} >= %s", bounds
+            bounds = around(value)
+            return f"{low} <= %s and {high} >= %s", (bounds[1], bounds[0])
+
+
+def around(value: NumberValue) -> tuple[Decimal, Decimal]:
+    """Return what `ap` asks for: the value less and more a tenth of it.
+
+    >>> [str(bound) for bound in around(read("ap-50"))]
+    ['-55.0', '-45.0']
+    """
+    if value.prefix == "meets":
+        return value.low, value.high
+    near = EXACT.multiply(abs(value.value), Decimal("0.1"))
+    return EXACT.subtract(value.value, near), EXACT.add(value.value, near)

@@ -17,7 +17,7 @@ from fhir_server.search import elements
 from fhir_server.search.ast import Component, Parameter
 
 # In R4's list, but not searched through the index; see types/special.py.
-SPECIAL = frozenset({"_id", "_lastUpdated", "_text", "_content", "_query", "_filter", "near"})
+SPECIAL = frozenset({"_id", "_lastUpdated", "_text", "_content", "_query", "_filter"})
 DROPPED = frozenset({"example"})  # the example of R4/searchparameter-example.html is in the package
 
 
@@ -76,6 +76,8 @@ def standard() -> Registry:
 def parameter_of(definition: SearchParameter, type_name: str) -> Parameter:
     """Return what a definition means on one of its types, its own rows assumed."""
     kind = "special" if definition.code in SPECIAL else definition.type
+    if kind == "special" and definition.code == "near":
+        kind = "near"
     targets = definition.target
     expression = definition.expression
     if expression is not None:

@@ -133,7 +133,7 @@ def is_sortable(parameter: Parameter) -> bool:
     """Tell whether an order can be told; a composite has none, nor has what only a function yields."""
     if parameter.kind == "special":
         return parameter.code in ("_id", "_lastUpdated")
-    if parameter.expression is None or parameter.kind == "composite":
+    if parameter.expression is None or parameter.kind in ("composite", "near"):
         return False
     return TYPES[parameter.kind].order is not None or bool(paths.json_paths(parameter))
 
@@ -141,14 +141,25 @@ def is_sortable(parameter: Parameter) -> bool:
 def include(type_name: str, name: str, text: str, iterate: bool, registry: Registry) -> list[Include]:
     """Return what one `_include` or `_revinclude` stands for; `*` is every reference parameter.
 
+    `_include=*` is every one of the type that is searched (of all types, where it iterates), `_revinclude=*`
+    every one of any type that may refer to it.
+
     >>> [found.parameter.code for found in include("Patient", "_include", "Patient:link", False, Registry())]
     ['link']
     """
     reverse = name == "_revinclude"
     source, _, rest = text.partition(":")
     code, _, target = rest.partition(":")
-    if source == "*" and not rest and not reverse:
-        source, code = type_name, "*"
+    if source == "*" and not rest:
+        if not reverse and not iterate:
+            source, code = type_name, "*"
+        else:
+            return [
+                Include(known, None, reverse, iterate)
+                for holder in structures.resource_types()
+                for known in registry.for_type(holder).values()
+                if known.kind == "reference" and (iterate or type_name in known.targets)
+            ]
     if not structures.is_resource_type(source) or not code:
         raise Invalid(f"{name}={text} is not Type:parameter or Type:parameter:TargetType")
     if target and not structures.is_resource_type(target):

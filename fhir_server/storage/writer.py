@@ -18,12 +18,15 @@ from fhir_server.database.changes import Change
 from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code
 from fhir_server.model import json_format
-from fhir_server.outcome import Issue, PreconditionFailed
+from fhir_server.outcome import Issue, MethodNotAllowed, PreconditionFailed
 from fhir_server.schema.names import ROWS
 from fhir_server.search.index import ATTRIBUTES, IndexRows
 from fhir_server.search.keys import rid
 from fhir_server.storage import outcomes
 from fhir_server.storage.version import COLUMNS, METHODS, Version, from_row
+
+ANY_VERSION = 0
+"""If-Match: *; there must be a current version, whichever."""
 
 PAGE = 500
 """Rows of one INSERT statement: enough to spread its fixed cost, few enough to bound its text."""
@@ -34,8 +37,9 @@ class Draft:
     """What is to become of one resource.
 
     `method` is C, U, P or D; `resource` the whole new resource (None for D), `rows` its
-    index rows. `if_version` is the version that must be current (If-Match); `must_be_new`
-    says that the id must not be taken (create with an id we chose, If-None-Match: *). `issues` are
+    index rows. `if_version` is the version that must be current (If-Match), `ANY_VERSION` any;
+    `must_be_new` says that the id must not be taken (create with an id we chose, If-None-Match: *),
+    `may_create` is False where the id must be one that was given out before. `issues` are
     what it does not keep of the profiles that it claims.
     """
 
@@ -46,6 +50,7 @@ class Draft:
     rows: IndexRows | None = None
     if_version: int | None = None
     must_be_new: bool = False
+    may_create: bool = True
     issues: tuple[Issue, ...] = ()
     rid: str = field(init=False)
 
@@ -132,11 +137,23 @@ def _lock_current(unit: UnitOfWork, drafts: Sequence[Draft]) -> dict[str, Versio
 def check_conditions(draft: Draft, before: Version | None) -> None:
     """Hold If-Match and If-None-Match: * against what is current (R4/http.html#concurrency)."""
     wanted = draft.if_version
-    if wanted is not None and (before is None or before.version != wanted):
+    if wanted == ANY_VERSION:
+        if before is None or before.deleted:
+            raise PreconditionFailed(
+                f"If-Match: * asks for a current version of {draft.type_name}/{draft.id}, but there is none",
+                expression=draft.type_name,
+            )
+    elif wanted is not None and (before is None or before.version != wanted):
         stands = "there is no such resource" if before is None else f"the current version is {before.version}"
         raise PreconditionFailed(
             f'If-Match asks for version W/"{wanted}" of {draft.type_name}/{draft.id}, but {stands}; '
             "read it again and repeat the change on what you find",
+            expression=draft.type_name,
+        )
+    if before is None and not draft.may_create and draft.method == "U":
+        raise MethodNotAllowed(
+            f"there is no {draft.type_name}/{draft.id}, and this server gives new resources their ids itself "
+            f"(setting upsert); create it by POST {draft.type_name}",
             expression=draft.type_name,
         )
     if draft.must_be_new and before is not None and not before.deleted:
@@ -213,6 +230,8 @@ def _store(
         pks = [version.pk for _, version in replacements]
         unit.defer(_SUPERSEDE, ([type_code(version.type_name) for _, version in replacements], pks))
         for table in ROWS:
+            if table == "idx_position" and all(d.type_name != "Location" for d, _ in replacements):
+                continue
             unit.defer(f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[])", (pks,))
         _defer_rows(
             unit,

@@ -13,13 +13,13 @@ _ID = re.compile(r"\sid\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
 _NAME = re.compile(r"<a\b[^>]*?\sname\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
 
 
-def problems(div: str, elsewhere: Collection[str] = ()) -> Iterator[tuple[str, str]]:
-    """Yield (severity, what is wrong) for the links of a narrative that lead to its own page.
+def problems(div: str, elsewhere: Collection[str] = ()) -> Iterator[tuple[str, str, str]]:
+    """Yield (severity, rule, what is wrong) for the links of a narrative that lead to its own page.
 
     `elsewhere` are further anchors that a link may lead to, such as those of a whole document.
 
     >>> list(problems('<div xmlns="http://www.w3.org/1999/xhtml"><a href="#x">x</a></div>'))
-    [('error', "the link '#x' leads to no anchor of this narrative")]
+    [('error', 'narrative-link', "the link '#x' leads to no anchor of this narrative")]
     >>> list(problems('<div xmlns="http://www.w3.org/1999/xhtml"><a href="#x">x</a><p id="x">y</p></div>'))
     []
     """
@@ -27,10 +27,10 @@ def problems(div: str, elsewhere: Collection[str] = ()) -> Iterator[tuple[str, s
     known = marks.keys() | {_text(found) for found in _NAME.findall(div)}
     for link in dict.fromkeys(_text(found) for found in _LINK.findall(div)):
         if link and not {link, unquote(link)} & known and link not in elsewhere:
-            yield "error", f"the link {'#' + link!r} leads to no anchor of this narrative"
+            yield "error", "narrative-link", f"the link {'#' + link!r} leads to no anchor of this narrative"
     for mark, times in marks.items():
         if times > 1:
-            yield "warning", f"the id {mark!r} stands {times} times in this narrative"
+            yield "warning", "narrative-id", f"the id {mark!r} stands {times} times in this narrative"
 
 
 def ids(div: str) -> Counter[str]:

@@ -64,10 +64,16 @@ def _links(bundle: Resource, path: str) -> Iterator[Issue]:
             continue
         place = f"{path}.link[{number}]"
         if relation in seen:
-            yield Issue("error", "value", f"there is a link {relation!r} already; one of a kind", place)
+            yield Issue(
+                "error",
+                "value",
+                f"there is a link {relation!r} already; one of a kind",
+                place,
+                "bundle-link-once",
+            )
         elif relation != "self" and bundle.get("type", "") not in PAGED:
             what = f"the link {relation!r} is for pages of a search or a history, not for a {bundle['type']}"
-            yield Issue("warning", "value", what, f"{place}.relation")
+            yield Issue("warning", "value", what, f"{place}.relation", "bundle-link-page")
         seen.add(relation)
 
 
@@ -78,17 +84,17 @@ def _full_url(bundle: Resource, entry: Resource, place: str) -> Iterator[Issue]:
         found = resource is not None and kind in GATHERED and "id" in resource and not _is_outcome(entry)
         if found or (resource is not None and kind in IDENTIFIED):
             what = f"fullUrl is missing; a resource in a {kind} is known by it"
-            yield Issue("error", "required", what, f"{place}.fullUrl")
+            yield Issue("error", "required", what, f"{place}.fullUrl", "bundle-fullurl-required")
         return
     if not _SCHEME.match(address):
         what = f"{address!r} is relative; a fullUrl is an absolute address"
-        yield Issue("error", "value", what, f"{place}.fullUrl")
+        yield Issue("error", "value", what, f"{place}.fullUrl", "bundle-fullurl-absolute")
     elif resource is not None and "id" in resource:
         match = _identity(address)
         identity = (resource["resourceType"], resource["id"])
         if match is not None and match != identity:
             what = f"{address!r} is not the address of {'/'.join(identity)}, which stands here"
-            yield Issue("error", "value", what, f"{place}.fullUrl")
+            yield Issue("error", "value", what, f"{place}.fullUrl", "bundle-fullurl-id")
 
 
 def _is_outcome(entry: Resource) -> bool:
@@ -111,20 +117,26 @@ def _exchange(kind: str, entry: Resource, place: str) -> Iterator[Issue]:
     if response is not None and "status" in response and not _STATUS.match(response["status"]):
         # A SHALL of R4 that its own example (bundle-response.json) does not keep.
         what = f"got {response['status']!r}, expected the three digits of an HTTP status first"
-        yield Issue("warning", "value", what, f"{place}.response.status")
+        yield Issue("warning", "value", what, f"{place}.response.status", "bundle-response-status")
     if response is not None and resource is not None and "etag" in response:
         version = resource.get("meta", {}).get("versionId")
         etag = response["etag"].removeprefix("W/").strip('"')
         if version is not None and version != etag:
             what = f"the etag {response['etag']} is not that of version {version}, which stands here"
-            yield Issue("warning", "value", what, f"{place}.response.etag")
+            yield Issue("warning", "value", what, f"{place}.response.etag", "bundle-response-etag")
 
 
 def _request(request: Resource, resource: Resource | None, place: str) -> Iterator[Issue]:
     method, url = request.get("method"), request["url"]
     at = f"{place}.request.url"
     if _SCHEME.match(url):
-        yield Issue("warning", "value", f"{url!r} is absolute; a request goes from the base address", at)
+        yield Issue(
+            "warning",
+            "value",
+            f"{url!r} is absolute; a request goes from the base address",
+            at,
+            "bundle-request-url",
+        )
         return
     address, _, criteria = url.lstrip("/").partition("?")
     steps = address.split("/")
@@ -133,15 +145,17 @@ def _request(request: Resource, resource: Resource | None, place: str) -> Iterat
     kind = None if resource is None else resource["resourceType"]
     if method in ("POST", "PUT") and kind is None and "_search" not in steps:
         what = f"a {method} brings a resource; none is in this entry"
-        yield Issue("error", "required", what, f"{place}.resource")
+        yield Issue("error", "required", what, f"{place}.resource", "bundle-request-resource")
     elif method in ("POST", "PUT") and kind != steps[0] and "_search" not in steps:
         what = f"a {kind} does not go to {url!r}; expected {kind}"
-        yield Issue("error", "value", what, at)
+        yield Issue("error", "value", what, at, "bundle-request-type")
     elif method == "POST" and len(steps) > 1 and "_search" not in steps:
-        yield Issue("error", "value", f"a POST creates at {steps[0]}, not at {url!r}", at)
+        yield Issue(
+            "error", "value", f"a POST creates at {steps[0]}, not at {url!r}", at, "bundle-request-create"
+        )
     elif method in ("PUT", "PATCH", "DELETE") and len(steps) == 1 and not criteria:
         what = f"a {method} goes to one resource, such as {steps[0]}/123; got {url!r}"
-        yield Issue("error", "value", what, at)
+        yield Issue("error", "value", what, at, "bundle-request-one")
     elif method == "PUT" and resource is not None and len(steps) == 2:
         yield from _same_id(resource, url, steps[1], at)
 
@@ -149,7 +163,7 @@ def _request(request: Resource, resource: Resource | None, place: str) -> Iterat
 def _same_id(resource: Resource, url: str, name: str, at: str) -> Iterator[Issue]:
     if resource.get("id", name) != name:
         what = f"the resource says its id is {resource['id']!r}, the address {url!r}"
-        yield Issue("error", "value", what, at)
+        yield Issue("error", "value", what, at, "bundle-request-id")
 
 
 def _search(bundle: Resource, path: str) -> Iterator[Issue]:
@@ -163,18 +177,18 @@ def _search(bundle: Resource, path: str) -> Iterator[Issue]:
         kind = resource["resourceType"]
         if "id" not in resource and mode != "outcome" and kind != "OperationOutcome":
             what = "id is missing; what a search finds has one"
-            yield Issue("error", "required", what, place)
+            yield Issue("error", "required", what, place, "bundle-search-id")
         if mode == "outcome" and kind != "OperationOutcome":
             what = f"the outcome of a search is an OperationOutcome, not a {kind}"
-            yield Issue("error", "value", what, place)
+            yield Issue("error", "value", what, place, "bundle-search-mode")
         elif mode == "match":
             matches += 1
             if types and kind not in types:
                 what = f"a {kind} is no match; the search was for {' or '.join(sorted(types))}"
-                yield Issue("error", "value", what, place)
+                yield Issue("error", "value", what, place, "bundle-search-mode")
     if matches > bundle.get("total", matches):
         what = f"total says {bundle['total']} matches, but {matches} are on this page"
-        yield Issue("warning", "value", what, f"{path}.total")
+        yield Issue("warning", "value", what, f"{path}.total", "bundle-search-total")
 
 
 def _searched(bundle: Resource) -> frozenset[str]:

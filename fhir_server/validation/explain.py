@@ -36,10 +36,14 @@ def resource_problems(value: Any, path: str | None, in_transaction: bool) -> Ite
         return
     name = value.get("resourceType")
     if name is None:
-        yield Issue("error", "required", "resourceType is missing; a resource says its type", path)
+        yield Issue(
+            "error", "required", "resourceType is missing; a resource says its type", path, "resource-type"
+        )
     elif not isinstance(name, str) or not structures.is_resource_type(name):
         hint = did_you_mean(name, structures.resource_types())
-        yield Issue("error", "structure", f"{shown(name)} is no resource type of R4{hint}", path)
+        yield Issue(
+            "error", "structure", f"{shown(name)} is no resource type of R4{hint}", path, "resource-type"
+        )
     else:
         yield from _object(value, name, path or name, in_transaction)
 
@@ -75,9 +79,9 @@ def did_you_mean(text: Any, known: Iterable[str]) -> str:
 def wrong_kind(path: str | None, value: Any, expected: str) -> Issue:
     """Return the issue for a value of another JSON kind than what belongs there."""
     if value is None:
-        return Issue("error", "structure", "null is not allowed; leave the member out", path)
+        return Issue("error", "structure", "null is not allowed; leave the member out", path, "json-null")
     found = f"got {json_scan.kind(value)} ({shown(value)}), expected {expected}"
-    return Issue("error", "structure", found, path)
+    return Issue("error", "structure", found, path, "json-kind")
 
 
 def _object(value: Any, type_path: str, path: str, in_transaction: bool) -> Iterator[Issue]:
@@ -85,7 +89,9 @@ def _object(value: Any, type_path: str, path: str, in_transaction: bool) -> Iter
         yield wrong_kind(path, value, f"an object ({type_path})")
         return
     if not value:
-        yield Issue("error", "structure", "an object has at least one member; this one is empty", path)
+        yield Issue(
+            "error", "structure", "an object has at least one member; this one is empty", path, "json-empty"
+        )
         return
     if type_path != "Element" and not has_children(value):
         yield _childless(path)
@@ -117,9 +123,11 @@ def _unknown(key: str, type_path: str, path: str, fields: Mapping[str, Field]) -
         if stem != field.element.name and key.startswith(stem) and key[len(stem) :][:1].isupper():
             may = ", ".join(found.key for found in fields.values() if found.element is field.element)
             what = f"{stem}[x] of {type_path} may not be {key[len(stem) :]}; expected one of {may}"
-            return Issue("error", "structure", what, f"{path}.{key}")
+            return Issue("error", "structure", what, f"{path}.{key}", "choice-type")
     hint = did_you_mean(key, fields)
-    return Issue("error", "structure", f"{type_path} has no element {key!r}{hint}", f"{path}.{key}")
+    return Issue(
+        "error", "structure", f"{type_path} has no element {key!r}{hint}", f"{path}.{key}", "element-unknown"
+    )
 
 
 def _missing(value: Mapping[str, Any], fields: Mapping[str, Field], path: str) -> Iterator[Issue]:
@@ -127,7 +135,7 @@ def _missing(value: Mapping[str, Any], fields: Mapping[str, Field], path: str) -
     for field in required:
         if field.key not in value and not (has_sibling(field) and f"_{field.key}" in value):
             what = f"{field.key} is missing; {path} needs {'at least one' if field.many else 'it'}"
-            yield Issue("error", "required", what, f"{path}.{field.key}")
+            yield Issue("error", "required", what, f"{path}.{field.key}", "element-required")
     choices: dict[str, list[Field]] = {}
     for field in fields.values():
         if field.element.path.endswith("[x]"):
@@ -141,10 +149,16 @@ def _missing(value: Mapping[str, Any], fields: Mapping[str, Field], path: str) -
         ]
         if len(there) > 1:
             what = f"{name} may have one type only; here are {', '.join(there)}"
-            yield Issue("error", "structure", what, f"{path}.{stem}")
+            yield Issue("error", "structure", what, f"{path}.{stem}", "choice-one")
         elif not there and found[0].element.min > 0:
             may = ", ".join(field.key for field in found)
-            yield Issue("error", "required", f"{name} is missing; expected one of {may}", f"{path}.{stem}")
+            yield Issue(
+                "error",
+                "required",
+                f"{name} is missing; expected one of {may}",
+                f"{path}.{stem}",
+                "element-required",
+            )
 
 
 def _narrowed(value: Mapping[str, Any], type_path: str, path: str) -> Iterator[Issue]:
@@ -154,7 +168,7 @@ def _narrowed(value: Mapping[str, Any], type_path: str, path: str) -> Iterator[I
         code = value.get("code", "")
         if value.get("system") == bindings.UCUM and not _passes(bindings.code_test(value_set), code):
             what = f"got the unit {shown(code)}, expected {bindings.expected(value_set)}"
-            yield Issue("error", "code-invalid", what, f"{path}.code")
+            yield Issue("error", "code-invalid", what, f"{path}.code", "code-required")
 
 
 def _member(
@@ -170,7 +184,9 @@ def _member(
             yield from _value(member, field, place, in_transaction)
         return
     if not member:
-        yield Issue("error", "structure", "an array has at least one item; leave the member out", place)
+        yield Issue(
+            "error", "structure", "an array has at least one item; leave the member out", place, "json-empty"
+        )
     siblings = value.get(f"_{field.key}") if has_sibling(field) else None
     for number, item in enumerate(member):
         if item is None and field.primitive and isinstance(siblings, list):
@@ -193,20 +209,20 @@ def _siblings(
     values = value.get(key)
     if isinstance(values, list) and len(values) != len(member):
         what = f"{key} has {len(values)} items and _{key} has {len(member)}; they go in pairs"
-        yield Issue("error", "structure", what, place)
+        yield Issue("error", "structure", what, place, "json-pairs")
     for number, sibling in enumerate(member):
         beside = values[number] if isinstance(values, list) and number < len(values) else None
         if sibling is not None:
             yield from _beside(sibling, beside, f"{place}[{number}]", in_transaction)
         elif beside is None:
             what = f"neither {key} nor _{key} has anything at this place"
-            yield Issue("error", "structure", what, f"{place}[{number}]")
+            yield Issue("error", "structure", what, f"{place}[{number}]", "json-pairs")
     if isinstance(values, list):
         for number in range(len(member), len(values)):
             if values[number] is None:
                 yield wrong_kind(f"{place}[{number}]", None, field.type)
     if all(sibling is None for sibling in member) and values is not None:
-        yield Issue("error", "structure", f"_{key} holds nothing but null; leave it out", place)
+        yield Issue("error", "structure", f"_{key} holds nothing but null; leave it out", place, "json-pairs")
 
 
 def _beside(sibling: Any, value: Any, path: str, in_transaction: bool) -> Iterator[Issue]:
@@ -232,7 +248,8 @@ def _value(value: Any, field: Field, path: str, in_transaction: bool) -> Iterato
         if is_right and field.type == "Reference":
             problem = reference_problem(value, frozenset(field.element.targets), in_transaction)
             if problem is not None:
-                yield Issue("error", "value", problem, f"{path}.reference")
+                rule, what = problem
+                yield Issue("error", "value", what, f"{path}.reference", rule)
         elif is_right and field.type == "CodeableConcept":
             for value_set in bindings.limits(field.element.binding):
                 if not bindings.has_coding(value_set, value, text_is_enough=text_is_enough(field)):
@@ -240,7 +257,7 @@ def _value(value: Any, field: Field, path: str, in_transaction: bool) -> Iterato
                     what = (
                         f"got {shown(value)}, expected a coding that is {bindings.expected(value_set)}{hint}"
                     )
-                    yield Issue("error", "code-invalid", what, path)
+                    yield Issue("error", "code-invalid", what, path, "code-required")
 
 
 def _leaf(value: Any, field: Field, path: str) -> Iterator[Issue]:
@@ -251,15 +268,21 @@ def _leaf(value: Any, field: Field, path: str) -> Iterator[Issue]:
             if not _passes(bindings.code_test(value_set), value):
                 hint = did_you_mean(value, bindings.near(value_set, value))
                 what = f"got {shown(value)}, expected {bindings.expected(value_set)}{hint}"
-                yield Issue("error", "code-invalid", what, path)
+                yield Issue("error", "code-invalid", what, path, "code-required")
     elif not _passes(primitive.test, value):
         if isinstance(value, dict | list):
             yield wrong_kind(path, value, primitive.expected)
         else:
-            yield Issue("error", "value", f"got {shown(value)}, expected {primitive.expected}", path)
+            yield Issue(
+                "error",
+                "value",
+                f"got {shown(value)}, expected {primitive.expected}",
+                path,
+                f"format-{field.type}",
+            )
     elif field.type == "xhtml":
         for problem in narrative.problems(value):
-            yield Issue("error", "invalid", problem, path)
+            yield Issue("error", "invalid", problem, path, "narrative-xhtml")
 
 
 def _right_coding(value_set: str, concept: Mapping[str, Any]) -> str:

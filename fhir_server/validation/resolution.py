@@ -8,6 +8,7 @@ MessageHeaders point to has to be there; elsewhere a reference may lead out of t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -114,7 +115,7 @@ def _contained(resource: Resource, path: str) -> Iterator[Issue]:
         name = inner.get("id")
         if name in types:
             what = f"there is a contained resource with the id {name!r} already"
-            yield Issue("error", "duplicate", what, f"{path}.contained[{number}].id")
+            yield Issue("error", "duplicate", what, f"{path}.contained[{number}].id", "contained-id")
         elif name is not None:
             types[name] = inner["resourceType"]
         elif not any(text == "#" for text, _ in pointers(inner)):
@@ -125,7 +126,13 @@ def _contained(resource: Resource, path: str) -> Iterator[Issue]:
         for node, text, targets in _references(resource):
             found = _misled((text, targets), types)
             if found is not None:
-                yield Issue("error", "value", _wrong(text, found, targets), f"{node.path}.reference")
+                yield Issue(
+                    "error",
+                    "value",
+                    _wrong(text, found, targets),
+                    f"{node.path}.reference",
+                    "reference-target",
+                )
 
 
 def _misled(pointer: Pointer, types: Mapping[str, str]) -> str | None:
@@ -206,8 +213,8 @@ def _bundle(bundle: Resource, path: str) -> Iterator[Issue]:
         if required is None and all(_fine(text, targets, index, number, kind) for text, targets in seen):
             continue
         for node, text, targets in _references(resource):
-            for severity, what in _led(text, targets, index, number, kind, required, node.path):
-                yield Issue(severity, "value", what, f"{node.path}.reference").within(place)
+            for severity, rule, what in _led(text, targets, index, number, kind, required, node.path):
+                yield Issue(severity, "value", what, f"{node.path}.reference", rule).within(place)
     if kind in LINKED and entries:
         yield from _unreached(bundle, index, path)
         yield from _links(bundle, index, path)
@@ -239,24 +246,27 @@ def _led(
     kind: str,
     required: re.Pattern[str] | None,
     path: str,
-) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with a reference in entry `number`: (severity, what)."""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield what is wrong with a reference in entry `number`: (severity, rule, what)."""
     if text[:1] == "#" or (kind in PROCESSED and text[:4] != "urn:"):
         return
     found = index.find(text, number)
     if found is not None:
         resource = index.entries[found].get("resource")
         if resource is not None and not _fits(resource["resourceType"], targets):
-            yield "error", _wrong(text, resource["resourceType"], targets)
+            yield "error", "reference-target", _wrong(text, resource["resourceType"], targets)
         return
     near = index.near(text)
     full = None if near is None else index.entries[near].get("fullUrl")
     if full is not None:
-        yield "warning", f"{text!r} has the type and id of entry {near}, but not its address {full!r}"
+        what = f"{text!r} has the type and id of entry {near}, but not its address {full!r}"
+        yield "warning", "bundle-reference", what
     elif required is not None and required.search(path):
-        yield "error", f"{text!r} is not in the Bundle; a {kind} brings what its first resource points to"
+        what = f"{text!r} is not in the Bundle; a {kind} brings what its first resource points to"
+        yield "error", f"{kind}-reference", what
     elif text[:4] == "urn:":
-        yield "warning", f"{text!r} is not in the Bundle, and leads nowhere outside of it"
+        what = f"{text!r} is not in the Bundle, and leads nowhere outside of it"
+        yield "warning", "bundle-reference", what
 
 
 def _unreached(bundle: Resource, index: Index, path: str) -> Iterator[Issue]:
@@ -279,7 +289,7 @@ def _unreached(bundle: Resource, index: Index, path: str) -> Iterator[Issue]:
         kind = entry.get("resource", {}).get("resourceType")
         if number not in reached and kind not in (None, "Provenance", "Binary", "OperationOutcome"):
             what = f"no reference leads from the first resource of the {bundle['type']} to this {kind}"
-            yield Issue("warning", "value", what, f"{path}.entry[{number}]")
+            yield Issue("warning", "value", what, f"{path}.entry[{number}]", f"{bundle['type']}-unreached")
 
 
 def _links(bundle: Resource, index: Index, path: str) -> Iterator[Issue]:
@@ -296,12 +306,20 @@ def _links(bundle: Resource, index: Index, path: str) -> Iterator[Issue]:
             found = index.find(address, number) if address else number
             if not hash_sign or found is None:
                 continue
-            div = index.entries[found].get("resource", {}).get("text", {}).get("div", "")
-            times = anchors.ids(div)[anchor]
+            times = _marks(index.entries[found].get("resource"))[anchor]
             if times != 1:
-                what = f"{text!r} leads to {times or 'no'} places of that narrative; expected one"
+                what = f"{text!r} leads to {times or 'no'} places of the narratives there; expected one"
                 place = f"{path}.entry[{number}].resource"
-                yield Issue("error", "value", what, f"{node.path}.value").within(place)
+                yield Issue("error", "value", what, f"{node.path}.value", "narrative-reference").within(place)
+
+
+def _marks(resource: Any) -> Counter[str]:
+    """Return the ids in all narratives of a resource: a Composition has one for each section."""
+    found: Counter[str] = Counter()
+    for node in elements.walk(resource) if resource is not None else ():
+        if node.type == "xhtml" and node.value.__class__ is str:
+            found += anchors.ids(node.value)
+    return found
 
 
 def _says(value: Any, urls: frozenset[str]) -> bool:
@@ -325,7 +343,7 @@ def _dangling(resource: Resource, task: Task) -> Iterator[Issue]:
             continue
         if text.partition("/_history/")[0] not in there and task.knowledge.resolve(text) is None:
             what = f"{text!r} is not known here, nor does it come with this resource"
-            yield Issue("error", "not-found", what, f"{node.path}.reference")
+            yield Issue("error", "not-found", what, f"{node.path}.reference", "reference-dangling")
 
 
 def _references(resource: Any) -> Iterator[tuple[Node, str, tuple[str, ...]]]:

@@ -251,29 +251,31 @@ def _with_coding(accept: Accept, value_set: str, text_is_enough: bool) -> Accept
     return test
 
 
-def reference_problem(value: Mapping[str, Any], targets: frozenset[str], in_transaction: bool) -> str | None:
-    """Return what is wrong with where a well-formed Reference points, None if nothing is.
+def reference_problem(
+    value: Mapping[str, Any], targets: frozenset[str], in_transaction: bool
+) -> tuple[str, str] | None:
+    """Return the rule and what is wrong with where a well-formed Reference points, None if nothing is.
 
     >>> reference_problem({"reference": "Device/1"}, frozenset({"Patient"}), False)
-    "'Device/1' is a Device; expected Patient"
+    ('reference-target', "'Device/1' is a Device; expected Patient")
     >>> reference_problem({"reference": "Patient?name=x"}, frozenset({"Patient"}), True)
     """
     text = value.get("reference")
     named = references.named_type(text) if text is not None else None
     if named is not None and text is not None:
         if not in_transaction and text.startswith(f"{named}?"):
-            return (
+            return "reference-condition", (
                 f"{text!r} is a condition, which only a transaction resolves; "
                 f"expected a literal reference, such as {named}/123"
             )
         if not _is_target(named, targets):
-            return f"{text!r} is a {named}; expected {_either(targets)}"
+            return "reference-target", f"{text!r} is a {named}; expected {_either(targets)}"
     kind = value.get("type")
     if structures.is_resource_type(kind):
         if not _is_target(str(kind), targets):
-            return f"the type is {kind}; expected {_either(targets)}"
+            return "reference-target", f"the type is {kind}; expected {_either(targets)}"
         if named is not None and named != kind:
-            return f"{text!r} is a {named}, but its type says {kind}"
+            return "reference-type", f"{text!r} is a {named}, but its type says {kind}"
     return None
 
 

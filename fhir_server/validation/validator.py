@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ MAX_COUNTED = 10_000
 _ALONE = Structure(in_transaction=False)
 _IN_TRANSACTION = Structure(in_transaction=True)
 
-TOO_DEEP = Issue("error", "structure", "the resource is nested deeper than we can follow")
+TOO_DEEP = Issue("error", "structure", "the resource is nested deeper than we can follow", rule="limit-depth")
 
 Check = Callable[[Any, Task], Iterator[Issue]]
 
@@ -62,7 +62,8 @@ def validate(resource: Any, task: Task = R4) -> list[Issue]:
     there are. No exception leaves: a check of ours that fails is told as a warning.
 
     Where the structure is faulty, the other checks are asked all the same. What they say of a faulty
-    element, and of the elements in it, is left out, and so are invariants of the elements around it.
+    element, and of the elements in it, is left out, and so are invariants of the elements around it
+    unless all that is wrong there is that it is missing.
 
     >>> patient = {"resourceType": "Patient", "gender": "femal", "name": [{"famly": "Li"}]}
     >>> for issue in validate(patient):
@@ -73,9 +74,10 @@ def validate(resource: Any, task: Task = R4) -> list[Issue]:
     if not task.in_transaction and _is_transaction(resource):
         task = replace(task, in_transaction=True)
     found = _Found()
-    faults: set[str] = set()
+    faults: dict[str, bool] = {}
     for issue in FIRST(resource, task):
-        faults.add(issue.expression or "")
+        place = issue.expression or ""
+        faults[place] = faults.get(place, True) and issue.rule == "element-required"
         if not found.add(issue) or issue is TOO_DEEP:
             return found.listed()
     if not faults:
@@ -111,20 +113,22 @@ def _ask_further(
             if not task.malformed:
                 events.emit(events.crashed(error))
                 what = f"{check.__module__.rpartition('.')[2]} was not checked to the end: a fault of ours"
-                found.add(Issue("warning", "exception", what))
+                found.add(Issue("warning", "exception", what, rule="limit-fault"))
 
 
-def _apart_from(faults: Iterable[str]) -> Callable[[Issue], bool]:
+def _apart_from(faults: Mapping[str, bool]) -> Callable[[Issue], bool]:
     """Return whether an issue of a later check tells something new beside faults at these elements.
 
-    >>> tells = _apart_from({"Patient.name[0].use"})
+    `faults` says of each whether it is only missing: what is around it is whole all the same.
+
+    >>> tells = _apart_from({"Patient.name[0].use": False})
     >>> [tells(Issue("error", "invariant", "…", place)) for place in ("Patient", "Patient.name[1]")]
     [False, True]
     >>> [tells(Issue("error", "value", "…", place)) for place in ("Patient", "Patient.name[0].use")]
     [True, False]
     """
     faulty = set(faults)
-    around = {place for fault in faulty for place in _prefixes(fault)}
+    around = {place for fault, is_missing in faults.items() if not is_missing for place in _prefixes(fault)}
 
     def counts(issue: Issue) -> bool:
         place = issue.expression or ""
@@ -173,7 +177,7 @@ class _Found:
         if self.count > MAX_ISSUES:
             many = f"{self.count}" if self._refusals < MAX_COUNTED else f"{self.count} or more"
             what = f"{many} problems in all; the first {MAX_ISSUES} are listed"
-            listed.append(Issue(listed[0].severity, "too-long", what))
+            listed.append(Issue(listed[0].severity, "too-long", what, rule="limit-problems"))
         return listed
 
 

@@ -37,7 +37,7 @@ class Asked:
 
 Fine = Callable[[Any, Asked], bool]
 Problem = tuple[str, ...]
-"""Severity, issue code, what is wrong; and the member that it is about, if not the element itself."""
+"""Severity, issue code, rule, what is wrong; and the member that it is about, if not the element itself."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
@@ -66,15 +66,15 @@ def check(resource: Any, task: Task = R4) -> Iterator[Issue]:
         return
     ids, contained = _Ids(resource["resourceType"]), _Contained(resource)
     for node in elements.walk(resource):
-        for severity, code, what, *member in _problems(node, task):
-            yield Issue(severity, code, what, ".".join([node.path, *member]))
+        for severity, code, rule, what, *member in _problems(node, task):
+            yield Issue(severity, code, what, ".".join([node.path, *member]), rule)
         if contained.misses(node):
             what = f"{node.value!r} leads to no contained resource; the resource has none of this id"
             # R4's own plandefinition-example-cardiology-os does so: advice.
-            yield Issue("warning", "not-found", what, node.path)
+            yield Issue("warning", "not-found", what, node.path, "canonical-contained")
         if ids.repeats(node):
             what = f"the id {_held(node)['id']!r} stands at another element of this resource already"
-            yield Issue("error", "duplicate", what, f"{node.path}.id")
+            yield Issue("error", "duplicate", what, f"{node.path}.id", "element-id")
 
 
 def _held(node: Node) -> dict[str, Any]:
@@ -140,7 +140,8 @@ def _problems(node: Node, task: Task) -> Iterator[Problem]:
         if node.type == "canonical" and node.field is not None:
             yield from canonical(value, node.field.element.targets)
         if "example addresses" in task.strict and _EXAMPLE.match(value):
-            yield "error", "invalid", f"{value!r} is an address of an example, which is not allowed here"
+            what = f"{value!r} is an address of an example, which is not allowed here"
+            yield "error", "invalid", "strict-example", what
     elif node.type == "Identifier":
         yield from identifier(value)
     elif node.type == "Attachment":
@@ -150,21 +151,23 @@ def _problems(node: Node, task: Task) -> Iterator[Problem]:
     elif node.type == "Expression":
         yield from expression(value)
     elif node.type == "xhtml":
-        for severity, what in anchors.problems(value):
-            yield severity, "invalid", what
+        for severity, rule, what in anchors.problems(value):
+            yield severity, "invalid", rule, what
     elif node.type in TEXTS and "markup" in task.strict and _TAG.search(value):
-        yield "error", "invalid", "a string with what looks like HTML, which is not allowed here"
+        what = "a string with what looks like HTML, which is not allowed here"
+        yield "error", "invalid", "strict-markup", what
     elif node.type == "markdown" and "markup in markdown" in task.strict:
         found = _MARKDOWN_TAG.search(value)
         if found is not None:
             tag = value[found.start() : found.start() + 10]
-            yield "error", "invalid", f"Markdown with what looks like HTML, at {tag!r}; not allowed here"
+            what = f"Markdown with what looks like HTML, at {tag!r}; not allowed here"
+            yield "error", "invalid", "strict-markdown", what
 
 
 def address(text: str, type_name: str = "uri") -> Iterator[Problem]:
     """Yield what is wrong with a uri, if it is a URN (RFC 4122, RFC 3061, R4/datatypes.html#uri).
 
-    >>> [what for _, _, what in address("urn:uuid:1-2-3")]
+    >>> [what for _, _, _, what in address("urn:uuid:1-2-3")]
     ["'1-2-3' is no UUID; expected 32 hexadecimal digits in lower case as 8-4-4-4-12"]
     >>> list(address("urn:oid:1.2.840.113549"))
     []
@@ -176,24 +179,23 @@ def address(text: str, type_name: str = "uri") -> Iterator[Problem]:
         rest = text[9:].partition("|")[0].partition("#")[0]
         if not _UUID.fullmatch(rest):
             severity = "warning" if type_name == "canonical" else "error"
-            yield (
-                severity,
-                "value",
-                f"{rest!r} is no UUID; expected 32 hexadecimal digits in lower case as 8-4-4-4-12",
-            )
+            what = f"{rest!r} is no UUID; expected 32 hexadecimal digits in lower case as 8-4-4-4-12"
+            yield severity, "value", "uri-uuid", what
         elif rest != rest.lower() or not text.startswith("urn:uuid:"):
-            yield "warning", "value", f"{text!r} has capitals; a UUID is written in lower case"
+            what = f"{text!r} has capitals; a UUID is written in lower case"
+            yield "warning", "value", "uri-uuid", what
     elif scheme.startswith("urn:oid:"):
         rest = text[8:].partition("|")[0].partition("#")[0]
         if not _OID.fullmatch(rest):
             severity = "warning" if type_name == "canonical" else "error"
-            yield severity, "value", f"{rest!r} is no OID; expected numbers with dots, such as 1.2.840.113549"
+            what = f"{rest!r} is no OID; expected numbers with dots, such as 1.2.840.113549"
+            yield severity, "value", "uri-oid", what
 
 
 def canonical(text: str, targets: tuple[str, ...]) -> Iterator[Problem]:
     """Yield what is wrong with what a canonical names (R4/references.html#canonical).
 
-    >>> [what for _, _, what in canonical("Patient/1", ("Questionnaire",))]
+    >>> [what for _, _, _, what in canonical("Patient/1", ("Questionnaire",))]
     ["'Patient/1' is a Patient; expected the canonical of a Questionnaire"]
 
     The url that a canonical names is absolute, by its definition. That `Questionnaire/1` and plain names
@@ -204,36 +206,37 @@ def canonical(text: str, targets: tuple[str, ...]) -> Iterator[Problem]:
     head = text.partition("/")[0]
     if structures.is_resource_type(head) and targets and head not in targets and targets != ("Resource",):
         expected = " or ".join(targets)
-        yield "error", "value", f"{text!r} is a {head}; expected the canonical of a {expected}"
+        what = f"{text!r} is a {head}; expected the canonical of a {expected}"
+        yield "error", "value", "canonical-target", what
     else:
-        yield "warning", "value", f"{text!r} is relative; the canonical url of a resource is absolute"
+        what = f"{text!r} is relative; the canonical url of a resource is absolute"
+        yield "warning", "value", "canonical-absolute", what
 
 
 def reference(value: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with the form of a Reference (R4/references.html#literal).
 
-    >>> [what for _, _, what in reference({"reference": "12345"})]
+    >>> [what for _, _, _, what in reference({"reference": "12345"})]
     ["'12345' leads to no resource; expected Type/id, an absolute address or #id"]
-    >>> [what for _, _, what in reference({"type": "practitioner"})]
+    >>> [what for _, _, _, what in reference({"type": "practitioner"})]
     ["'practitioner' is no resource type of R4"]
     """
     text, kind = value.get("reference"), value.get("type")
     if text is None:
         pass
     elif text.split() != [text]:
-        yield "error", "value", f"{text!r} is no address; in one there is no white space"
+        what = f"{text!r} is no address; in one there is no white space"
+        yield "error", "value", "reference-literal", what
     elif references.parse(text.removeprefix("/")).kind == "other":
-        yield "error", "value", f"{text!r} leads to no resource; expected Type/id, an absolute address or #id"
+        what = f"{text!r} leads to no resource; expected Type/id, an absolute address or #id"
+        yield "error", "value", "reference-literal", what
     if kind is not None and not structures.is_resource_type(kind):
         name = kind.removeprefix("http://hl7.org/fhir/StructureDefinition/")
         if structures.is_resource_type(name):
-            yield (
-                "warning",
-                "value",
-                f"the type {kind!r} is written as {name}, relative to where R4's types are",
-            )
+            what = f"the type {kind!r} is written as {name}, relative to where R4's types are"
+            yield "warning", "value", "reference-type", what
         elif not _ABSOLUTE.match(kind):
-            yield "error", "value", f"{kind!r} is no resource type of R4"
+            yield "error", "value", "reference-type", f"{kind!r} is no resource type of R4"
 
 
 def identifier(value: Mapping[str, Any]) -> Iterator[Problem]:
@@ -243,9 +246,9 @@ def identifier(value: Mapping[str, Any]) -> Iterator[Problem]:
     R4/identifier-registry.html has in urn:ietf:rfc:3986 what is a URI itself, OIDs and UUIDs as URNs.
     Neither says SHALL, and R4's own examples break the second.
 
-    >>> [what for _, _, what, _ in identifier({"system": "mrn", "value": "7"})]
+    >>> [what for _, _, _, what, _ in identifier({"system": "mrn", "value": "7"})]
     ["the system 'mrn' is relative; what makes identifiers unique is named by an absolute URI"]
-    >>> [what for _, _, what, _ in identifier({"system": "urn:ietf:rfc:3986", "value": "1.2.3"})]
+    >>> [what for _, _, _, what, _ in identifier({"system": "urn:ietf:rfc:3986", "value": "1.2.3"})]
     ["the value '1.2.3' is no URI, as those of urn:ietf:rfc:3986 are; expected urn:oid:1.2.3"]
     """
     system, text = value.get("system"), value.get("value")
@@ -253,10 +256,10 @@ def identifier(value: Mapping[str, Any]) -> Iterator[Problem]:
         if text is not None and (text.split() != [text] or not _ABSOLUTE.match(text)):
             hint = f"urn:oid:{text}" if _OID.fullmatch(text) else "one such as urn:oid:1.2.3"
             what = f"the value {text!r} is no URI, as those of {URI} are; expected {hint}"
-            yield "warning", "value", what, "value"
+            yield "warning", "value", "identifier-uri", what, "value"
     elif system is not None and not _ABSOLUTE.match(system):
         what = f"the system {system!r} is relative; what makes identifiers unique is named by an absolute URI"
-        yield "warning", "value", what, "system"
+        yield "warning", "value", "identifier-system", what, "system"
 
 
 def attachment(value: Mapping[str, Any]) -> Iterator[Problem]:
@@ -272,23 +275,25 @@ def attachment(value: Mapping[str, Any]) -> Iterator[Problem]:
     except (binascii.Error, ValueError):
         return
     if "size" in value and value["size"] != len(content):
-        yield "error", "value", f"size says {value['size']} bytes, but data holds {len(content)}"
+        what = f"size says {value['size']} bytes, but data holds {len(content)}"
+        yield "error", "value", "attachment-size", what
     if "hash" in value:
         digest = base64.b64encode(hashlib.sha1(content).digest()).decode()
         if "".join(value["hash"].split()) != digest:
-            yield "warning", "value", f"hash is not the SHA-1 of data, which is {digest}"
+            what = f"hash is not the SHA-1 of data, which is {digest}"
+            yield "warning", "value", "attachment-hash", what
 
 
 def expression(value: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield why an Expression that says it is FHIRPath is none (R4/metadatatypes.html#Expression).
 
-    >>> [severity for severity, _, _ in expression({"language": "text/fhirpath", "expression": "$ and"})]
+    >>> [severity for severity, _, _, _ in expression({"language": "text/fhirpath", "expression": "$ and"})]
     ['error']
     """
     if value.get("language") == "text/fhirpath" and "expression" in value:
         fault = fhirpath_fault(value["expression"])
         if fault is not None:
-            yield fault[0], "value", f"the expression is no FHIRPath: {fault[1]}"
+            yield fault[0], "value", "expression-fhirpath", f"the expression is no FHIRPath: {fault[1]}"
 
 
 def fhirpath_fault(text: str) -> tuple[str, str] | None:

@@ -1,13 +1,13 @@
 """Asynchronous requests with their results, and large contents in pieces.
 
 Revision ID: m0009
-Revises: m0004
+Revises: m0010
 """
 
 from alembic import op
 
 revision = "m0009"
-down_revision = "m0004"
+down_revision = "m0010"
 branch_labels = None
 depends_on = None
 

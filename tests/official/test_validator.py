@@ -2,7 +2,8 @@
 
 Each run (a resource alone, and with a profile where the case names one) agrees when we find an error
 exactly where the official validator finds one. What we do not agree on stands in
-validator_known_gaps.txt with its reason.
+validator_known_gaps.txt with its reason; where both find errors, but none at the same element, in
+validator_other_places.txt.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ SWITCHES = {
 }
 
 
-def known_gaps() -> dict[str, str]:
-    lines = Path(__file__).with_name("validator_known_gaps.txt").read_text("utf-8").splitlines()
+def known_gaps(file: str) -> dict[str, str]:
+    """Return the reasons by the names of runs that a file of gaps has, one a line."""
+    lines = Path(__file__).with_name(file).read_text("utf-8").splitlines()
     pairs = [line.partition("  # ") for line in lines if not line.startswith("#")]
     return {name.strip(): reason for name, _, reason in pairs}
 
@@ -128,7 +130,8 @@ def knowing(files: list[dict[str, Any]]) -> Knowledge:
     return Knowledge(conformance=conformance, terminology=Terms(conformance.find))
 
 
-GAPS = known_gaps()
+GAPS = known_gaps("validator_known_gaps.txt")
+ELSEWHERE = known_gaps("validator_other_places.txt")
 RUNS = runs()
 
 
@@ -144,6 +147,22 @@ def test_official_case(name, case, profile):
         pytest.xfail(GAPS[name])
     what = "\n".join(f"{issue.expression}: {issue.diagnostics}" for issue in issues)
     assert agrees, f"{name}: {len(wanted)} errors expected at {wanted[:5]}, found {len(issues)}:\n{what}"
+
+
+def at_other_places(name: str, case: dict[str, Any], profile: dict[str, Any] | None) -> bool | None:
+    """Say whether both find errors, but none at an element where the other has one; None if not both do."""
+    wanted = set(expected(case, profile) or ()) - {"?"}
+    ours = {place(issue.expression) for issue in found(case, profile)}
+    return wanted.isdisjoint(ours) if wanted and ours else None
+
+
+@pytest.mark.parametrize(("name", "case", "profile"), [pytest.param(*run, id=run[0]) for run in RUNS])
+def test_errors_are_at_the_same_element(name, case, profile):
+    apart = at_other_places(name, case, profile)
+    if name in ELSEWHERE:
+        assert apart, f"{name} has an error at the same element: take it out of validator_other_places.txt"
+        pytest.xfail(ELSEWHERE[name])
+    assert not apart, f"{name}: expected at {expected(case, profile)}, found {found(case, profile)}"
 
 
 def tally() -> list[tuple[str, str, bool, bool, bool, bool]]:
@@ -175,7 +194,11 @@ def test_agreement():
 
 
 def test_gaps_are_runs_of_the_suite():
-    assert set(GAPS) <= {name for name, *_ in RUNS}
+    assert set(GAPS) | set(ELSEWHERE) <= {name for name, *_ in RUNS}
+
+
+def test_the_reason_of_a_place_names_both():
+    assert [name for name, why in ELSEWHERE.items() if "theirs" not in why or "ours" not in why] == []
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 
 from fhir_server.definitions.compartments import members
 from fhir_server.definitions.structures import resource_types, type_name
+from fhir_server.interactions.stored import StoredValues
 from fhir_server.search import plans
 from fhir_server.search.compile import compile, compile_count, compile_types, position_of
 from fhir_server.search.index import Indexer
@@ -54,7 +55,14 @@ class World:
         store(self.connection, resources, Indexer(environment=Environment(base_urls=(BASE,))))
         self.oracle = Oracle(resources, BASE, NOW)
         self.compartments = several.Compartments(self.oracle)
+        self.stored = StoredValues(self.looked_up)
         self.hits: Counter[str] = Counter()
+
+    def looked_up(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
     def rows(self, statement: Any) -> list[tuple[Any, ...]]:
         with self.connection.cursor() as cursor:
@@ -100,6 +108,7 @@ def test_sql_finds_what_the_slow_filter_finds(
             base_urls=(BASE,),
             now=NOW,
             codes=world.oracle.vocabulary,
+            stored=world.stored,
         )
         where = f"{kind}?{query}"
         assert world.rows(compile_count(parsed)) == [(len(expected),)], where
@@ -127,7 +136,7 @@ def test_several_types_and_compartments(world: World, chunk: int, monkeypatch: p
     generator, random = Generator(world.oracle, seed), Random(seed)
     present = [type_name(row[0]) for row in world.rows(compile_types())]
     assert sorted(present) == sorted(world.oracle.by_type)
-    environment = Environment(base_urls=(BASE,), now=NOW, codes=world.oracle.vocabulary)
+    environment = Environment(base_urls=(BASE,), now=NOW, codes=world.oracle.vocabulary, stored=world.stored)
     hits: Counter[str] = Counter()
     for _ in range(CHUNK):
         asked = several.draw(generator)

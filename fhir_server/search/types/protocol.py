@@ -53,18 +53,51 @@ class NoCodes:
         raise NotSupported(f"nothing is known of the code system {system!r} here")
 
 
+class Stored(Protocol):
+    """What values depend on that only the stored resources tell."""
+
+    def units(self, parameter: Parameter) -> Sequence[str]:
+        """Return the UCUM codes that the quantities of a parameter have."""
+        ...
+
+    def below(self, type_name: str, id: str) -> Sequence[str]:
+        """Return the ids of a resource and of all that are part of it, whatever the depth."""
+        ...
+
+    def above(self, type_name: str, id: str) -> Sequence[str]:
+        """Return the ids of a resource and of all that it is a part of."""
+        ...
+
+
+class NothingStored:
+    """Knows no unit but the one that is asked for, and refuses hierarchies."""
+
+    def units(self, parameter: Parameter) -> Sequence[str]:
+        """Return nothing."""
+        return ()
+
+    def below(self, type_name: str, id: str) -> Sequence[str]:
+        """Raise NotSupported."""
+        raise NotSupported(f"what is below {type_name}/{id} is not known here")
+
+    def above(self, type_name: str, id: str) -> Sequence[str]:
+        """Raise NotSupported."""
+        raise NotSupported(f"what is above {type_name}/{id} is not known here")
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What a value means depends on it: zone of zone-less dates, our addresses, the present, codes.
 
     `base_urls` are this server's own FHIR bases, without a closing slash; `now` is needed by `ap`
-    on dates alone.
+    on dates alone, `stored` by quantities with a UCUM unit and by hierarchies of resources.
     """
 
     zone: tzinfo = UTC
     base_urls: tuple[str, ...] = ()
     now: datetime | None = None
     codes: Codes = NoCodes()
+    stored: Stored = NothingStored()
 
 
 class Columns(NamedTuple):
@@ -79,6 +112,7 @@ class Columns(NamedTuple):
     unit_text: str = ""
     code: str = ""
     system: str = ""
+    point: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,19 @@
 
 Prefixes and precision are those of number (search/ranges.py). A stored comparator makes a half-open
 interval (`<5` is everything below 5), SampledData count by the bounds of their values, Money by its
-currency. Units are compared as written; conversion by UCUM is a later room's work.
+currency. A unit of UCUM finds what is stored in any unit that measures the same: the number is
+converted, with the interval that its digits stand for, into each of them (search/units.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from fhir_server.outcome import Invalid
-from fhir_server.search import keys, ranges, values
+from fhir_server.search import keys, ranges, units, values
 from fhir_server.search.ast import Parameter
 from fhir_server.search.ranges import NumberValue
 from fhir_server.search.types.protocol import Cell, Columns, Environment, Extractor, Match, Row, SearchType
@@ -28,11 +29,16 @@ LOWEST, HIGHEST = "-Infinity", "Infinity"
 
 @dataclass(frozen=True, slots=True)
 class QuantityValue:
-    """A quantity to look for; system and code are None where the client left them open."""
+    """A quantity to look for; system and code are None where the client left them open.
+
+    `also` is the same amount in the other units that are stored. It is no part of what was asked:
+    two searches are equal whatever is stored between them.
+    """
 
     number: NumberValue
     system: str | None = None
     code: str | None = None
+    also: tuple[tuple[str, NumberValue], ...] = field(default=(), repr=False, compare=False)
 
 
 def parse(
@@ -52,18 +58,32 @@ def parse(
     system, code = (parts[1] or None, parts[2] or None) if len(parts) == 3 else (None, None)
     if code is None and len(parts) == 3:
         raise Invalid(f"{text!r} names no unit; write for example 5.4||mg, or 5.4 for any unit")
-    return QuantityValue(ranges.read(parts[0]), system, code)
+    number = ranges.read(parts[0])
+    if system != units.UCUM or code is None or parameter is None or environment is None:
+        return QuantityValue(number, system, code)
+    return QuantityValue(number, system, code, units.alike(number, code, environment.stored.units(parameter)))
 
 
 def where(value: QuantityValue, columns: Columns) -> Match:
     """Return the condition on a row of number and unit."""
     sql, parameters = ranges.compare(value.number, columns.low, columns.high)
     if value.system is not None and value.code is not None:
-        return Row(f"{columns.unit} = %s::uuid and {sql}", (keys.unit(value.system, value.code), *parameters))
+        return _in_units(value.system, [(value.code, value.number), *value.also], columns)
     if value.code is not None:
         unit = f"({columns.unit_code} = %s or {columns.unit_text} = %s)"
         return Row(f"{unit} and {sql}", (value.code, value.code, *parameters))
     return Row(sql, parameters)
+
+
+def _in_units(system: str, asked: Sequence[tuple[str, NumberValue]], columns: Columns) -> Row:
+    """Return that a row has one of the numbers in its unit."""
+    sql, parameters = [], []
+    for code, number in asked:
+        condition, bounds = ranges.compare(number, columns.low, columns.high)
+        sql.append(f"{columns.unit} = %s::uuid and {condition}")
+        parameters += [keys.unit(system, code), *bounds]
+    either = sql[0] if len(sql) == 1 else f"({' or '.join(f'({each})' for each in sql)})"
+    return Row(either, tuple(parameters))
 
 
 def extract(parameter: Parameter, environment: Environment) -> Extractor:
@@ -112,10 +132,18 @@ def _unit(quantity: Any) -> tuple[str | None, str | None, str | None]:
 
 
 def _range(value: Any) -> Sequence[Cell]:
+    """Return the row of a Range, in the unit of its lower end."""
     low, high = value.get("low") or {}, value.get("high") or {}
     if low.get("value") is None and high.get("value") is None:
         return []
-    ends = (str(low.get("value", LOWEST)), str(high.get("value", HIGHEST)))
+    end = high.get("value", HIGHEST)
+    if low.get("value") is not None and high.get("value") is not None and _unit(low)[0] != _unit(high)[0]:
+        if low.get("system") != units.UCUM or high.get("system") != units.UCUM:
+            return []  # from 5 mg to 7 spoons: no number tells where it ends
+        end = units.converted(Decimal(str(end)), high.get("code") or "", low.get("code") or "")
+        if end is None:
+            return []
+    ends = (str(low.get("value", LOWEST)), str(end))
     return [(*ends, *_unit(low if low.get("value") is not None else high))]
 
 

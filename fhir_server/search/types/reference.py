@@ -6,6 +6,8 @@
     Type/id/_history/v   a reference to that version alone
 
 `:[type]` names the type of a bare id; `:identifier` asks for Reference.identifier as a token.
+`:below` and `:above` follow a hierarchy of resources (search/hierarchy.py); of canonicals they are by
+version, whose parts are parted by points: `url|1.2` is above 1.2.3 and below 1.
 A reference into `contained` (#x) points nowhere else and is only there for `:missing`.
 """
 
@@ -19,11 +21,12 @@ from typing import Any
 
 from fhir_server.definitions import structures
 from fhir_server.outcome import Invalid
-from fhir_server.search import keys, values
+from fhir_server.search import elements, hierarchy, keys, values
 from fhir_server.search.ast import Parameter
 from fhir_server.search.types.protocol import Cell, Columns, Environment, Extractor, Match, SearchType, Texts
 
 RELATIVE = re.compile(r"([A-Z][A-Za-z]{2,60})/([A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?")
+CANONICAL = frozenset({"canonical", "uri"})
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 
@@ -50,7 +53,10 @@ def parse(
     if modifier == "identifier":
         return ReferenceValue(tuple(keys.IDENTIFIER + known for known in _identifier_query(text)))
     plain = values.unescape(text)
-    here = local(plain, (environment or Environment()).base_urls)
+    environment = environment or Environment()
+    here = local(plain, environment.base_urls)
+    if modifier in ("below", "above"):
+        return _related(here, modifier, parameter, environment)
     if found := RELATIVE.fullmatch(here):
         if modifier is not None and modifier != found[1]:
             raise Invalid(f"{plain!r} is no {modifier}, which the modifier asks for")
@@ -60,9 +66,36 @@ def parse(
     if ID.fullmatch(here):
         types = (modifier,) if modifier else (parameter.targets if parameter else ())
         return ReferenceValue(tuple(f"{type_name}/{here}" for type_name in types) or (here,))
-    if modifier is not None:
+    if modifier is not None and f"/{modifier}/" not in f"/{here.rpartition('/')[0]}/":
         raise Invalid(f":{modifier} goes with an id or {modifier}/id; got {plain!r}")
     return ReferenceValue((here,))
+
+
+def _related(
+    here: str, modifier: str, parameter: Parameter | None, environment: Environment
+) -> ReferenceValue:
+    """Read a resource with those below or above it, or a canonical with its versions."""
+    url, bar, version = here.partition("|")
+    types = elements.facts(parameter).types if parameter is not None else frozenset()
+    if bar or "://" in url or url.startswith("urn:") or (types and types <= CANONICAL):
+        if types and not types & CANONICAL:
+            raise Invalid(f":{modifier} goes by what is stored here, and {here!r} is somewhere else")
+        if modifier == "below":
+            return ReferenceValue((here, f"{keys.BELOW}{here}") if version else (url,))
+        return ReferenceValue((here, *(f"{url}|{beginning}" for beginning in keys.beginnings(version))))
+    found = RELATIVE.fullmatch(here)
+    if found is not None and found[3] is None:
+        kinds, id = [found[1]], found[2]
+    elif ID.fullmatch(here):
+        kinds, id = list(parameter.targets if parameter else ()), here
+    else:
+        raise Invalid(f":{modifier} goes with Type/id or an id; got {here!r}")
+    known = [each for each in kinds if hierarchy.parameter_of(each) is not None]
+    if not known:
+        which = kinds[0] if len(kinds) == 1 else "what it refers to"
+        raise Invalid(f":{modifier}: {which} is no hierarchy; those are {', '.join(hierarchy.types())}")
+    follow = environment.stored.below if modifier == "below" else environment.stored.above
+    return ReferenceValue(tuple(f"{each}/{other}" for each in known for other in follow(each, id)))
 
 
 def _identifier_query(text: str) -> tuple[str, ...]:
@@ -101,7 +134,7 @@ def extract(parameter: Parameter, environment: Environment) -> Extractor:
 
     def cells(type_name: str, value: Any) -> Sequence[Cell]:
         if isinstance(value, str):
-            return [value, value.partition("|")[0]] if "|" in value else [local(value, base_urls)]
+            return [*keys.canonical(value)] if "|" in value else [local(value, base_urls)]
         if not isinstance(value, dict):
             return []
         texts: list[Cell] = []
@@ -133,6 +166,5 @@ SEARCH_TYPE = SearchType(
     extract=extract,
     parse=parse,
     where=where,
-    modifiers=frozenset({"identifier"}),
-    later=frozenset({"above", "below"}),
+    modifiers=frozenset({"identifier", "above", "below"}),
 )

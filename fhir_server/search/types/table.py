@@ -5,6 +5,7 @@ from __future__ import annotations
 from fhir_server.search.types import (
     composite,
     date,
+    near,
     number,
     quantity,
     reference,
@@ -23,6 +24,7 @@ SIMPLE: Types = {
     "number": number.SEARCH_TYPE,
     "quantity": quantity.SEARCH_TYPE,
     "uri": uri.SEARCH_TYPE,
+    "near": near.SEARCH_TYPE,
     "special": special.SEARCH_TYPE,
 }
 TYPES: Types = {**SIMPLE, "composite": composite.search_type(SIMPLE)}

@@ -2,7 +2,12 @@
 
 `:above` asks for the uri and every one that is a part of its path before it; `:below` for the uri
 and those whose path goes on from it. Both go by whole segments and, as the specification says, are
-for RESTful urls and not for urns. A canonical is also found without its version.
+for RESTful urls and not for urns; a fragment (`http://a.org/lab#request7` of _source) is below its url.
+A canonical is also found without its version; `url|1.2` with `:below` and `:above` is by version, as of
+references.
+
+For `:below` texts are kept in their order, but not for _profile and _source, which everything has:
+there the resources are looked at one after the other, so give another criterion with it.
 """
 
 from __future__ import annotations
@@ -11,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fhir_server.outcome import Invalid, NotSupported
-from fhir_server.search import values
+from fhir_server.outcome import Invalid
+from fhir_server.search import keys, values
 from fhir_server.search.ast import Parameter
 from fhir_server.search.types.protocol import (
     Cell,
@@ -20,6 +25,7 @@ from fhir_server.search.types.protocol import (
     Environment,
     Extractor,
     Match,
+    OnResource,
     Row,
     SearchType,
     Texts,
@@ -30,10 +36,14 @@ ORDERED_LENGTH = 200  # as for strings: what is longer stands in `long` as well
 
 @dataclass(frozen=True, slots=True)
 class UriValue:
-    """A uri to look for; `mode` is exact, above or below."""
+    """A uri to look for; `mode` is exact, above, below, or of versions above-version or below-version.
+
+    `member` is that of Resource.meta where it stands, for what is not kept in order.
+    """
 
     mode: str
     text: str
+    member: str | None = None
 
 
 def parse(
@@ -45,16 +55,17 @@ def parse(
     """Read one value of a uri parameter.
 
     >>> parse("http://a.org/fhir/", "below")
-    UriValue(mode='below', text='http://a.org/fhir')
+    UriValue(mode='below', text='http://a.org/fhir', member=None)
     """
     plain = values.unescape(text)
     if modifier is None:
         return UriValue("exact", plain)
+    if "|" in plain:
+        return UriValue(f"{modifier}-version", plain)
     if "://" not in plain:
         raise Invalid(f":{modifier} follows the path of a url; {plain!r} has none")
-    if modifier == "below" and parameter is not None and not has_rows(parameter):
-        raise NotSupported(f"{parameter.code}:below is not indexed; ask for the whole uri or use :above")
-    return UriValue(modifier, plain.rstrip("/"))
+    member = parameter.code[1:] if parameter is not None and not has_rows(parameter) else None
+    return UriValue(modifier, plain.rstrip("/"), member)
 
 
 def where(value: UriValue, columns: Columns) -> Match:
@@ -65,18 +76,36 @@ def where(value: UriValue, columns: Columns) -> Match:
     """
     if value.mode == "exact":
         return Texts((value.text,))
+    url, _, version = value.text.partition("|")
+    if value.mode == "below-version":
+        return Texts((value.text, f"{keys.BELOW}{value.text}"))
+    if value.mode == "above-version":
+        return Texts((value.text, *(f"{url}|{beginning}" for beginning in keys.beginnings(version))))
     if value.mode == "above":
-        root, _, path = value.text.partition("://")
-        segments = path.split("/")
-        urls = ["/".join(segments[:end]) for end in range(len(segments), 0, -1)]
-        return Texts(tuple(f"{root}://{url}{slash}" for url in urls for slash in ("", "/")))
-    whole = f"coalesce({columns.long}, {columns.value})"
+        bare, sign, _ = value.text.partition("#")
+        if sign:
+            return Texts((value.text, *_paths(bare)))
+        return Texts(tuple(_paths(value.text)))
     pattern = value.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    further = (value.text, *(f"{pattern}{sign}%" for sign in "/#|"))
+    if value.member is not None:
+        here = f"jsonb_path_query({{r}}.meta::jsonb, '$.{value.member}[*]') #>> '{{{{}}}}'"
+        return OnResource(f"exists (select from (select {here}) m(u) where {_below('u')})", further)
+    whole = f"coalesce({columns.long}, {columns.value})"
     start = pattern if len(value.text) < ORDERED_LENGTH else ""
-    return Row(
-        f"{columns.value} like %s and ({whole} = %s or {whole} like %s)",
-        (start + "%", value.text, pattern + "/%"),
-    )
+    return Row(f"{columns.value} like %s and {_below(whole)}", (start + "%", *further))
+
+
+def _below(text: str) -> str:
+    return f"({text} = %s or {text} like %s or {text} like %s or {text} like %s)"
+
+
+def _paths(url: str) -> list[str]:
+    """Return a url and all that its path goes on from, each also with a closing slash."""
+    root, _, path = url.partition("://")
+    segments = path.split("/")
+    urls = ["/".join(segments[:end]) for end in range(len(segments), 0, -1)]
+    return [f"{root}://{each}{slash}" for each in urls for slash in ("", "/")]
 
 
 def has_rows(parameter: Parameter) -> bool:
@@ -97,7 +126,7 @@ def extract(parameter: Parameter, environment: Environment) -> Extractor:
             return []
         cells: list[Cell] = [value]
         if type_name == "canonical" and "|" in value:
-            cells.append(value.partition("|")[0])
+            cells += keys.canonical(value)[1:]
         if rows:
             whole = value if len(value) > ORDERED_LENGTH else None
             cells.append((value[:ORDERED_LENGTH], whole))

@@ -39,16 +39,16 @@ def _parameters(holder: Resource, type_name: str | None, task: Task, place: str)
             continue
         if parameter.get("type") != found.get("type"):
             what = f"the type is {parameter.get('type')}, but {canonical} is of type {found.get('type')}"
-            yield Issue("error", "value", what, here)
+            yield Issue("error", "value", what, here, "capability-search-type")
         if parameter.get("name") != found.get("code"):
             what = (
                 f"the name is {parameter.get('name')!r}, but {canonical} has the code {found.get('code')!r}"
             )
-            yield Issue("warning", "value", what, here)
+            yield Issue("warning", "value", what, here, "capability-search-name")
         bases = [base for base in found.get("base", ()) if base]
         if type_name is not None and not {type_name, "Resource", "DomainResource"} & set(bases):
             what = f"{canonical} is for {', '.join(bases)}, not for {type_name}"
-            yield Issue("error", "value", what, here)
+            yield Issue("error", "value", what, here, "capability-search-base")
 
 
 def _profiles(resource: Resource, task: Task, place: str) -> Iterator[Issue]:
@@ -59,7 +59,7 @@ def _profiles(resource: Resource, task: Task, place: str) -> Iterator[Issue]:
         found = task.knowledge.conformance.find("StructureDefinition", canonical) if canonical else None
         if found is not None and found.get("type") not in (resource.get("type"), None):
             what = f"{canonical} is for {found.get('type')}, not for {resource.get('type')}"
-            yield Issue("error", "value", what, f"{place}.{member}")
+            yield Issue("error", "value", what, f"{place}.{member}", "capability-profile")
 
 
 def definition(canonical: str, task: Task) -> Resource | None:

@@ -72,22 +72,24 @@ def _properties(system: Resource) -> Iterator[Issue]:
         if code in codes:
             severity = "warning" if codes[code] == kind else "error"
             what = f"there is a property {code!r} already, of the type {codes[code]}"
-            yield Issue(severity, "duplicate", what, place)
+            yield Issue(severity, "duplicate", what, place, "codesystem-property")
         codes[code] = kind
         if uri is None:
             continue
         if uri in meanings:
-            yield Issue("warning", "duplicate", f"there is a property {uri!r} already", place)
+            yield Issue(
+                "warning", "duplicate", f"there is a property {uri!r} already", place, "codesystem-property"
+            )
         meanings.add(uri)
         name = uri.removeprefix(STANDARD)
         if uri == name or name not in TYPES:
             continue
         if kind != TYPES[name]:
             what = f"{uri} has the type {TYPES[name]}, not {kind}"
-            yield Issue("error", "value", what, place)
+            yield Issue("error", "value", what, place, "codesystem-property-type")
         if code != name:
             what = f"{uri} is mostly called {name!r}; {code!r} may mislead the filters of value sets"
-            yield Issue("warning", "value", what, place)
+            yield Issue("warning", "value", what, place, "codesystem-property-name")
 
 
 def _value(
@@ -98,15 +100,19 @@ def _value(
     declared = types.get(code)
     if code not in types and code not in TYPES:
         yield Issue(
-            "warning", "value", f"the property {code!r} is not declared in CodeSystem.property", place
+            "warning",
+            "value",
+            f"the property {code!r} is not declared in CodeSystem.property",
+            place,
+            "codesystem-property-declared",
         )
     elif declared is not None and kind is not None and kind.lower() != declared.lower():
         what = f"the property {code!r} is declared with the type {declared}; this is a {_lower(kind)}"
-        yield Issue("error", "value", what, place)
+        yield Issue("error", "value", what, place, "codesystem-property-value")
     elif kind == "Code" and complete and value["valueCode"] not in codes:
         severity = "error" if code in RELATIONS else "warning"
         what = f"{value['valueCode']!r} is no code of this system, as a property of type code has to be"
-        yield Issue(severity, "code-invalid", what, place)
+        yield Issue(severity, "code-invalid", what, place, "codesystem-property-code")
 
 
 def _lower(kind: str) -> str:
@@ -117,21 +123,21 @@ def _content(system: Resource, concepts: list[Place], task: Task) -> Iterator[Is
     content, count = system.get("content"), system.get("count")
     if content == "not-present" and concepts:
         what = "content is not-present, so no concept stands here"
-        yield Issue("error", "value", what, "CodeSystem.concept")
+        yield Issue("error", "value", what, "CodeSystem.concept", "codesystem-content")
     if content == "complete" and count is not None and count != len(concepts) and concepts:
         if "compositional" not in system or system["compositional"] is False:
             what = f"count says {count} concepts, but this complete system has {len(concepts)}"
-            yield Issue("error", "value", what, "CodeSystem.count")
+            yield Issue("error", "value", what, "CodeSystem.count", "codesystem-count")
     elif content in ("fragment", "example") and count is not None and count < len(concepts):
         what = f"count says {count} concepts, but {len(concepts)} stand here"
-        yield Issue("warning", "value", what, "CodeSystem.count")
+        yield Issue("warning", "value", what, "CodeSystem.count", "codesystem-count")
     supplemented = system.get("supplements")
     if content == "supplement" and supplemented is None:
         what = "supplements is missing; a supplement names the code system that it adds to"
-        yield Issue("error", "required", what, "CodeSystem.supplements")
+        yield Issue("error", "required", what, "CodeSystem.supplements", "codesystem-supplement")
     elif content != "supplement" and supplemented is not None:
         what = f"a CodeSystem with supplements has the content supplement, not {content}"
-        yield Issue("error", "value", what, "CodeSystem.content")
+        yield Issue("error", "value", what, "CodeSystem.content", "codesystem-supplement")
     elif supplemented is not None:
         yield from _supplement(supplemented, concepts, task)
 
@@ -142,7 +148,7 @@ def _supplement(canonical: str, concepts: list[Place], task: Task) -> Iterator[I
         code = concept.get("code")
         if code is not None and task.knowledge.terminology.known(url, code) is False:
             what = f"{code!r} is no code of {url}; a supplement defines none"
-            yield Issue("error", "code-invalid", what, f"{place}.code")
+            yield Issue("error", "code-invalid", what, f"{place}.code", "codesystem-supplement")
 
 
 def _value_set(system: Resource, task: Task) -> Iterator[Issue]:
@@ -161,4 +167,4 @@ def _value_set(system: Resource, task: Task) -> Iterator[Issue]:
     )
     if compose and not whole:
         what = f"{canonical} does not have all codes of this system and no others"
-        yield Issue("error", "value", what, "CodeSystem.valueSet")
+        yield Issue("error", "value", what, "CodeSystem.valueSet", "codesystem-valueset")

@@ -26,7 +26,7 @@ def check(concept_map: Resource, task: Task) -> Iterator[Issue]:
             code = element.get("code")
             if code in seen:
                 what = f"the code {code!r} is mapped in this group already"
-                yield Issue("warning", "duplicate", what, f"{here}.code")
+                yield Issue("warning", "duplicate", what, f"{here}.code", "conceptmap-unique")
             elif code is not None:
                 seen.add(code)
                 yield from _code(group.get("source"), source, code, task, f"{here}.code")
@@ -41,7 +41,7 @@ def _code(system: str | None, value_set: str | None, code: str, task: Task, plac
         return
     terminology = task.knowledge.terminology
     if terminology.known(system, code) is False:
-        yield Issue("error", "code-invalid", f"{code!r} is no code of {system}", place)
+        yield Issue("error", "code-invalid", f"{code!r} is no code of {system}", place, "conceptmap-code")
     elif value_set is not None and terminology.member(value_set, system, code) is False:
         what = f"{code!r} of {system} is not in {value_set}, which this map is about"
-        yield Issue("error", "code-invalid", what, place)
+        yield Issue("error", "code-invalid", what, place, "conceptmap-valueset")

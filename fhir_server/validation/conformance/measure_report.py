@@ -24,16 +24,28 @@ def check(report: Resource, task: Task) -> Iterator[Issue]:
         if asked is None:
             if groups:
                 what = f"none of the {len(groups)} groups of {canonical} has this code"
-                yield Issue("error", "value", what, f"{place}.code" if "code" in group else place)
+                yield Issue(
+                    "error",
+                    "value",
+                    what,
+                    f"{place}.code" if "code" in group else place,
+                    "measurereport-group",
+                )
             continue
         yield from _populations(group, asked, place)
         if _scoring(measure) == "cohort" and "measureScore" in group:
-            yield Issue("error", "value", "a cohort measure has no score", f"{place}.measureScore")
+            yield Issue(
+                "error",
+                "value",
+                "a cohort measure has no score",
+                f"{place}.measureScore",
+                "measurereport-score",
+            )
     if report.get("status") == "complete" and report.get("type") != "data-collection":
         there = len(report.get("group", ()))
         if there < len(groups):
             what = f"{canonical} has {len(groups)} groups; this complete report has {there}"
-            yield Issue("error", "value", what, "MeasureReport.group")
+            yield Issue("error", "value", what, "MeasureReport.group", "measurereport-group")
 
 
 def _meant(group: Resource, groups: Any) -> Resource | None:
@@ -51,14 +63,26 @@ def _populations(group: Resource, asked: Resource, place: str) -> Iterator[Issue
         here = f"{place}.population[{number}]"
         if "code" not in population:
             if len(populations) > 1:
-                yield Issue("warning", "required", "which population is this? code is missing", here)
+                yield Issue(
+                    "warning",
+                    "required",
+                    "which population is this? code is missing",
+                    here,
+                    "measurereport-population",
+                )
             continue
         meant = next((one for one in populations if _same(population["code"], one.get("code"))), None)
         if meant is None:
             what = "the measure has no population with this code in this group"
-            yield Issue("error", "value", what, f"{here}.code")
+            yield Issue("error", "value", what, f"{here}.code", "measurereport-population")
         elif any(meant is one for one in found):
-            yield Issue("error", "duplicate", "this population stands here already", f"{here}.code")
+            yield Issue(
+                "error",
+                "duplicate",
+                "this population stands here already",
+                f"{here}.code",
+                "measurereport-population",
+            )
         else:
             found.append(meant)
 

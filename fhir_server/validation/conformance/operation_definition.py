@@ -22,7 +22,7 @@ def check(operation: Resource, task: Task) -> Iterator[Issue]:
     yield from _parameters(operation, "OperationDefinition", "parameter")
     if (operation.get("type") or operation.get("instance")) and "resource" not in operation:
         what = "resource is missing; an operation on types or instances says on which"
-        yield Issue("warning", "required", what, "OperationDefinition.resource")
+        yield Issue("warning", "required", what, "OperationDefinition.resource", "operation-resource")
     for use in ("in", "out"):
         canonical = operation.get(f"{use}putProfile")
         found = task.knowledge.conformance.find("StructureDefinition", canonical) if canonical else None
@@ -37,13 +37,21 @@ def _parameters(holder: Resource, path: str, name: str) -> Iterator[Issue]:
         identity = (parameter.get("use"), parameter.get("name"))
         if identity in seen:
             what = f"there is a parameter {identity[1]!r} for {identity[0]} already"
-            yield Issue("warning", "duplicate", what, f"{place}.name")
+            yield Issue("warning", "duplicate", what, f"{place}.name", "operation-parameter")
         seen.add(identity)
         least, most = parameter.get("min"), parameter.get("max")
         if most is not None and most != "*" and not most.isdecimal():
-            yield Issue("error", "value", f"got {most!r}, expected a number or *", f"{place}.max")
+            yield Issue(
+                "error",
+                "value",
+                f"got {most!r}, expected a number or *",
+                f"{place}.max",
+                "operation-cardinality",
+            )
         elif least is not None and most not in (None, "*") and least > int(most):
-            yield Issue("error", "value", f"min is {least}, more than max, {most}", place)
+            yield Issue(
+                "error", "value", f"min is {least}, more than max, {most}", place, "operation-cardinality"
+            )
         yield from _parameters(parameter, place, "part")
 
 
@@ -52,21 +60,24 @@ def _profile(operation: Resource, use: str, profile: Resource) -> Iterator[Issue
     place = f"OperationDefinition.{use}putProfile"
     if profile.get("type") != "Parameters":
         what = f"{profile.get('url')} is for {profile.get('type')}; expected a profile of Parameters"
-        yield Issue("error", "value", what, place)
+        yield Issue("error", "value", what, place, "operation-profile")
         return
     slices = _slices(profile)
-    for parameter in operation.get("parameter", ()):
+    for number, parameter in enumerate(operation.get("parameter", ())):
         name = parameter.get("name")
         if parameter.get("use") != use:
             continue
         if name not in slices:
-            yield Issue("warning", "value", f"the profile has no parameter {name!r}", place)
+            yield Issue(
+                "warning", "value", f"the profile has no parameter {name!r}", place, "operation-profile"
+            )
             continue
         for key in ("min", "max"):
             said = slices[name].get(key)
             if said is not None and key in parameter and said != parameter[key]:
-                what = f"{key} of the parameter {name!r} is {parameter[key]}, but {said} in the profile"
-                yield Issue("error", "value", what, place)
+                what = f"{key} of {name!r} is {parameter[key]}, but {said} in the {use}putProfile"
+                at = f"OperationDefinition.parameter[{number}].{key}"
+                yield Issue("error", "value", what, at, "operation-profile")
 
 
 def _slices(profile: Resource) -> dict[str, Resource]:

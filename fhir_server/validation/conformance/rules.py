@@ -63,5 +63,5 @@ def _apply(rule: Rule, resource: Any, task: Task) -> Iterator[Issue]:
     url = resource.get("url")
     if url is not None and not _ABSOLUTE.match(url):
         what = f"{url!r} is relative; the canonical url of a resource is absolute"
-        yield Issue("warning", "value", what, f"{resource['resourceType']}.url")
+        yield Issue("warning", "value", what, f"{resource['resourceType']}.url", "canonical-absolute")
     yield from rule(resource, task)

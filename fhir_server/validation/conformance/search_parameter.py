@@ -37,13 +37,13 @@ def check(parameter: Resource, task: Task) -> Iterator[Issue]:
         fault = None if text is None else fhirpath_fault(text)
         if fault is not None:
             place = f"SearchParameter.component[{number}].expression"
-            yield Issue(fault[0], "value", f"no FHIRPath: {fault[1]}", place)
+            yield Issue(fault[0], "value", f"no FHIRPath: {fault[1]}", place, "search-expression")
     if parameter.get("type") == "composite" and "component" not in parameter:
         what = "a composite parameter has components; none are here"
-        yield Issue("warning", "required", what, "SearchParameter.component")
+        yield Issue("warning", "required", what, "SearchParameter.component", "search-component")
     elif "component" in parameter and parameter.get("type") != "composite":
         what = f"components are for composite parameters; this is a {parameter.get('type')}"
-        yield Issue("warning", "value", what, "SearchParameter.component")
+        yield Issue("warning", "value", what, "SearchParameter.component", "search-component")
     yield from _origin(parameter, bases, task)
 
 
@@ -51,12 +51,12 @@ def _expression(text: str, bases: list[str]) -> Iterator[Issue]:
     place = "SearchParameter.expression"
     fault = fhirpath_fault(text)
     if fault is not None:
-        yield Issue(fault[0], "value", f"no FHIRPath: {fault[1]}", place)
+        yield Issue(fault[0], "value", f"no FHIRPath: {fault[1]}", place, "search-expression")
         return
     for name in dict.fromkeys(_HEAD.findall(_TEXT.sub("''", text))):
         if structures.is_resource_type(name) and name not in bases and not ANY & set(bases):
             what = f"the expression looks at {name}, but the parameter is for {', '.join(bases)}"
-            yield Issue("warning", "value", what, place)
+            yield Issue("warning", "value", what, place, "search-expression")
 
 
 def _origin(parameter: Resource, bases: list[str], task: Task) -> Iterator[Issue]:
@@ -67,13 +67,13 @@ def _origin(parameter: Resource, bases: list[str], task: Task) -> Iterator[Issue
         return
     if found.get("type") != parameter.get("type"):
         what = f"the type is {parameter.get('type')}, but {canonical} is of type {found.get('type')}"
-        yield Issue("error", "business-rule", what, "SearchParameter")
+        yield Issue("error", "business-rule", what, "SearchParameter", "search-derived")
     origins = [base for base in found.get("base", ()) if base]
     for base in bases:
         if base not in origins and not ANY & set(origins):
             what = f"{canonical} is for {', '.join(origins)}, not for {base}"
-            yield Issue("error", "business-rule", what, "SearchParameter")
+            yield Issue("error", "business-rule", what, "SearchParameter", "search-derived")
     said, origin = parameter.get("expression"), found.get("expression")
     if said is not None and origin is not None and said.split() != origin.split():
         what = f"the expression is not that of {canonical}: {origin}"
-        yield Issue("warning", "business-rule", what, "SearchParameter")
+        yield Issue("warning", "business-rule", what, "SearchParameter", "search-derived")

@@ -55,7 +55,7 @@ def _base(definition: Resource, task: Task) -> Iterator[Issue]:
     if kind != structures.structure(name).kind:
         # R4's own example profiles of Composition have it wrong, so it is advice.
         what = f"the kind is {kind}, but {name} is a {structures.structure(name).kind}"
-        yield Issue("warning", "value", what, "StructureDefinition.kind")
+        yield Issue("warning", "value", what, "StructureDefinition.kind", "profile-kind")
     canonical = definition.get("baseDefinition")
     if canonical is None:
         return
@@ -64,7 +64,7 @@ def _base(definition: Resource, task: Task) -> Iterator[Issue]:
     based = found.get("type") if found is not None else tail if tail in structures.type_names() else None
     if based is not None and based != name:
         what = f"{canonical} is for {based}, but this constrains {name}"
-        yield Issue("error", "value", what, "StructureDefinition.baseDefinition")
+        yield Issue("error", "value", what, "StructureDefinition.baseDefinition", "profile-base")
 
 
 def _contexts(definition: Resource) -> Iterator[Issue]:
@@ -74,7 +74,9 @@ def _contexts(definition: Resource) -> Iterator[Issue]:
         known = path.partition(".")[0] in structures.type_names()
         if context.get("type") == "element" and known and locate(path) is None:
             what = f"{path!r} is no element of R4"
-            yield Issue("error", "value", what, f"StructureDefinition.context[{number}].expression")
+            yield Issue(
+                "error", "value", what, f"StructureDefinition.context[{number}].expression", "profile-context"
+            )
 
 
 def _slices(definition: Resource, elements: Any) -> Iterator[Issue]:
@@ -93,14 +95,16 @@ def _slices(definition: Resource, elements: Any) -> Iterator[Issue]:
         place = locate(path)
         if "." not in path and "slicing" in element:
             here = f"StructureDefinition.differential.element[{number}].slicing"
-            yield Issue("error", "value", "the root of a profile is one, and not sliced", here)
+            yield Issue(
+                "error", "value", "the root of a profile is one, and not sliced", here, "profile-slicing"
+            )
         if "sliceName" not in element or last in ("extension", "modifierExtension") or path in sliced:
             continue
         if place is not None and place.fields and place.fields[0].many:
             here = f"StructureDefinition.differential.element[{number}].sliceName"
             # R4's own family-member-history-genetic does so: advice.
             what = f"{path} is not sliced: no element before this one has slicing"
-            yield Issue("warning", "value", what, here)
+            yield Issue("warning", "value", what, here, "profile-slicing")
 
 
 def _constraints(element: Resource, here: str) -> Iterator[Issue]:
@@ -109,7 +113,7 @@ def _constraints(element: Resource, here: str) -> Iterator[Issue]:
         fault = None if text is None else fhirpath_fault(text)
         if fault is not None:
             place = f"{here}.constraint[{number}].expression"
-            yield Issue(fault[0], "value", f"no FHIRPath: {fault[1]}", place)
+            yield Issue(fault[0], "value", f"no FHIRPath: {fault[1]}", place, "profile-constraint")
 
 
 def _most(element: Resource, here: str) -> Iterator[Issue]:
@@ -124,16 +128,22 @@ def _element(definition: Resource, element: Resource, here: str, task: Task) -> 
     path = element.get("path", "")
     if path.partition(".")[0] != definition["type"]:
         what = f"{path!r} does not begin with {definition['type']}, the type that this constrains"
-        yield Issue("error", "value", what, f"{here}.path")
+        yield Issue("error", "value", what, f"{here}.path", "profile-path")
         return
     place = locate(path)
     if place is None:
-        yield Issue("error", "value", f"{path!r} is no element of R4's {definition['type']}", f"{here}.path")
+        yield Issue(
+            "error",
+            "value",
+            f"{path!r} is no element of R4's {definition['type']}",
+            f"{here}.path",
+            "profile-path",
+        )
         return
     url = definition.get("url")
     if path == element.get("id", path) == "Extension.url" and element.get("fixedUri", url) != url:
         what = f"an extension is known by the url of its definition, {url!r}"
-        yield Issue("error", "value", what, f"{here}.fixed")
+        yield Issue("error", "value", what, f"{here}.fixed", "profile-extension-url")
     for field in place.fields[:1]:
         yield from _cardinality(element, field, here)
         yield from _binding(element, field, here)
@@ -144,7 +154,7 @@ def _element(definition: Resource, element: Resource, here: str, task: Task) -> 
         if way is not None and not leads(way, _allowed(element) or place.types):
             what = f"{way!r} leads to no element of {path}"
             at = f"{here}.slicing.discriminator[{number}].path"
-            yield Issue("error", "value", what, at)
+            yield Issue("error", "value", what, at, "profile-discriminator")
 
 
 def _cardinality(element: Resource, field: Field, here: str) -> Iterator[Issue]:
@@ -152,10 +162,12 @@ def _cardinality(element: Resource, field: Field, here: str) -> Iterator[Issue]:
     slicing = "sliceName" in element
     if least is not None and least < field.element.min and not slicing and ":" not in element.get("id", ""):
         what = f"min is {least}, but R4 wants at least {field.element.min}"
-        yield Issue("error", "value", what, f"{here}.min")
+        yield Issue("error", "value", what, f"{here}.min", "profile-cardinality")
     limit = field.element.max
     if most is not None and limit is not None and (most == "*" or (most.isdecimal() and int(most) > limit)):
-        yield Issue("error", "value", f"max is {most}, but R4 allows {limit}", f"{here}.max")
+        yield Issue(
+            "error", "value", f"max is {most}, but R4 allows {limit}", f"{here}.max", "profile-cardinality"
+        )
 
 
 def _binding(element: Resource, field: Field, here: str) -> Iterator[Issue]:
@@ -165,7 +177,7 @@ def _binding(element: Resource, field: Field, here: str) -> Iterator[Issue]:
         return
     if STRENGTHS.index(strength) < STRENGTHS.index(base.strength):
         what = f"the binding is {strength}, but R4's is {base.strength}, which a profile does not weaken"
-        yield Issue("error", "value", what, f"{here}.binding.strength")
+        yield Issue("error", "value", what, f"{here}.binding.strength", "profile-binding")
 
 
 def _allowed(element: Resource) -> tuple[str, ...]:
@@ -178,19 +190,19 @@ def _types(element: Resource, place: Place, here: str, task: Task) -> Iterator[I
         code = found.get("code", "http:")
         if not code.startswith("http") and place.kinds and not _is_among(code, place.kinds):
             what = f"the type {code} is none of R4's here: {', '.join(place.kinds)}"
-            yield Issue("error", "value", what, f"{at}.code")
+            yield Issue("error", "value", what, f"{at}.code", "profile-type")
             continue
         for which, canonical in enumerate(found.get("profile", ())):
             kind = _constrained(canonical, task)
             if kind is not None and code in structures.type_names() and not structures.is_subtype(kind, code):
                 what = f"{canonical} is for {kind}, not for {code}"
-                yield Issue("error", "value", what, f"{at}.profile[{which}]")
+                yield Issue("error", "value", what, f"{at}.profile[{which}]", "profile-type")
         targets = place.fields[0].element.targets
         for which, canonical in enumerate(found.get("targetProfile", ())):
             kind = _constrained(canonical, task)
             if kind is not None and targets not in ((), ("Resource",)) and kind not in (*targets, "Resource"):
                 what = f"{canonical} is for {kind}; R4 allows {', '.join(targets)} here"
-                yield Issue("error", "value", what, f"{at}.targetProfile[{which}]")
+                yield Issue("error", "value", what, f"{at}.targetProfile[{which}]", "profile-type")
 
 
 def _constrained(canonical: Any, task: Task) -> str | None:
@@ -223,7 +235,7 @@ def _fixed(element: Resource, place: Place, here: str) -> Iterator[Issue]:
             kind = name if name in structures.type_names() else name[:1].lower() + name[1:]
             if kind in structures.type_names() and not any(_alike(kind, other) for other in kinds):
                 what = f"a {kind} is not what stands here: {', '.join(kinds)}"
-                yield Issue("error", "value", what, f"{here}.{stem}")
+                yield Issue("error", "value", what, f"{here}.{stem}", "profile-fixed")
 
 
 def _alike(one: str, other: str) -> bool:

@@ -44,7 +44,7 @@ def _include(value_set: Resource, include: Resource, task: Task, place: str) -> 
     for number, canonical in enumerate(include.get("valueSet", ())):
         if canonical is not None and canonical.partition("|")[0] == value_set.get("url"):
             what = "a value set does not include itself"
-            yield Issue("error", "value", what, f"{place}.valueSet[{number}]")
+            yield Issue("error", "value", what, f"{place}.valueSet[{number}]", "valueset-import")
 
 
 def _concepts(include: Resource, system: str, task: Task, place: str) -> Iterator[Issue]:
@@ -55,11 +55,13 @@ def _concepts(include: Resource, system: str, task: Task, place: str) -> Iterato
             continue
         if code in seen:
             what = f"the code {code!r} stands here already"
-            yield Issue("warning", "duplicate", what, f"{place}.concept[{number}].code")
+            yield Issue("warning", "duplicate", what, f"{place}.concept[{number}].code", "valueset-concept")
         seen.add(code)
         if task.knowledge.terminology.known(system, code) is False:
             what = f"{code!r} is no code of {system}"
-            yield Issue("warning", "code-invalid", what, f"{place}.concept[{number}].code")
+            yield Issue(
+                "warning", "code-invalid", what, f"{place}.concept[{number}].code", "valueset-concept"
+            )
 
 
 def _filter(found: Resource, system: str, task: Task, place: str) -> Iterator[Issue]:
@@ -69,18 +71,28 @@ def _filter(found: Resource, system: str, task: Task, place: str) -> Iterator[Is
     at = f"{place}.value"
     if op == "exists":
         if value not in ("true", "false"):
-            yield Issue("error", "value", f"the value of exists is true or false, not {value!r}", at)
+            yield Issue(
+                "error",
+                "value",
+                f"the value of exists is true or false, not {value!r}",
+                at,
+                "valueset-filter-value",
+            )
         return
     if op == "regex":
         try:
             re.compile(value)
         except re.error as error:
-            yield Issue("error", "value", f"{value!r} is no regular expression: {error}", at)
+            yield Issue(
+                "error", "value", f"{value!r} is no regular expression: {error}", at, "valueset-filter-value"
+            )
         return
     known = task.knowledge.terminology.known
     if op in CODES:
         if known(system, value) is False:
-            yield Issue("error", "code-invalid", f"{value!r} is no code of {system}", at)
+            yield Issue(
+                "error", "code-invalid", f"{value!r} is no code of {system}", at, "valueset-filter-value"
+            )
         return
     definition = task.knowledge.conformance.find("CodeSystem", system)
     if definition is None or "content" not in definition:
@@ -89,10 +101,16 @@ def _filter(found: Resource, system: str, task: Task, place: str) -> Iterator[Is
     filters = {declared.get("code"): declared for declared in definition.get("filter", ())}
     if name in filters and op not in filters[name].get("operator", (op,)):
         may = ", ".join(filters[name]["operator"])
-        yield Issue("error", "value", f"the filter {name!r} of {system} knows {may}, not {op}", f"{place}.op")
+        yield Issue(
+            "error",
+            "value",
+            f"the filter {name!r} of {system} knows {may}, not {op}",
+            f"{place}.op",
+            "valueset-filter-op",
+        )
     elif name not in filters and name not in types and name not in COMMON:
         what = f"{system} declares neither a property nor a filter {name!r}"
-        yield Issue("warning", "value", what, f"{place}.property")
+        yield Issue("warning", "value", what, f"{place}.property", "valueset-filter-property")
     elif name not in filters and name in types:
         for single in value.split(",") if op in ("in", "not-in") else (value,):
             yield from _property_value(single.strip(), types[name], system, task, at)
@@ -105,15 +123,19 @@ def _property_value(text: str, kind: str, system: str, task: Task, place: str) -
         address, hash_sign, code = text.rpartition("#")
         if not hash_sign or not address:
             what = f"{text!r} is no Coding; expected system#code or system|version#code"
-            yield Issue("error", "value", what, place)
+            yield Issue("error", "value", what, place, "valueset-filter-value")
         elif known(address.partition("|")[0], code) is False:
             what = f"{code!r} is no code of {address}"
-            yield Issue("error", "code-invalid", what, place)
+            yield Issue("error", "code-invalid", what, place, "valueset-filter-value")
     elif kind == "code":
         if known(system, text) is False:
-            yield Issue("warning", "code-invalid", f"{text!r} is no code of {system}", place)
+            yield Issue(
+                "warning", "code-invalid", f"{text!r} is no code of {system}", place, "valueset-filter-value"
+            )
     elif kind in FORMS and not FORMS[kind](text):
-        yield Issue("error", "value", f"{text!r} is no {kind}, which the property is", place)
+        yield Issue(
+            "error", "value", f"{text!r} is no {kind}, which the property is", place, "valueset-filter-value"
+        )
 
 
 def _is_decimal(text: str) -> bool:

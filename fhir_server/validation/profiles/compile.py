@@ -6,7 +6,7 @@ proportion to the resource and to what the profile adds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from fhir_server.definitions import structures
@@ -15,7 +15,7 @@ from fhir_server.fhirpath.values import members
 from fhir_server.validation.explain import shown
 from fhir_server.validation.profiles import bounds, coded, constraints, references, types
 from fhir_server.validation.profiles.discriminators import BadPath, Step, criterion, steps
-from fhir_server.validation.profiles.fixed import has_pattern, is_fixed
+from fhir_server.validation.profiles.fixed import differences, has_pattern, is_fixed
 from fhir_server.validation.profiles.run import Run
 from fhir_server.validation.profiles.slicing import DEFAULT, Slice, Slicing
 from fhir_server.validation.profiles.tree import Definition, Library, Profile, Visitor
@@ -97,12 +97,23 @@ class Fixed:
     def __call__(self, item: Element, run: Run) -> None:
         """Report another value."""
         if self.exact:
-            if not is_fixed(item.value, self.value):
-                what = f"got {shown(item.value)}, expected exactly {shown(self.value)}"
-                run.report("error", "value", what, item, self.rule)
+            for place, got, wanted in () if is_fixed(item.value, self.value) else self._differences(item):
+                what = f"got {shown(got)}, expected exactly {shown(wanted)}"
+                if wanted is None:
+                    what = f"got {shown(got)}, expected none: exactly {shown(self.value)} may be here"
+                elif got is None:
+                    what = f"found none, expected {shown(wanted)}: exactly {shown(self.value)} may be here"
+                run.report("error", "value", what, item, self.rule, place)
         elif not has_pattern(item.value, self.value):
             what = f"got {shown(item.value)}, expected {shown(self.value)} in it"
             run.report("error", "value", what, item, self.rule)
+
+    def _differences(self, item: Element) -> Iterator[tuple[str, Any, Any]]:
+        """Yield what differs: (member, or nothing for the whole; what is there; what is fixed)."""
+        if not isinstance(item.value, dict) or not isinstance(self.value, dict):
+            yield "", item.value, self.value
+            return
+        yield from ((place[1:], got, wanted) for place, got, wanted in differences(item.value, self.value))
 
 
 def compiled(profile: Profile, library: Library) -> Visitor:

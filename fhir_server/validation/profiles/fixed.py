@@ -6,6 +6,7 @@ of the pattern is there, and every item of an array in the pattern is matched by
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +34,24 @@ def is_fixed(value: Any, wanted: Any) -> bool:
             and all(is_fixed(one, other) for one, other in zip(value, wanted, strict=True))
         )
     return _same(value, wanted)
+
+
+def differences(value: Any, wanted: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield where a value is not the fixed one: (place below it, what is there, what is wanted).
+
+    None stands for nothing. Told are the members of objects; arrays of another length as a whole.
+
+    >>> list(differences({"use": "home", "value": "1"}, {"use": "home", "system": "fax"}))
+    [('.system', None, 'fax'), ('.value', '1', None)]
+    """
+    if isinstance(value, dict) and isinstance(wanted, dict):
+        for key in sorted(value.keys() | wanted.keys()):
+            yield from differences(value.get(key), wanted.get(key), f"{place}.{key.removeprefix('_')}")
+    elif isinstance(value, list) and isinstance(wanted, list) and len(value) == len(wanted):
+        for number, (one, other) in enumerate(zip(value, wanted, strict=True)):
+            yield from differences(one, other, f"{place}[{number}]")
+    elif not is_fixed(value, wanted):
+        yield place, value, wanted
 
 
 def has_pattern(value: Any, pattern: Any) -> bool:

@@ -36,20 +36,22 @@ class Answers:
             kind, value = found
             wrong = self._wrong_type(item, kind)
             if wrong is not None:
-                yield Issue("error", "value", said(item, wrong), f"{here}.value")
+                yield Issue("error", "value", said(item, wrong), f"{here}.value", "response-answer")
                 continue
             for severity, code, what in self.limits.problems(item, kind, value):
-                yield Issue(severity, code, said(item, what), f"{here}.value")
+                yield Issue(severity, code, said(item, what), f"{here}.value", "response-answer")
             yield from self._among(item, kind, value, f"{here}.value")
             key = value_key(kind, value)
             if key in seen and item.kind in CHOICES:
                 what = f"{label(kind, value)} is chosen twice, first in answer[{seen[key]}]"
-                yield Issue("warning", "duplicate", said(item, what), here)
+                yield Issue("warning", "duplicate", said(item, what), here, "response-answer")
             seen.setdefault(key, place)
         options = self.options(item)
         for key in options.exclusive & seen.keys() if len(answers) > 1 else ():
             what = "this option excludes all others, but there are more answers beside it"
-            yield Issue("error", "business-rule", said(item, what), f"{path}.answer[{seen[key]}]")
+            yield Issue(
+                "error", "business-rule", said(item, what), f"{path}.answer[{seen[key]}]", "response-answer"
+            )
 
     def options(self, item: Item) -> Options:
         """Return the options of an item."""
@@ -75,7 +77,7 @@ class Answers:
             yield from self._member(item, value_set, kind, value, path)
         elif item.kind in CHOICES and "_answerValueSet" not in item.source:
             what = f"got {label(kind, value)}; the Questionnaire lists no options to hold it against"
-            yield Issue("information", "informational", said(item, what), path)
+            yield Issue("information", "informational", said(item, what), path, "response-answer")
 
     def _option(self, item: Item, options: Options, kind: str, value: Any, path: str) -> Iterator[Issue]:
         key = value_key(kind, value)
@@ -90,33 +92,43 @@ class Answers:
             systems = " or ".join(str(one or "none") for one in options.systems[value["code"]])
             hint = f"; the option with this code has the system {systems}"
         what = f"got {label(kind, value)}, expected one of the options {options.listed()}{hint}"
-        yield Issue("error", "code-invalid" if kind == "Coding" else "value", said(item, what), path)
+        yield Issue(
+            "error",
+            "code-invalid" if kind == "Coding" else "value",
+            said(item, what),
+            path,
+            "response-answer",
+        )
 
     def _member(self, item: Item, value_set: str, kind: str, value: Any, path: str) -> Iterator[Issue]:
         if kind != "Coding":
             what = f"got {label(kind, value)}, expected a Coding of {value_set}"
-            yield Issue("error", "value", said(item, what), path)
+            yield Issue("error", "value", said(item, what), path, "response-answer")
             return
         system, code = value.get("system"), value.get("code")
         if code is None:
             what = f"got {label(kind, value)} without a code, expected a code of {value_set}"
             if item.kind == "open-choice":
                 yield Issue(
-                    "warning", "code-invalid", said(item, f"{what}, or free text as valueString"), path
+                    "warning",
+                    "code-invalid",
+                    said(item, f"{what}, or free text as valueString"),
+                    path,
+                    "response-answer",
                 )
             else:
-                yield Issue("error", "code-invalid", said(item, what), path)
+                yield Issue("error", "code-invalid", said(item, what), path, "response-answer")
             return
         there = self.around.member(value_set, system, code)
         if there is None:
             what = f"whether {label(kind, value)} is in {value_set} was not checked: not known here"
-            yield Issue("warning", "not-supported", said(item, what), path)
+            yield Issue("warning", "not-supported", said(item, what), path, "response-answer")
         elif not there:
             what = f"got {label(kind, value)}, expected a code of {value_set}"
-            yield Issue("error", "code-invalid", said(item, what), path)
+            yield Issue("error", "code-invalid", said(item, what), path, "response-answer")
         elif system is None:
             what = f"got {label(kind, value)}, expected its system beside it: a code alone has no meaning"
-            yield Issue("warning", "code-invalid", said(item, what), path)
+            yield Issue("warning", "code-invalid", said(item, what), path, "response-answer")
         else:
             listed = self.around.listed_display(value_set, system, code)
             yield from self._display(item, value, [listed] if listed else [], path)
@@ -131,7 +143,7 @@ class Answers:
         if known and _plain(given) not in map(_plain, known):
             severity = "error" if official else "warning"
             what = f"got the name {shown(given)} for {label('Coding', value)}, expected {known[0]!r}"
-            yield Issue(severity, "invalid", said(item, what), f"{path}.display")
+            yield Issue(severity, "invalid", said(item, what), f"{path}.display", "response-answer")
 
 
 def _plain(name: str) -> str:

@@ -60,12 +60,14 @@ class Constraints:
             kept = self.expressions.holds(text, node, item)
             if kept is None:
                 what = f"the constraint {shown(rule.get('key'))} could not be evaluated: {shown(text)}"
-                yield Issue("warning", "not-supported", what, node.path)
+                yield Issue("warning", "not-supported", what, node.path, "response-constraint")
             elif not kept:
                 where = f"{item.link_id!r}: " if item is not None else ""
                 what = f"{where}{rule.get('human') or text} ({rule.get('key', 'constraint')})"
                 severity = "warning" if rule.get("severity") == "warning" else "error"
-                name = f"{self.form.url}#{rule['key']}" if self.form.url and "key" in rule else None
+                name = "response-constraint"
+                if self.form.url and "key" in rule:
+                    name = f"{self.form.url}#{rule['key']}"
                 yield Issue(severity, "invariant", what, node.path, name)
 
     def _calculated(self, extension: dict[str, Any], node: Node, item: Item) -> Iterator[Issue]:
@@ -82,4 +84,4 @@ class Constraints:
         same = order == 0 if order is not None else equal((kind, value), (kind, wanted))
         if (same is False and type(wanted) in (type(value), int, float)) or order not in (None, 0):
             what = f"{item.link_id!r}: got {shown(value)}, calculated is {shown(str(wanted))}"
-            yield Issue("warning", "business-rule", what, node.path)
+            yield Issue("warning", "business-rule", what, node.path, "response-constraint")

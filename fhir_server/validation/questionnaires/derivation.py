@@ -49,22 +49,28 @@ def check(form: Form, base: Form, kind: str) -> Iterator[Issue]:
                 what = (
                     f"the Questionnaire {shown(base.url)} that this one complies with has no such item{hint}"
                 )
-                yield Issue("error", "business-rule", said(item, what), f"{item.path}.linkId")
+                yield Issue(
+                    "error", "business-rule", said(item, what), f"{item.path}.linkId", "questionnaire-derived"
+                )
             continue
         yield from _same(item, origin, base)
     for item in base.all:
         if item.link_id not in form.by_link_id and (kind == "extends" or item.required):
             what = f"{item.link_id!r} of the Questionnaire {shown(base.url)} is missing"
-            yield Issue("error", "business-rule", what, "Questionnaire")
+            yield Issue("error", "business-rule", what, "Questionnaire", "questionnaire-derived")
 
 
 def _same(item: Item, origin: Item, base: Form) -> Iterator[Issue]:
     if item.kind != origin.kind:
         what = f"got the type {item.kind}, in {shown(base.url)} it is {origin.kind}"
-        yield Issue("error", "business-rule", said(item, what), f"{item.path}.type")
+        yield Issue("error", "business-rule", said(item, what), f"{item.path}.type", "questionnaire-derived")
     if origin.required and not item.required:
         what = f"it is required in {shown(base.url)} and may not be optional here"
-        yield Issue("error", "business-rule", said(item, what), f"{item.path}.required")
+        yield Issue(
+            "error", "business-rule", said(item, what), f"{item.path}.required", "questionnaire-derived"
+        )
     if item.repeats and not origin.repeats:
         what = f"it does not repeat in {shown(base.url)} and may not repeat here"
-        yield Issue("error", "business-rule", said(item, what), f"{item.path}.repeats")
+        yield Issue(
+            "error", "business-rule", said(item, what), f"{item.path}.repeats", "questionnaire-derived"
+        )

@@ -61,13 +61,19 @@ class Rules:
         for place, canonical in enumerate(self.form.source.get("derivedFrom", ())):
             if isinstance(canonical, str) and self.around.find("Questionnaire", canonical) is None:
                 what = f"the Questionnaire {shown(canonical)} that this one is derived from is not known here"
-                yield Issue("warning", "not-found", what, f"Questionnaire.derivedFrom[{place}]")
+                yield Issue(
+                    "warning",
+                    "not-found",
+                    what,
+                    f"Questionnaire.derivedFrom[{place}]",
+                    "questionnaire-derived",
+                )
         for kind, base in self._derivations():
             yield from derivation.check(self.form, base, kind)
         for item in self.form.again:
             first = self.form.by_link_id[item.link_id]
             what = f"the linkId {shown(item.link_id)} is there already, at {first.path}"
-            yield Issue("error", "duplicate", what, f"{item.path}.linkId")
+            yield Issue("error", "duplicate", what, f"{item.path}.linkId", "questionnaire-link-id")
         yield from _expressions(self.form.extensions, "Questionnaire")
         for item in self.form.all:
             yield from self._item(item)
@@ -84,11 +90,19 @@ class Rules:
     def _item(self, item: Item) -> Iterator[Issue]:
         if item.kind == QUESTION:
             what = "the type question is abstract; expected what the answers are, such as string or choice"
-            yield Issue("warning", "business-rule", said(item, what), f"{item.path}.type")
+            yield Issue(
+                "warning", "business-rule", said(item, what), f"{item.path}.type", "questionnaire-type"
+            )
         conditions = item.source.get("enableWhen", ())
         if len(conditions) > 1 and "enableBehavior" not in item.source:
             what = f"{len(conditions)} conditions need enableBehavior, to say whether all must hold or any"
-            yield Issue("warning", "required", said(item, what), f"{item.path}.enableBehavior")
+            yield Issue(
+                "warning",
+                "required",
+                said(item, what),
+                f"{item.path}.enableBehavior",
+                "questionnaire-enable-behavior",
+            )
         for place, condition in enumerate(conditions):
             yield from self._condition(item, condition, f"{item.path}.enableWhen[{place}]")
         yield from self._options(item)
@@ -97,7 +111,13 @@ class Rules:
         is_local = isinstance(value_set, str) and value_set.startswith("#")
         if is_local and self.around.find("ValueSet", str(value_set)) is None:
             what = f"there is no contained ValueSet {value_set!r}"
-            yield Issue("warning", "not-found", said(item, what), f"{item.path}.answerValueSet")
+            yield Issue(
+                "warning",
+                "not-found",
+                said(item, what),
+                f"{item.path}.answerValueSet",
+                "questionnaire-value-set",
+            )
         if item.extensions:
             yield from _limits(item)
             yield from _expressions(item.extensions, item.path)
@@ -111,21 +131,41 @@ class Rules:
             self.hints -= 1
             hint = did_you_mean(question, self.form.by_link_id) if self.hints >= 0 else ""
             what = f"there is no item with the linkId {shown(question)}{hint}"
-            yield Issue("error", "not-found", said(item, what), f"{path}.question")
+            yield Issue(
+                "error", "not-found", said(item, what), f"{path}.question", "questionnaire-enable-question"
+            )
             return
         if question == item.link_id:
             what = "an item cannot be enabled by its own answer"
-            yield Issue("error", "business-rule", said(item, what), f"{path}.question")
+            yield Issue(
+                "error",
+                "business-rule",
+                said(item, what),
+                f"{path}.question",
+                "questionnaire-enable-question",
+            )
             return
         if not target.is_question:
             what = f"{question!r} is of type {target.kind}, which has no answers; expected a question"
-            yield Issue("error", "business-rule", said(item, what), f"{path}.question")
+            yield Issue(
+                "error",
+                "business-rule",
+                said(item, what),
+                f"{path}.question",
+                "questionnaire-enable-question",
+            )
             return
         if self.order[id(target)] > self.order[id(item)]:
             what = (
                 f"{question!r} comes after this item; forms that are filled from top to bottom ask too late"
             )
-            yield Issue("warning", "business-rule", said(item, what), f"{path}.question")
+            yield Issue(
+                "warning",
+                "business-rule",
+                said(item, what),
+                f"{path}.question",
+                "questionnaire-enable-question",
+            )
         operator, wanted = condition.get("operator"), typed_value(condition, "answer")
         if operator == "exists" or wanted is None:
             return
@@ -134,10 +174,16 @@ class Rules:
             may = " or ".join(ANSWERS[target.kind])
             severity = "warning" if target.kind in CHOICES else "error"
             what = f"got answer{kind} for {question!r} of type {target.kind}, expected {may}"
-            yield Issue(severity, "value", said(item, what), f"{path}.answer")
+            yield Issue(severity, "value", said(item, what), f"{path}.answer", "questionnaire-enable-answer")
         elif operator in ORDERS and target.kind in UNORDERED and kind in ("Boolean", "Coding", "Reference"):
             what = f"{operator} asks for an order, and answers of type {kind} have none"
-            yield Issue("warning", "business-rule", said(item, what), f"{path}.operator")
+            yield Issue(
+                "warning",
+                "business-rule",
+                said(item, what),
+                f"{path}.operator",
+                "questionnaire-enable-operator",
+            )
         elif (
             kind == "Coding"
             and operator in ("=", "!=")
@@ -147,7 +193,13 @@ class Rules:
             keys = {value_key(*found) for found in map(typed_value, target.source["answerOption"]) if found}
             if value_key(*wanted) not in keys:
                 what = f"{label(*wanted)} is no option of {question!r}, so this is always the same"
-                yield Issue("warning", "business-rule", said(item, what), f"{path}.answer")
+                yield Issue(
+                    "warning",
+                    "business-rule",
+                    said(item, what),
+                    f"{path}.answer",
+                    "questionnaire-enable-answer",
+                )
 
     def _options(self, item: Item) -> Iterator[Issue]:
         chosen = 0
@@ -162,16 +214,22 @@ class Rules:
             kind, value = found
             if expected and kind not in expected:
                 what = f"got the option value{kind}, expected value{expected[0]} for type {item.kind}"
-                yield Issue("error", "value", said(item, what), f"{path}.value")
+                yield Issue("error", "value", said(item, what), f"{path}.value", "questionnaire-option")
             elif value is not None:
                 key = value_key(kind, value)
                 if key in seen:
                     what = f"{label(kind, value)} is an option already, in answerOption[{seen[key]}]"
-                    yield Issue("warning", "duplicate", said(item, what), path)
+                    yield Issue("warning", "duplicate", said(item, what), path, "questionnaire-option")
                 seen.setdefault(key, place)
         if chosen > 1 and not item.repeats:
             what = f"{chosen} options are initially selected, but the item takes one answer"
-            yield Issue("warning", "business-rule", said(item, what), f"{item.path}.answerOption")
+            yield Issue(
+                "warning",
+                "business-rule",
+                said(item, what),
+                f"{item.path}.answerOption",
+                "questionnaire-option",
+            )
 
     def _initial(self, item: Item) -> Iterator[Issue]:
         expected = ANSWERS.get(item.kind, ())
@@ -183,19 +241,19 @@ class Rules:
             kind, value = found
             if kind not in expected:
                 what = f"got the initial value{kind}, expected value{expected[0]} for type {item.kind}"
-                yield Issue("error", "value", said(item, what), path)
+                yield Issue("error", "value", said(item, what), path, "questionnaire-initial")
                 continue
             at_most = item.source.get("maxLength")
             if isinstance(value, str) and isinstance(at_most, int) and len(value) > at_most:
                 what = f"the initial value has {len(value)} characters, maxLength is {at_most}"
-                yield Issue("error", "too-long", said(item, what), path)
+                yield Issue("error", "too-long", said(item, what), path, "questionnaire-initial")
             value_set = item.source.get("answerValueSet")
             is_coded = kind == "Coding" and isinstance(value, dict) and "code" in value
             if is_coded and isinstance(value_set, str):
                 there = self.around.member(value_set, value.get("system"), value["code"])
                 if there is False:
                     what = f"the initial value {label(kind, value)} is not in {value_set}"
-                    yield Issue("warning", "code-invalid", said(item, what), path)
+                    yield Issue("warning", "code-invalid", said(item, what), path, "questionnaire-initial")
 
 
 def _comparable(kind: str, target: Item) -> bool:
@@ -210,7 +268,7 @@ def _limits(item: Item) -> Iterator[Issue]:
     for expression in item.values(f"{CORE}regex"):
         if not is_readable(expression):
             what = f"the regular expression {shown(expression)} cannot be read"
-            yield Issue("warning", "value", said(item, what), item.path)
+            yield Issue("warning", "value", said(item, what), item.path, "questionnaire-limits")
     pairs = [("minLength", item.value(f"{CORE}minLength", int), item.source.get("maxLength"))]
     occurs = "questionnaire-minOccurs"
     pairs.append(
@@ -226,7 +284,7 @@ def _limits(item: Item) -> Iterator[Issue]:
         if order == 1:
             kind = "Quantity" if is_quantity else ""
             what = f"{name} ({label(kind, low)}) is above its upper one ({label(kind, high)})"
-            yield Issue("warning", "business-rule", said(item, what), item.path)
+            yield Issue("warning", "business-rule", said(item, what), item.path, "questionnaire-limits")
 
 
 def _expressions(extensions: dict[str, list[dict[str, Any]]], path: str) -> Iterator[Issue]:
@@ -243,6 +301,12 @@ def _expressions(extensions: dict[str, list[dict[str, Any]]], path: str) -> Iter
         try:
             api.compile(text)
         except api.FhirPathSyntaxError as error:
-            yield Issue("warning", "invalid", f"the FHIRPath cannot be read: {error}", path)
+            yield Issue(
+                "warning",
+                "invalid",
+                f"the FHIRPath cannot be read: {error}",
+                path,
+                "questionnaire-expression",
+            )
         except api.FhirPathError:
             continue  # a variable that only a form filler has

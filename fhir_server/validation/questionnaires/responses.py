@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from fhir_server.fhirpath import temporal
@@ -41,7 +42,13 @@ def check(response: dict[str, Any], around: Surroundings) -> Iterator[Issue]:
     canonical = response.get("questionnaire")
     if not isinstance(canonical, str):
         what = "the response names no Questionnaire; its items are not held against one"
-        yield Issue("information", "informational", what, "QuestionnaireResponse.questionnaire")
+        yield Issue(
+            "information",
+            "informational",
+            what,
+            "QuestionnaireResponse.questionnaire",
+            "response-questionnaire",
+        )
         return
     questionnaire = around.find("Questionnaire", canonical)
     if questionnaire is None:
@@ -53,19 +60,21 @@ def check(response: dict[str, Any], around: Surroundings) -> Iterator[Issue]:
         if Structure(in_transaction=False).accepts(questionnaire):
             raise
         what = f"the Questionnaire {shown(canonical)} is not well-formed; not everything was held against it"
-        yield Issue("warning", "structure", what, "QuestionnaireResponse.questionnaire")
+        yield Issue(
+            "warning", "structure", what, "QuestionnaireResponse.questionnaire", "response-questionnaire"
+        )
 
 
 def _not_found(canonical: str, around: Surroundings) -> Issue:
     place = "QuestionnaireResponse.questionnaire"
     if canonical.startswith("#"):
         what = f"there is no contained Questionnaire {canonical!r}"
-        return Issue("error", "not-found", what, place)
+        return Issue("error", "not-found", what, place, "response-questionnaire")
     url, _, version = canonical.partition("|")
     other = around.find("Questionnaire", url) if version else None
     hint = f" (there is version {other.get('version', 'without a name')})" if other is not None else ""
     what = f"the Questionnaire {shown(canonical)} is not known here{hint}; the items were not held against it"
-    return Issue("warning", "not-found", what, place)
+    return Issue("warning", "not-found", what, place, "response-questionnaire")
 
 
 class Response:
@@ -96,7 +105,7 @@ class Response:
         yield from Constraints(self.form, self.tree, self.expressions, self.is_whole).check()
         if self.enabling.budget < 0 or self.expressions.skipped:
             what = "there are more conditions and expressions than can be evaluated; some were left open"
-            yield Issue("warning", "too-costly", what, "QuestionnaireResponse")
+            yield Issue("warning", "too-costly", what, "QuestionnaireResponse", "limit-cost")
 
     def _head(self) -> Iterator[Issue]:
         allowed = self.form.source.get("subjectType", ())
@@ -109,10 +118,16 @@ class Response:
             what = (
                 f"got a {named}, expected {' or '.join(map(str, allowed))} (subjectType of the Questionnaire)"
             )
-            yield Issue("error", "value", what, "QuestionnaireResponse.subject")
+            yield Issue("error", "value", what, "QuestionnaireResponse.subject", "response-subject")
         if self.form.source.get("status") == "retired":
             what = "the Questionnaire is retired"
-            yield Issue("information", "business-rule", what, "QuestionnaireResponse.questionnaire")
+            yield Issue(
+                "information",
+                "business-rule",
+                what,
+                "QuestionnaireResponse.questionnaire",
+                "response-questionnaire",
+            )
         authored = self.source.get("authored")
         moment = temporal.parse_date_time(authored) if isinstance(authored, str) else None
         period = self.form.source.get("effectivePeriod", {})
@@ -121,7 +136,9 @@ class Response:
             bound = temporal.parse_date_time(edge) if isinstance(edge, str) else None
             if moment is not None and bound is not None and temporal.compare(moment, bound) == sign:
                 what = f"authored {authored}, {words} the {name} of the effectivePeriod ({edge})"
-                yield Issue("warning", "business-rule", what, "QuestionnaireResponse.authored")
+                yield Issue(
+                    "warning", "business-rule", what, "QuestionnaireResponse.authored", "response-authored"
+                )
 
     def _enable(self, node: Node) -> None:
         above = node.parent
@@ -164,7 +181,13 @@ class Response:
         if any(url.endswith("xpression") for url in _urls(item.source.get("_text"))):
             return  # the text is made when the form is shown
         what = f"the text is {shown(given)}, in the Questionnaire it is {shown(wanted)}"
-        yield Issue("warning", "business-rule", f"{item.link_id!r}: {what}", f"{path}.text")
+        yield Issue(
+            "warning",
+            "business-rule",
+            f"{item.link_id!r}: {what}",
+            f"{path}.text",
+            self._rule(item),
+        )
 
     def _below(self, node: Node) -> Iterator[Issue]:
         """Yield what is wrong with which items stand right below a node, and in which order."""
@@ -216,7 +239,7 @@ class Response:
                 node.link_id, self.form.by_link_id
             )
         what = f"the Questionnaire has no item with the linkId {shown(node.link_id)}{hint}"
-        return Issue("error", "not-found", what, f"{node.path}.linkId")
+        return Issue("error", "not-found", what, f"{node.path}.linkId", "response-link-id")
 
     def _counted(self, above: Node, answer: int | None, counts: dict[Item, list[Node]]) -> Iterator[Issue]:
         for item, nodes in counts.items():
@@ -281,13 +304,15 @@ class Response:
     def _issue(self, severity: str, code: str, item: Item, what: str, path: str) -> Issue:
         return Issue(severity, code, said(item, what), path, self._rule(item))
 
-    def _rule(self, item: Item) -> str | None:
-        return f"{self.rule}{item.link_id}" if self.rule and item.link_id == item.link_id.strip() else None
+    def _rule(self, item: Item, otherwise: str = "response-item") -> str:
+        """Return the rule that an item of the Questionnaire is; `otherwise` where it has no name for it."""
+        return (
+            f"{self.rule}{item.link_id}" if self.rule and item.link_id == item.link_id.strip() else otherwise
+        )
 
     def _ruled(self, item: Item, issues: Iterator[Issue]) -> Iterator[Issue]:
-        rule = self._rule(item)
         for issue in issues:
-            yield Issue(issue.severity, issue.code, issue.diagnostics, issue.expression, issue.rule or rule)
+            yield replace(issue, rule=self._rule(item, issue.rule or "response-answer"))
 
 
 def _conditions(item: Item) -> str:

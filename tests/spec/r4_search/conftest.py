@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import psycopg2
 import pytest
 
+from fhir_server.interactions.stored import StoredValues
 from fhir_server.search.compile import compile
 from fhir_server.search.index import Indexer
 from fhir_server.search.parse import parse
@@ -58,11 +59,23 @@ def search(connection: Any) -> Iterator[Search]:
         count += len(ready)
         type_name, _, pairs = query.partition("?")
         encoded = pairs.replace("+", "%2B")
-        parsed = parse(type_name, parse_qsl(encoded), base_urls=environment.base_urls, now=environment.now)
+        parsed = parse(
+            type_name,
+            parse_qsl(encoded),
+            base_urls=environment.base_urls,
+            now=environment.now,
+            stored=StoredValues(looked_up),
+        )
         statement = compile(parsed, parsed.count or 1000)
         with connection.cursor() as cursor:
             cursor.execute(statement.sql, statement.parameters)
             return [row[2] for row in cursor.fetchall()]
+
+    def looked_up(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
 
     yield find
     connection.rollback()

@@ -54,7 +54,7 @@ PEOPLE = (
         ("gender pr false", ["anna"]),
         ("gender eq http://hl7.org/fhir/administrative-gender|female", ["petra"]),
         ("birthdate eq 2014", ["petra"]),
-        ("birthdate ne 2014-10-10", ["peter", "anna"]),
+        ("birthdate ne 2014-10-10", ["anna", "peter"]),
         ("birthdate po 2014-10", ["petra"]),
         ("birthdate gt 2014-10-10 and birthdate le 2015", ["anna"]),
         ("birthdate sa 2014", ["anna"]),

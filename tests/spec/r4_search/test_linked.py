@@ -149,6 +149,12 @@ def included(search: Search, connection: Any, query: str, rounds: int = 1, visib
         ("QuestionnaireResponse?_include=QuestionnaireResponse:questionnaire", 1, ["Questionnaire/form"]),
         ("Questionnaire?_revinclude=QuestionnaireResponse:*", 1, ["QuestionnaireResponse/answer"]),
         ("Patient?_id=ann&_include=Patient:organization", 1, []),
+        ("Patient?_id=ann&_revinclude=*", 1, ["Observation/of-ann", "QuestionnaireResponse/answer"]),
+        ("Patient?_id=ann&_revinclude:iterate=*", 3,
+         ["Observation/of-ann", "Provenance/signed", "QuestionnaireResponse/answer"]),
+        ("Questionnaire?_revinclude=*", 1, ["QuestionnaireResponse/answer"]),
+        ("Observation?_id=of-bob&_include:iterate=*", 4,
+         ["Encounter/visit", "Organization/clinic", "Organization/ward", "Patient/bob", "Practitioner/dr"]),
     ],
 )  # fmt: skip
 def test_include(search: Search, connection: Any, query: str, rounds: int, addresses: list[str]) -> None:

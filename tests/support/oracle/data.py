@@ -117,6 +117,30 @@ def _edges() -> Iterator[Resource]:
         ("http://edge.org/", "http://edge.org/a/", "http://edge.org/a/b", "urn:oid:1.2")
     ):
         yield {"resourceType": "ValueSet", "id": f"edge{number}", "url": url, "status": "draft"}
+    for number, unit in enumerate(("g", "kg", "ug", "{score}", "Cel", "[degF]", "K")):
+        for value in ("100", "0.1", "98.6", "37", "0.105"):
+            quantity = {"value": Decimal(value), "system": "http://unitsofmeasure.org", "code": unit}
+            yield {
+                "resourceType": "Observation",
+                "id": f"edge-unit{number}-{value}",
+                "code": {"coding": [{"system": "urn:edge", "code": f"u{number % 3}"}]},
+                "valueQuantity": quantity,
+            }
+    for number, whole in enumerate((None, 0, 0, 1, 3, 6, 5, 99)):  # 5 and 6 are in each other
+        part = {} if whole is None else {"partOf": {"reference": f"Location/edge-place{whole}"}}
+        yield {"resourceType": "Location", "id": f"edge-place{number}", **part}
+        yield {
+            "resourceType": "Encounter",
+            "id": f"edge-stay{number}",
+            "location": [{"location": {"reference": f"Location/edge-place{number}"}}],
+        }
+    for number, version in enumerate(("", "|1", "|1.2", "|1.2.3", "|1.20", "|2.0.0-a")):
+        yield {
+            "resourceType": "QuestionnaireResponse",
+            "id": f"edge-version{number}",
+            "questionnaire": f"http://edge.org/q{version}",
+            "meta": {"profile": [f"http://edge.org/a/p{version}"], "source": f"http://edge.org/s#{number}"},
+        }
     for number in range(6):
         places = range(number, 10, number + 1)
         items = [f"{start}{each}" for start in ("Patient/edge", "Observation/old") for each in places]

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tests.support.oracle import filtering, reading
+from tests.support.oracle import filtering, reading, units
 from tests.support.oracle.reading import INFINITE, Number, Span
 from tests.support.oracle.table import Entry, Place, entries
 from tests.support.oracle.table import entry as entry_of
@@ -24,6 +24,7 @@ Resource = dict[str, Any]
 Value = tuple[str, Any]  # shape, JSON
 Test = Callable[[list[Value]], bool]
 RESULT = {"_sort", "_count"}
+UCUM = "http://unitsofmeasure.org"
 LOCAL = re.compile(r"([A-Z]\w+)/([A-Za-z0-9.-]{1,64})(/_history/[A-Za-z0-9.-]{1,64})?")
 
 
@@ -157,6 +158,8 @@ class Oracle:
         if modifier == "identifier":
             inner = _token_test("", text)
             return lambda shape, value: "identifier" in value and inner("Identifier", value["identifier"])
+        if modifier in ("below", "above"):
+            return self._hierarchy_test(entry, modifier, reading.plain(text))
         asked = reading.plain(text).removeprefix(self.base + "/")
         if "/" not in asked and ":" not in asked:
             wanted = {f"{kind}/{asked}" for kind in ([modifier] if modifier else entry.targets)}
@@ -170,6 +173,45 @@ class Oracle:
             return here in wanted or here.partition("/_history/")[0] in wanted
 
         return test
+
+    def _hierarchy_test(self, entry: Entry, modifier: str, asked: str) -> Callable[[str, Any], bool]:
+        """Climb from each resource that is referred to (or from the one asked for) by what it is part of."""
+        if entry.places[0].shape == "canonical":
+            return lambda shape, value: _versions(modifier, asked, value)
+        kinds = [asked.partition("/")[0]] if "/" in asked else list(entry.targets)
+        wanted = asked.rpartition("/")[2]
+
+        def test(shape: str, value: Any) -> bool:
+            for kind, id_ in self._local([(shape, value)]):
+                pair = (id_, wanted) if modifier == "below" else (wanted, id_)
+                if kind in kinds and kind in PARTS and pair[1] in self._wholes(kind, pair[0]):
+                    return True
+            return False
+
+        return test
+
+    def _wholes(self, kind: str, id_: str) -> set[str]:
+        found, open_ = {id_}, [id_]
+        while open_:
+            resource = self.by_type.get(kind, {}).get(open_.pop(), {})
+            values = [("Reference", each) for each in walk(Place(PARTS[kind], "Reference"), resource)]
+            further = {each for other, each in self._local(values) if other == kind} - found
+            further &= set(self.by_type.get(kind, ()))
+            found |= further
+            open_ += further
+        return found
+
+
+PARTS = {"Location": "partOf", "Organization": "partOf", "Encounter": "partOf", "Procedure": "partOf"}
+
+
+def _versions(modifier: str, asked: str, value: str) -> bool:
+    """Say whether one version begins as the other does, part by part."""
+    (url, _, version), (other, _, stored) = asked.partition("|"), value.partition("|")
+    one, two = version.split(".") if version else [], stored.split(".") if stored else []
+    if modifier == "above":
+        return url == other and (not one or (bool(two) and one[: len(two)] == two))
+    return url == other and two[: len(one)] == one
 
 
 def _any_coding(pairs: set[tuple[str, str]]) -> Callable[[str, Any], bool]:
@@ -333,21 +375,31 @@ def _quantity_test(text: str) -> Callable[[str, Any], bool]:
             holder = value["origin"]
         elif shape == "Range":
             holder = value["low"] if "value" in value.get("low", {}) else value.get("high", {})
+        span = number_of(shape, value)
         if system and (holder.get("system"), holder.get("code")) != (system, unit):
-            return False
+            if system != UCUM or holder.get("system") != UCUM or span is None:
+                return False
+            span = _moved(span, holder.get("code", ""), unit)
         if unit and not system and unit not in (holder.get("code"), holder.get("unit")):
             return False
-        return _fits(prefix, asked, number_of(shape, value))
+        return _fits(prefix, asked, span)
 
     return test
 
 
+def _moved(span: Span, code: str, other: str) -> Span | None:
+    """Return a stored span in the unit of the search, None where it measures something else."""
+    ends = [end if abs(end) == INFINITE else units.moved(end, code, other) for end in (span.low, span.high)]
+    return None if ends[0] is None or ends[1] is None else Span(ends[0], ends[1])
+
+
 def _uri_test(modifier: str, text: str) -> Callable[[str, Any], bool]:
     def test(shape: str, value: Any) -> bool:
+        whole, asked = value.partition("|")[0] if shape == "canonical" else value, text.rstrip("/")
         if modifier == "below":
-            return bool(value.rstrip("/") == text.rstrip("/") or value.startswith(text.rstrip("/") + "/"))
+            return whole.rstrip("/") == asked or whole.startswith((asked + "/", asked + "#"))
         if modifier == "above":
-            return bool(text.rstrip("/") == value.rstrip("/") or text.startswith(value.rstrip("/") + "/"))
+            return asked == whole.rstrip("/") or asked.startswith((whole.rstrip("/") + "/", whole + "#"))
         return value == text or (shape == "canonical" and value.partition("|")[0] == text)
 
     return test

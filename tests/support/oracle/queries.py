@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
 from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.support.oracle import filtering, matching
+from tests.support.oracle import filtering, matching, units
 from tests.support.oracle.matching import Oracle, date_of, number_of
 from tests.support.oracle.reading import FOREVER, INFINITE, NEVER, PREFIXES
 from tests.support.oracle.table import Entry, entries
@@ -121,7 +122,11 @@ class Generator:
                 return modifier, lambda shape, value: self.string(modifier, shape, value)
             case "reference":
                 if entry.places[0].shape == "canonical":
-                    return "", lambda shape, value: escaped(str(value))
+                    modifier = random.choice(("", "", ":above", ":below"))
+                    return modifier, lambda shape, value: self.canonical(modifier, value)
+                if set(entry.targets) & {"Organization", "Location", "Encounter"} and random.random() < 0.15:
+                    modifier = random.choice((":above", ":below"))
+                    return modifier, lambda shape, value: self.place(entry, value)
                 if random.random() < 0.05:
                     return ":identifier", self.reference_identifier
                 modifier = ":" + random.choice(entry.targets) if random.random() < 0.15 else ""
@@ -130,8 +135,6 @@ class Generator:
                 return "", self.date
             case "uri":
                 modifier = random.choice(("", "", ":above", ":below"))
-                if entry.code.startswith("_"):
-                    modifier = ""
                 return modifier, lambda shape, value: self.uri(modifier, value)
             case "composite":
                 return "", lambda shape, value: self.composite(entry, value)
@@ -274,6 +277,11 @@ class Generator:
         number = self.number(shape, value)
         system, code, unit = (holder.get(name) for name in ("system", "code", "unit"))
         form = random.random()
+        if form < 0.2 and system == matching.UCUM and code in units.UNITS and "value" in holder:
+            other = random.choice(units.alike(code))
+            moved = units.moved(Fraction(Decimal(str(holder["value"]))), code, other)
+            number = self.number("Quantity", {"value": Decimal(f"{float(moved or 0):.7g}")})
+            return f"{number}|{escaped(matching.UCUM)}|{escaped(other)}"
         if form < 0.4 and system and code:
             return f"{number}|{escaped(system)}|{escaped(code)}"
         if form < 0.6 and (code or unit):
@@ -281,6 +289,25 @@ class Generator:
         if form < 0.65:
             return f"{number}|http://unitsofmeasure.org|kg"
         return number
+
+    def canonical(self, modifier: str, value: Any) -> str:
+        """Write a canonical, with the modifiers also with the beginning of its version, or a longer one."""
+        url, bar, version = str(value).partition("|")
+        if modifier == ":above" and bar:
+            version += self.random.choice(("", ".1", ".0.2"))
+        elif modifier == ":below" and bar:
+            parts = version.split(".")
+            version = ".".join(parts[: self.random.randint(1, len(parts))])
+        return escaped(url) + (f"{self.random.choice(('|', chr(92) + '|'))}{version}" if bar else "")
+
+    def place(self, entry: Entry, value: Any) -> str:
+        """Write a resource of a hierarchy: the one that is referred to, or another."""
+        text = (value or {}).get("reference", "")
+        found = matching.LOCAL.fullmatch(text.removeprefix(self.oracle.base + "/"))
+        if found is None or found[1] not in matching.PARTS or self.random.random() < 0.3:
+            kind = self.random.choice(sorted({"Organization", "Location", "Encounter"} & set(entry.targets)))
+            return f"{kind}/{self.random.choice(sorted(self.oracle.by_type.get(kind, ['none'])))}"
+        return self.random.choice((f"{found[1]}/{found[2]}", found[2]))
 
     def uri(self, modifier: str, value: Any) -> str:
         """Write a uri, a longer one for :above, a shorter one for :below."""

@@ -113,10 +113,17 @@ def test_a_search_is_this_condition(query: str, sql: str, parameters: list[Any] 
 
 
 def test_two_bounds_on_one_value_are_one_range() -> None:
-    made, _ = where("Observation?date=ge2020&date=lt2021")
+    made, _ = where("Observation?date=ge2020&date=lt2021&patient=7")
     assert made.count("exists") == 1
     made, _ = where("Goal?target-date=ge2020&target-date=lt2021")
     assert made.count("exists") == 2
+
+
+def test_dense_dates_are_counted_by_stretches_with_two_ends() -> None:
+    made, _ = where("Observation?date=ge2020&date=lt2021&status=final")
+    assert made.count("select count(*) from resource") == made.count("exists") == 5
+    assert "low > %s and high > %s and (low >= %s or high > %s) and low < %s" in made
+    assert where("Observation?date=lt2021")[0].count("exists") == 1  # one end is enough for one index
 
 
 def test_nothing_of_a_client_stands_in_the_text() -> None:
@@ -165,10 +172,27 @@ def test_the_first_key_is_walked_and_what_has_none_comes_last() -> None:
 
 def test_bounds_on_the_first_sort_key_are_a_range_of_its_index() -> None:
     statement = compile(parsed("Observation?date=ge2024&date=lt2025&status:not=final&_sort=-date"), 21)
-    assert "union all" not in statement.sql
     assert "exists" not in statement.sql
     assert "d.low desc" in statement.sql
     assert "with p" not in statement.sql
+    whole = compile(parsed("Observation?date=lt2025&_sort=-date"), 21)
+    assert "union all" not in whole.sql
+
+
+def test_dates_alone_are_answered_in_their_order() -> None:
+    alone, sorted_ = (
+        compile(parsed(f"Observation?date=ge2024&date=lt2025{rest}"), 21) for rest in ("", "&_sort=-date")
+    )
+    assert alone == sorted_
+    going_on = compile(parsed("Observation?date=ge2024&date=lt2025"), 21, Position(4))
+    assert "d.low" not in going_on.sql  # the position is one of an earlier release
+
+
+def test_what_is_longer_than_a_day_comes_first_where_the_dates_rise() -> None:
+    rising = compile(parsed("Encounter?date=ge2024&date=lt2025&_sort=date"), 21).sql
+    falling = compile(parsed("Encounter?date=ge2024&date=lt2025&_sort=-date"), 21).sql
+    assert rising.index("span = 1") < rising.rindex("from idx_date d join resource")
+    assert falling.index("from idx_date d join resource") < falling.index("span = 1")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +200,9 @@ def test_bounds_on_the_first_sort_key_are_a_range_of_its_index() -> None:
     [
         ("Patient?family=a", "idx_string"),
         ("Patient?family=a&birthdate=ge2020", "idx_string"),
-        ("Observation?date=ge2020&date=lt2021", "idx_date"),
+        ("Observation?date=ge2020&date=lt2021", None),
+        ("Observation?date=ge2020&date=lt2021&status=final", "idx_date"),
+        ("Goal?target-date=ge2020", "idx_date"),
         ("Observation?date=ge2020&code-value-quantity=a$gt5&status:not=final", "idx_composite"),
         ("Patient?family=a&gender=male", "idx_string"),
         ("Patient?family=a&identifier=7", None),

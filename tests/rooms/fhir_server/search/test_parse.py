@@ -166,7 +166,9 @@ def test_result_parameters() -> None:
         ("Nothing?name=x", "'Nothing' is no resource type"),
         ("Patient?name=%20", "has no letter"),
         ("ValueSet?url:above=urn:oid:1", "follows the path of a url"),
-        ("Patient?_profile:below=http://a.org", "not indexed"),
+        ("Patient?organization:below=Organization/7/_history/1", "goes with Type/id or an id"),
+        ("Patient?link:below=7", "what it refers to is no hierarchy; those are CarePlan"),
+        ("Patient?organization:below=http://a.org/Organization/7", "is somewhere else"),
     ],
 )
 def test_what_is_wrong_is_said(query: str, says: str) -> None:

@@ -117,6 +117,6 @@ def test_every_token_reference_and_uri_can_be_sorted_by_but_for_a_few() -> None:
 
 def test_definitions_of_what_is_understood() -> None:
     codes = [definition.code for definition in parameters("Location")]
-    assert "near" not in codes
-    assert {"_id", "_lastUpdated", "name"} <= set(codes)
+    assert not {"_filter", "_text"} & set(codes)
+    assert {"_id", "_lastUpdated", "name", "near"} <= set(codes)
     assert standard() is standard()

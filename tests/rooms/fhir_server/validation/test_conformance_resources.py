@@ -418,7 +418,7 @@ def test_profiles_of_parameters():
     }
     assert errors(operation, parameters) == []
     parameter["max"] = "*"
-    assert errors(operation, parameters) == ["OperationDefinition.inputProfile"]
+    assert errors(operation, parameters) == ["OperationDefinition.parameter[0].max"]
     assert errors(operation, {**parameters, "type": "Patient"}) == ["OperationDefinition.inputProfile"]
 
 

@@ -377,6 +377,18 @@ def test_nothing_is_said_of_what_is_malformed(members):
     assert {rule for _, rule in told(patient(telecom=[{"value": "1"}], **members))} == {"", "cpt-2"}
 
 
+def test_a_missing_element_hides_no_invariant_of_what_is_around_it():
+    measure = {
+        "resourceType": "Measure",
+        "status": "draft",
+        "group": [{"population": [{"criteria": {"description": "x"}}]}],
+    }
+    place = "Measure.group[0].population[0].criteria"
+    assert told(measure) >= {(f"{place}.language", ""), (place, "exp-1")}
+    measure["group"][0]["population"][0]["criteria"]["language"] = 5
+    assert {where for where, _ in told(measure)} == {f"{place}.language"}
+
+
 def test_rules_are_named_by_the_type_that_states_them():
     orphan = patient(contained=[{**ORPHAN, "contained": [ORPHAN]}], telecom=[{"value": "1"}])
     assert {issue.rule for issue in validate(orphan)} == {

@@ -120,6 +120,13 @@ def test_links_into_a_narrative(anchor, good):
     document = bundle("document", (UUID, composition(**text)), (OTHER, linked(f"{UUID}#{anchor}")))
     place = "Bundle.entry[1].resource.extension[0].value"
     assert found(document) == ([] if good else [("error", place)])
+    section = {"section": [{"section": [{"text": text["text"]}]}], "subject": text["subject"]}
+    document = bundle("document", (UUID, composition(**section)), (OTHER, linked(f"{UUID}#{anchor}")))
+    assert found(document) == ([] if good else [("error", place)])
+    document = bundle(
+        "document", (UUID, composition(**{**text, **section})), (OTHER, linked(f"{UUID}#{anchor}"))
+    )
+    assert found(document) == [("error", place)]
 
 
 @clause("R4/references.html#contained", "a contained resource has a type that the element may point to")

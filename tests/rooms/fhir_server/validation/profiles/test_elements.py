@@ -53,21 +53,24 @@ def test_an_extension_alone_is_there():
 
 @clause("R4/elementdefinition.html#ElementDefinition.fixed_x_", "fixed[x] is exact")
 @pytest.mark.parametrize(
-    ("concept", "right"),
+    ("concept", "places"),
     [
-        ({"coding": [{"system": "s", "code": "a"}]}, True),
-        ({"coding": [{"system": "s", "code": "a", "display": "A"}]}, False),
-        ({"coding": [{"system": "s", "code": "a"}], "text": "A"}, False),
-        ({"coding": [{"system": "s", "code": "b"}]}, False),
+        ({"coding": [{"system": "s", "code": "a"}]}, []),
+        ({"coding": [{"system": "s", "code": "a", "display": "A"}]}, [".coding[0].display"]),
+        ({"coding": [{"system": "s", "code": "a"}], "text": "A"}, [".text"]),
+        ({"coding": [{"system": "s", "code": "b"}]}, [".coding[0].code"]),
+        ({"coding": [{"code": "b"}], "text": "A"}, [".coding[0].code", ".coding[0].system", ".text"]),
+        ({"coding": []}, [".coding"]),
+        ({"text": "A"}, [".coding", ".text"]),
     ],
 )
-def test_fixed(concept, right):
+def test_fixed(concept, places):
     fixed = {"coding": [{"system": "s", "code": "a"}]}
     definition = profile("p", "Observation", at("Observation.code", 1, "1", fixedCodeableConcept=fixed))
     observation = {"resourceType": "Observation", "status": "final", "code": concept}
-    assert broken(observation, definition) == (
-        [] if right else [("error", "Observation.code", "Observation.code")]
-    )
+    assert broken(observation, definition) == [
+        ("error", f"Observation.code{place}", "Observation.code") for place in places
+    ]
 
 
 @clause("R4/elementdefinition.html#ElementDefinition.pattern_x_", "pattern[x]: at least what it names")

@@ -1,0 +1,41 @@
+"""What the values of a search ask of the stored resources: units that there are, what is part of what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fhir_server.outcome import Invalid
+from fhir_server.search import hierarchy, units
+from fhir_server.search.ast import Parameter
+from fhir_server.search.hierarchy import Execute
+
+
+class TooManyUnits(Invalid):
+    """400: a parameter with more units than can be converted into."""
+
+    code = "too-costly"
+
+
+class StoredValues:
+    """The Stored of one unit of work; `execute` runs a statement on it. Nothing is looked up unasked."""
+
+    def __init__(self, execute: Execute) -> None:
+        self._execute = execute
+
+    def units(self, parameter: Parameter) -> Sequence[str]:
+        """Return the UCUM codes that the quantities of a parameter have; raises TooManyUnits (400)."""
+        rows = self._execute(units.statement(parameter), ())
+        if len(rows) > units.MOST:
+            raise TooManyUnits(
+                f"{parameter.code} has more than {units.MOST} units; ask by the code alone, 5.4||mg, "
+                "which converts nothing"
+            )
+        return units.codes([(row[0], row[1]) for row in rows])
+
+    def below(self, type_name: str, id: str) -> Sequence[str]:
+        """Return the ids of a resource and of all that are part of it; raises TooManyParts (400)."""
+        return hierarchy.below(self._execute, type_name, id)
+
+    def above(self, type_name: str, id: str) -> Sequence[str]:
+        """Return the ids of a resource and of all that it is a part of; raises TooManyParts (400)."""
+        return hierarchy.above(self._execute, type_name, id)

@@ -1,0 +1,115 @@
+"""What rows of idx_date may hold what a search by date asks for: stretches of `low` with two ends.
+
+`date=ge2024-05-17&date=lt2024-05-18` says of a row that low < b and high > a, which is half of the
+index whichever column it begins with. But nearly every interval is a day or less, so what reaches
+beyond a began at most a day before it; what is longer is found by its `span`, in an index of its own:
+
+    all rows                low > a - a day
+    span 1, up to 32 days   low <= a - a day and low > a - 32 days
+    span 2, up to 3 years   low <= a - a day and low > a - 3 years
+    span 3, longer          low <= a - a day
+    span 4, without end     low <= a - a day
+
+No row is in two of them, and all of the first come behind all of the others in the order of `low`:
+a page sorted by the date walks the one and then the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from fhir_server.search.moments import DateValue, moved
+
+DAY = timedelta(hours=25)  # the longest that a zone with summer time has
+LENGTHS: tuple[timedelta | None, ...] = (timedelta(days=32), timedelta(days=1100), None, None)
+"""How long intervals of span 1, 2, 3 and 4 are at most, as migration m0006 wrote it into the column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A condition on the columns low and span, beside that of the search; `long` is for what is no day."""
+
+    sql: str
+    parameters: tuple[Any, ...]
+    long: bool = False
+
+
+def stretches(clauses: Sequence[Sequence[DateValue]]) -> list[Stretch]:
+    """Return the stretches in which rows can be that fulfil one value at least of every clause.
+
+    The first is that of the short intervals; [] where there is nothing to say.
+
+    >>> from fhir_server.search.moments import read
+    >>> [each.sql for each in stretches([[read("ge2024")], [read("lt2025")]])][:2]
+    ['low > %s', 'span = 1 and low <= %s and low > %s']
+    >>> stretches([[read("lt2025")]]), stretches([[read("2024")]])
+    ([], [])
+    >>> stretches([[read("2024"), read("2020")]])[0].parameters[0].isoformat()
+    '2020-01-01T00:00:00+00:00'
+    """
+    begin = _latest([_least([_begins(value) for value in values]) for values in clauses])
+    reach = _latest([_least([_reaches(value) for value in values]) for values in clauses])
+    end = _earliest([_greatest([_before(value) for value in values]) for values in clauses])
+    if reach is not None and (begin is None or begin < moved(reach, -DAY)):
+        cut = moved(reach, -DAY)
+        found = [Stretch("low > %s", (cut,))]
+        for span, length in enumerate(LENGTHS, start=1):
+            if length is None:
+                found.append(Stretch(f"span = {span} and low <= %s", (cut,), long=True))
+            else:
+                bounds = (cut, moved(reach, -length))
+                found.append(Stretch(f"span = {span} and low <= %s and low > %s", bounds, long=True))
+        return found
+    if begin is not None and end is not None and any(len(values) > 1 for values in clauses):
+        return [Stretch("low >= %s and low < %s", (begin, end))]  # said without OR, for an index to see
+    return []
+
+
+def _begins(value: DateValue) -> datetime | None:
+    """Return that low >= it, None where nothing is said."""
+    return {"eq": value.low, "sa": value.high}.get(value.prefix)
+
+
+def _reaches(value: DateValue) -> datetime | None:
+    """Return that high > it."""
+    match value.prefix:
+        case "eq" | "ge":
+            return value.low
+        case "gt" | "sa":
+            return value.high
+        case "ap":
+            return moved(value.low, -value.slack)
+    return None
+
+
+def _before(value: DateValue) -> datetime | None:
+    """Return that low < it."""
+    match value.prefix:
+        case "eq" | "le":
+            return value.high
+        case "lt" | "eb":
+            return value.low
+        case "ap":
+            return moved(value.high, value.slack)
+    return None
+
+
+def _least(known: Sequence[datetime | None]) -> datetime | None:
+    """Return what holds for one of several values, whichever it is."""
+    return None if None in known else min(each for each in known if each is not None)
+
+
+def _greatest(known: Sequence[datetime | None]) -> datetime | None:
+    return None if None in known else max(each for each in known if each is not None)
+
+
+def _latest(known: Sequence[datetime | None]) -> datetime | None:
+    """Return what holds for all of several clauses."""
+    return max((each for each in known if each is not None), default=None)
+
+
+def _earliest(known: Sequence[datetime | None]) -> datetime | None:
+    return min((each for each in known if each is not None), default=None)
