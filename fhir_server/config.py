@@ -81,6 +81,11 @@ class Config:
     body_wait_s: float = _setting(
         30.0, "longest wait for the next 256 KiB of a request body; then the request answers 408"
     )
+    max_binary_bytes: int = _setting(
+        2 * 1024**3,
+        "largest body of a Binary sent in its own media type, which is stored piece by piece; a longer one "
+        "answers 413",
+    )
     max_form_bytes: int = _setting(
         1024 * 1024, "largest form of a search sent by POST; a longer one answers 413"
     )

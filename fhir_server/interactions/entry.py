@@ -10,7 +10,7 @@ from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
 from fhir_server.database.unit_of_work import Listener, Through, UnitOfWork, run_read, run_write
 from fhir_server.interactions.context import Clock, Context, Settings
-from fhir_server.storage import definitions
+from fhir_server.storage import binaries, definitions
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Entry:
         `work` may run several times: it must not do anything that a rollback cannot undo.
         """
 
-        listeners = (definitions.notice, *self.listeners)
+        listeners = (definitions.notice, binaries.notice, *self.listeners)
         return run_write(self.engine, listeners, self._with_context(grant, work))
 
     def _with_context(self, grant: Grant, work: Callable[[Context], T]) -> Callable[[UnitOfWork], T]:

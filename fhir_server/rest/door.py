@@ -13,7 +13,7 @@ from typing import Any
 
 from fhir_server.interactions.patch import FORMATS
 from fhir_server.outcome import NotAcceptable
-from fhir_server.rest import errors, response, routes
+from fhir_server.rest import binary, errors, response, routes
 from fhir_server.rest.async_request import MAY_TAKE_LONG, start
 from fhir_server.rest.handlers import HANDLERS, Installation, allowed_methods
 from fhir_server.rest.negotiation import DEFAULT, content_type, is_xml
@@ -62,13 +62,17 @@ class Door:
             else:
                 match = routes.find(request.method, request.path)
                 interaction, type_name = match.route.interaction, match.values.get("type", "")
-                media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
+                handler = HANDLERS[interaction]
+                if type_name == "Binary":
+                    handler = binary.HANDLERS.get(interaction, handler)
+                if handler is not binary.read:  # which has a media type of its own
+                    media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
                 prefer = environ.get("HTTP_PREFER")
                 long = prefer is not None and interaction in MAY_TAKE_LONG and request.method != "HEAD"
                 if long and preferences(prefer).respond_async:
                     made = start(self._installation, request, match)
                 else:
-                    made = HANDLERS[interaction](self._installation, request, match)
+                    made = handler(self._installation, request, match)
                 if made.body and made.media_type is None and is_xml(media_type):
                     response.as_xml(request, made, pretty=_wants_pretty(request))
         except Exception as error:  # the one place that turns all of them into answers
@@ -120,15 +124,13 @@ def _finish(request: Request, made: Answer, media_type: str) -> Answer:
         as_json = made.media_type is None and not is_xml(media_type)
         if as_json and "_pretty" in environ.get("QUERY_STRING", "") and _wants_pretty(request):
             made.body = response.pretty(made.body)
+        headers.append(("Vary", "Accept, Accept-Encoding"))
         encodings = environ.get("HTTP_ACCEPT_ENCODING")
-        if encodings:
-            headers.append(("Vary", "Accept, Accept-Encoding"))
-            packed = response.compressed(made.body, encodings)
-            if packed is not None:
-                made.body = packed
-                headers.append(("Content-Encoding", "gzip"))
-        else:
-            headers.append(("Vary", "Accept, Accept-Encoding"))
+        # a part of a content is a part of its own bytes, not of packed ones
+        packed = response.compressed(made.body, encodings) if encodings and made.status != 206 else None
+        if packed is not None:
+            made.body = packed
+            headers.append(("Content-Encoding", "gzip"))
     if made.status not in (204, 304):
         size_bytes = len(made.body) if made.stream is None else made.size_bytes
         headers.append(("Content-Length", str(size_bytes)))

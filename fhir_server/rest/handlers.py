@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import permit
+from fhir_server.database.contents import Content
+from fhir_server.interactions import binary as binary_
 from fhir_server.interactions import create as create_
 from fhir_server.interactions import delete as delete_
 from fhir_server.interactions import history as history_
@@ -35,7 +37,7 @@ from fhir_server.rest.response import Answer
 from fhir_server.rest.routes import Match, WrongMethod, locate
 
 if TYPE_CHECKING:
-    from fhir_server.interactions.context import Context, Result
+    from fhir_server.interactions.context import Context, Resource, Result
 
 
 Handler = Callable[[Installation, Request, Match], Answer]
@@ -65,7 +67,13 @@ def vread(here: Installation, request: Request, match: Match) -> Answer:
 def create(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#create, #ccreate."""
     type_name = match.values["type"]
-    resource = body.resource_for(request, here.config, type_name)
+    return created(here, request, type_name, body.resource_for(request, here.config, type_name))
+
+
+def created(
+    here: Installation, request: Request, type_name: str, resource: Resource, content: Content | None = None
+) -> Answer:
+    """Return the answer of a create; `content` is what stands beside a Binary."""
     condition = request.header("IF_NONE_EXIST")
     if condition is not None:
         if not condition.isascii():
@@ -73,9 +81,11 @@ def create(here: Installation, request: Request, match: Match) -> Answer:
         condition = condition.strip().removeprefix("?")
         if not condition:
             raise Invalid("If-None-Exist is empty; give criteria, for instance identifier=urn:a|1")
-    result = here.entry.write(
-        caller(request), lambda context: create_.create(context, type_name, resource, condition)
-    )
+
+    def work(context: Context) -> Result:
+        return binary_.linked(context, create_.create(context, type_name, resource, condition), content)
+
+    result = here.entry.write(caller(request), work)
     return response.of_write(
         result,
         preferences(request.header("PREFER")),
@@ -88,16 +98,29 @@ def create(here: Installation, request: Request, match: Match) -> Answer:
 def update(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#update, #upsert, #concurrency."""
     type_name, id_ = match.values["type"], match.values["id"]
-    expected = if_match(request)
-    must_be_new = only_create(request)
+    if_match(request)
+    only_create(request)
     resource = body.resource_for(request, here.config, type_name, id_)
+    return updated(here, request, type_name, id_, resource)
+
+
+def updated(
+    here: Installation,
+    request: Request,
+    type_name: str,
+    id_: str,
+    resource: Resource,
+    content: Content | None = None,
+) -> Answer:
+    """Return the answer of an update; `content` is what stands beside a Binary."""
+    expected, must_be_new = if_match(request), only_create(request)
+
+    def work(context: Context) -> Result:
+        made = update_.update(context, type_name, id_, resource, expected, must_be_new=must_be_new)
+        return binary_.linked(context, made, content)
+
     try:
-        result = here.entry.write(
-            caller(request),
-            lambda context: update_.update(
-                context, type_name, id_, resource, expected, must_be_new=must_be_new
-            ),
-        )
+        result = here.entry.write(caller(request), work)
     except MethodNotAllowed as error:
         others = ("GET", "HEAD", "PATCH", "DELETE", "OPTIONS")
         raise WrongMethod("PUT", request.path, others, f". {error}") from None

@@ -90,7 +90,7 @@ def of_read(request: Request, result: Result, base_url: str) -> Answer:
     headers.append(("Content-Location", _versioned_address(base_url, version)))
     text = version.text().encode()
     if environ.get("QUERY_STRING"):
-        text = _reduced(request, text)
+        text = reduced(request, text)
     return Answer(200, text, headers)
 
 
@@ -148,7 +148,7 @@ def of_statement(request: Request, text: bytes, tag: str) -> Answer:
     headers = [("ETag", f'W/"{tag}"')]
     if (known := request.header("IF_NONE_MATCH")) is not None and is_among(tag, known):
         return Answer(304, b"", headers)
-    return Answer(200, _reduced(request, text) if request.environ.get("QUERY_STRING") else text, headers)
+    return Answer(200, reduced(request, text) if request.environ.get("QUERY_STRING") else text, headers)
 
 
 def of_text(result: Result) -> Answer:
@@ -255,7 +255,7 @@ def _unchanged(request: Request, version: Version) -> bool:
     return unchanged(version, request.header("IF_NONE_MATCH"), since)
 
 
-def _reduced(request: Request, text: bytes) -> bytes:
+def reduced(request: Request, text: bytes) -> bytes:
     """Apply _summary and _elements to one resource (R4/search.html#summary, #elements)."""
     mode, elements = request.parameter("_summary"), request.parameter("_elements")
     if mode is not None and mode not in _SUMMARIES:
