@@ -100,6 +100,11 @@ class Config:
     upsert: bool = _setting(
         True, "whether an update may create a resource under an id that the client gives it; otherwise 405"
     )
+    referential_integrity: str = _setting(
+        "off",
+        "references to resources of this server that lead to nothing, and deletions of what others refer to: "
+        "off, warn (done, and told) or enforce (422, 409); see docs/rest.md before it is turned on later",
+    )
     max_json_depth: int = _setting(64, "deepest nesting of a JSON body")
     job_threads: int = _setting(2, "asynchronous requests that the background worker carries out at once")
     job_result_hours: float = _setting(24.0, "how long the result of an asynchronous request is kept")

@@ -124,6 +124,12 @@ _UNUSED = (
 )
 
 
+def discard_unused(engine: Engine, pk: int) -> None:
+    """Delete a content at once if nobody points at it: what it was written for was refused."""
+    with engine.connection(Mode.SINGLE) as connection:
+        connection.cursor().execute(f"DELETE FROM content AS c WHERE c.pk = %s AND {_UNUSED}", (pk,))
+
+
 def sweep(engine: Engine, after: str = SWEPT_AFTER) -> int:
     """Delete contents that nobody points at and that were begun some time ago; return how many."""
     with engine.connection(Mode.SINGLE) as connection:

@@ -12,6 +12,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,9 @@ def create(here: Installation, request: Request, match: Match) -> Answer:
     sent = _sent(here, request)
     if sent is None:
         return handlers.create(here, request, match)
-    return handlers.created(here, request, "Binary", *sent)
+    resource, content = sent
+    with _used(here, content):
+        return handlers.created(here, request, "Binary", resource, content)
 
 
 def update(here: Installation, request: Request, match: Match) -> Answer:
@@ -64,7 +67,18 @@ def update(here: Installation, request: Request, match: Match) -> Answer:
     if sent is None:
         return handlers.update(here, request, match)
     resource, content = sent
-    return handlers.updated(here, request, "Binary", id_, {**resource, "id": id_}, content)
+    with _used(here, content):
+        return handlers.updated(here, request, "Binary", id_, {**resource, "id": id_}, content)
+
+
+@contextmanager
+def _used(here: Installation, content: Content | None) -> Iterator[None]:
+    """Take a content away again unless a version has it at the end: it was refused, or there already."""
+    try:
+        yield
+    finally:
+        if content is not None:
+            contents.discard_unused(here.entry.engine, content.pk)
 
 
 def _sent(here: Installation, request: Request) -> tuple[Resource, Content | None] | None:

@@ -1,13 +1,13 @@
 """Asynchronous requests with their results, and large contents in pieces.
 
 Revision ID: m0009
-Revises: m0010
+Revises: m0011
 """
 
 from alembic import op
 
 revision = "m0009"
-down_revision = "m0010"
+down_revision = "m0011"
 branch_labels = None
 depends_on = None
 
@@ -82,6 +82,23 @@ CREATE TABLE binary_content (
 );
 COMMENT ON TABLE binary_content IS 'Which version of a Binary has its data in pieces; no row: it stands in the resource';
 CREATE INDEX binary_content_content ON binary_content (content);
+
+CREATE FUNCTION binary_content_purge() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE freed bigint[];
+BEGIN
+    WITH purged AS (
+        DELETE FROM binary_content AS b USING gone
+        WHERE b.tenant = gone.tenant AND b.pk = gone.pk AND b.version = gone.version RETURNING b.content
+    ) SELECT array_agg(purged.content) INTO freed FROM purged;
+    IF freed IS NOT NULL THEN
+        DELETE FROM content AS c WHERE c.pk = ANY(freed)
+        AND NOT EXISTS (SELECT FROM binary_content AS b WHERE b.content = c.pk);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION binary_content_purge IS 'A version that is purged takes its content with it';
+CREATE TRIGGER binary_content_purge AFTER DELETE ON resource_version
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION binary_content_purge();
 """
 
 DOWNGRADE = """
@@ -90,6 +107,8 @@ DO $$ BEGIN
         RAISE EXCEPTION 'there are Binary resources whose data stand in pieces; delete them first';
     END IF;
 END $$;
+DROP TRIGGER binary_content_purge ON resource_version;
+DROP FUNCTION binary_content_purge();
 DROP TABLE binary_content, job_file, job, content_piece, content;
 """
 

@@ -159,6 +159,12 @@ def test_versions(client: FhirClient, here: Installation) -> None:
     assert client.get("Binary/v", Accept=PDF).status == 410
     assert client.get("Binary/v/_history/2", Accept=PDF).data == other
     assert rows(here, "SELECT count(*) FROM binary_content") == [(2,)]
+    rows(here, "DELETE FROM resource_version WHERE version = 1")
+    assert client.get("Binary/v/_history/2", Accept=PDF).data == other
+    rows(here, "DELETE FROM resource_version")  # as $expunge does
+    assert rows(here, "SELECT (SELECT count(*) FROM content), (SELECT count(*) FROM binary_content)") == [
+        (0, 0)
+    ]
 
 
 @clause(
