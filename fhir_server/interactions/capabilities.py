@@ -304,6 +304,8 @@ def _resource(
             *(["enforced"] if settings.referential_integrity == "enforce" else []),
         ],
     }
+    if name == "Binary":
+        resource["documentation"] = "Contents are read and written in their own media type (R4/binary.html)."
     if profiles:
         resource["supportedProfile"] = profiles
     if includes := [f"{name}:{parameter.code}" for parameter in searchable if parameter.kind == "reference"]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fhir_server.interactions.patch import FORMATS
 from fhir_server.outcome import NotAcceptable
-from fhir_server.rest import binary, errors, response, routes
+from fhir_server.rest import async_request, binary, errors, response, routes
 from fhir_server.rest.async_request import MAY_TAKE_LONG, start
 from fhir_server.rest.handlers import HANDLERS, Installation, allowed_methods
 from fhir_server.rest.negotiation import DEFAULT, content_type, is_xml
@@ -27,6 +27,9 @@ Observer = Callable[[str, str, str, int, float, int], None]
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_OWN_TYPE = (binary.read, async_request.file)
+"""What answers with a media type that is not FHIR's, and looks at Accept itself."""
 
 _ALWAYS = (
     ("X-Content-Type-Options", "nosniff"),
@@ -65,7 +68,7 @@ class Door:
                 handler = HANDLERS[interaction]
                 if type_name == "Binary":
                     handler = binary.HANDLERS.get(interaction, handler)
-                if handler is not binary.read:  # which has a media type of its own
+                if handler not in _OWN_TYPE:
                     media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
                 prefer = environ.get("HTTP_PREFER")
                 long = prefer is not None and interaction in MAY_TAKE_LONG and request.method != "HEAD"

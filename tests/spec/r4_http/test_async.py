@@ -67,7 +67,7 @@ def statement(here: Installation, sql: str) -> list[tuple[Any, ...]]:
 
 
 def lines(client: FhirClient, url: str) -> list[dict[str, Any]]:
-    reply = client.get(url.removeprefix(BASE))
+    reply = client.get(url.removeprefix(BASE), Accept="application/fhir+ndjson")
     assert reply.status == 200
     assert reply.headers["Content-Type"] == "application/fhir+ndjson"
     assert int(reply.headers["Content-Length"]) == len(reply.data)
