@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
-from fhir_server.interactions import bundle, explain
+from fhir_server.interactions import bundle, explain, published
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.stored import StoredValues
@@ -61,7 +61,7 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     if explained is not None:
         return explain.explanation(context, query, limit, position, explained)
     if query.summary == "count" or query.count == 0:
-        number = _total(context, query)
+        number = _total(context, query) + len(published.matches(context, query))
         links = [("self", _address(context, path, query))]
         text = bundle.searchset(context.settings, context.now(), links, (), total=number, issues=query.issues)
         return Result(200, text=text, tag=_tag(links, (), number, query.issues))
@@ -70,7 +70,10 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     most_bytes = context.settings.max_response_bytes
     rows, matches, more = _page(context, compile(query, limit + 1, position), limit, most_bytes)
     included, cut = _included(context, query, matches)
-    total = None if query.total == "none" else _total(context, query)
+    beside = published.matches(context, query)
+    if position is None:
+        matches = [*beside, *matches]
+    total = None if query.total == "none" else _total(context, query) + len(beside)
     links, issues = _links(context, path, query, position, rows, more), (*query.issues, *cut)
     text = bundle.searchset(
         context.settings,
