@@ -108,6 +108,10 @@ class Config:
     reindex_rate: int = _setting(
         1000, "resources a second that a job indexes in the background; 0: as many as it can"
     )
+    total_budget_ms: int = _setting(
+        2000,
+        "longest count for _total=accurate and _summary=count; then the total is an estimate and says so",
+    )
     profile_policy: tuple[str, ...] = _setting(
         ("warn",),
         "what becomes of a write that breaks a profile it claims: off, warn (stored, and told) or reject "

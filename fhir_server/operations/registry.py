@@ -8,6 +8,7 @@ from fhir_server.definitions.operations import OperationDefinition, all_operatio
 from fhir_server.interactions.capabilities import Offered
 from fhir_server.interactions.context import Resource
 from fhir_server.operations.declaration import INSTANCE, SYSTEM, TYPE, Operation
+from fhir_server.operations.expunge import EXPUNGE
 from fhir_server.operations.fhirpath import FHIRPATH
 from fhir_server.operations.install import INSTALL
 from fhir_server.operations.reindex import CANCEL, REINDEX, STATUS
@@ -21,6 +22,7 @@ OPERATIONS: tuple[Operation, ...] = (
     FHIRPATH,
     INSTALL,
     VALIDATION_OUTCOME,
+    EXPUNGE,
     REINDEX,
     STATUS,
     CANCEL,
