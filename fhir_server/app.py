@@ -34,7 +34,7 @@ from fhir_server.interactions.registry import Registry
 from fhir_server.interactions.reindex import Reindexer
 from fhir_server.observability import events, heartbeat
 from fhir_server.operations.calls import prepare
-from fhir_server.operations.registry import offered
+from fhir_server.operations.registry import definitions, offered
 from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
 from fhir_server.rest.async_run import Runner
@@ -115,6 +115,7 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         referential_integrity=integrity.action(config.referential_integrity),
         max_response_bytes=config.max_response_bytes,
         operations=prepare,
+        operation_definitions=definitions(base_urls[0]),
         registry=create_registry(config, database_url),
         policy=Policy(config.profile_policy),
         reindex_rate=config.reindex_rate,
