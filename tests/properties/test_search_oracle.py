@@ -29,7 +29,7 @@ from fhir_server.search.parse import parse
 from fhir_server.search.several import parse_several
 from fhir_server.search.types.protocol import Environment
 from tests.support import cluster
-from tests.support.oracle import data, ordering, several
+from tests.support.oracle import data, ordering, own, several
 from tests.support.oracle.matching import Oracle
 from tests.support.oracle.queries import Generator
 from tests.support.search_store import store
@@ -52,7 +52,8 @@ class World:
     def __init__(self, url: str) -> None:
         resources = data.resources(None if PATIENTS == "all" else int(PATIENTS))
         self.connection = psycopg2.connect(url)
-        store(self.connection, resources, Indexer(environment=Environment(base_urls=(BASE,))))
+        self.registry = own.registry()
+        store(self.connection, resources, Indexer(self.registry, Environment(base_urls=(BASE,))))
         self.oracle = Oracle(resources, BASE, NOW)
         self.compartments = several.Compartments(self.oracle)
         self.stored = StoredValues(self.looked_up)
@@ -107,6 +108,7 @@ def test_sql_finds_what_the_slow_filter_finds(
             parse_qsl(query, keep_blank_values=True),
             base_urls=(BASE,),
             now=NOW,
+            registry=world.registry,
             codes=world.oracle.vocabulary,
             stored=world.stored,
         )
@@ -150,6 +152,7 @@ def test_several_types_and_compartments(world: World, chunk: int, monkeypatch: p
             parse_qsl(asked.query),
             compartment=asked.compartment,
             environment=environment,
+            registry=world.registry,
         )
         where = str(asked)
         assert world.rows(compile_count(parsed)) == [(len(expected),)], where
