@@ -162,7 +162,8 @@ def _page(
 
     They are fewer where their contents are more than `most_bytes`: the page ends there.
     """
-    rows = context.unit.execute(statement.sql, statement.parameters)
+    execute = context.unit.execute_prepared if statement.settled else context.unit.execute
+    rows = execute(statement.sql, statement.parameters)
     matches = whole(context.unit, (from_search(row) for row in rows[:limit]), most_bytes)
     more = len(rows) > len(matches)
     rows = rows[: len(matches)]
