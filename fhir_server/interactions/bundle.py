@@ -48,9 +48,12 @@ def searchset(
     return _bundle("searchset", now, links, entries, total)
 
 
-def entry(settings: Settings, version: Version, text: str, mode: str) -> str:
-    """Return one entry of a searchset; `text` is the resource, whole or a subset of it."""
-    url = f"{settings.base_url}/{version.address}"
+def entry(settings: Settings, version: Version, text: str, mode: str, fragment: str | None = None) -> str:
+    """Return one entry of a searchset; `text` is the resource, whole or a subset of it.
+
+    With a `fragment` it is the one of that id which the version contains (R4/search.html#contained).
+    """
+    url = f"{settings.base_url}/{version.address}" + (f"#{fragment}" if fragment else "")
     return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"}}}}'
 
 

@@ -24,6 +24,7 @@ from fhir_server.outcome import Invalid, Issue
 from fhir_server.search import include, paging
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import Statement, compile, compile_count, position_of
+from fhir_server.search.contained import compile_contained, count_contained, fragment_of, place_of
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
@@ -68,7 +69,8 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     if query.includes or query.total != "none":
         context.unit.snapshot()
     most_bytes = context.settings.max_response_bytes
-    rows, matches, more = _page(context, compile(query, limit + 1, position), limit, most_bytes)
+    statement = _statement(query, limit + 1, position)
+    rows, matches, more = _page(context, statement, limit, most_bytes)
     included, cut = _included(context, query, matches)
     total = None if query.total == "none" else _total(context, query)
     links, issues = _links(context, path, query, position, rows, more), (*query.issues, *cut)
@@ -76,16 +78,25 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
         context.settings,
         context.now(),
         links,
-        _entries(context, query, matches, "match"),
+        _entries(context, query, matches, "match")
+        if query.contained_type == "container" or query.contained == "false"
+        else _contained_entries(context, query, matches, rows),
         _entries(context, query, included, "include"),
         total,
         issues,
     )
-    return Result(200, text=text, tag=_tag(links, [*matches, *included], total, issues))
+    fragments = [] if query.contained == "false" else [fragment_of(row) for row in rows]
+    return Result(200, text=text, tag=_tag([*links, fragments], [*matches, *included], total, issues))
+
+
+def _statement(query: Query, limit: int, position: Position | None) -> Statement:
+    if query.contained != "false":
+        return compile_contained(query, limit, position)
+    return compile(query, limit, position)
 
 
 def _tag(
-    links: Sequence[bundle.Link], versions: Sequence[Version], total: int | None, issues: Sequence[Issue]
+    links: Sequence[Any], versions: Sequence[Version], total: int | None, issues: Sequence[Issue]
 ) -> str:
     """Return what tells two pages apart: which versions are in it, and all else that it says.
 
@@ -203,6 +214,25 @@ def _entries(context: Context, query: Query, versions: Sequence[Version], mode: 
     return [bundle.entry(context.settings, version, _text(query, version), mode) for version in versions]
 
 
+def _contained_entries(
+    context: Context, query: Query, matches: Sequence[Version], rows: Sequence[Row]
+) -> list[str]:
+    """Return entries of what was found: contained resources under their container's address with `#id`."""
+    entries = []
+    for version, row in zip(matches, rows, strict=True):
+        fragment = fragment_of(row)
+        text = _text(query, version) if fragment is None else _contained_text(query, version, fragment)
+        entries.append(bundle.entry(context.settings, version, text, "match", fragment))
+    return entries
+
+
+def _contained_text(query: Query, version: Version, fragment: str) -> str:
+    contained = json_format.parse(version.text().encode())["contained"]
+    resource = next(each for each in contained if each.get("id") == fragment)
+    wanted = query.elements or (query.summary if query.summary not in (None, "false") else None)
+    return json_format.encode(summary.subset(resource, wanted) if wanted else resource).decode()
+
+
 def _text(query: Query, version: Version) -> str:
     wanted = query.elements or (query.summary if query.summary not in (None, "false") else None)
     if not wanted:
@@ -215,7 +245,7 @@ def _text(query: Query, version: Version) -> str:
 
 
 def _total(context: Context, query: Query) -> int:
-    statement = compile_count(query)
+    statement = compile_count(query) if query.contained == "false" else count_contained(query)
     total: int = context.unit.execute(statement.sql, statement.parameters)[0][0]
     return total
 
@@ -232,12 +262,13 @@ def _links(
     here = _address(context, path, query)
     links = [("self", here)]
     backward = position is not None and position.backward
+    place = position_of if query.contained == "false" else place_of
     if position is not None:
         links.append(("first", here))
     if rows and (more or backward):
-        links.append(("next", _cursor_address(context, path, query, position_of(rows[-1]))))
+        links.append(("next", _cursor_address(context, path, query, place(rows[-1]))))
     if rows and position is not None and (more or not backward):
-        links.append(("previous", _cursor_address(context, path, query, position_of(rows[0], backward=True))))
+        links.append(("previous", _cursor_address(context, path, query, place(rows[0], backward=True))))
     return links
 
 

@@ -114,12 +114,12 @@ def compile_count(query: Query, visible: Visible | None = None) -> Statement:
     return Statement(sql, [value for where in found for value in where.parameters])
 
 
-def compile_types() -> Statement:
+def compile_types(table: str = RESOURCE) -> Statement:
     """Return the statement that gives the codes of the types of which there are resources.
 
     One step of the primary key a type, whatever the number of resources.
     """
-    first = f"select r.type from {RESOURCE} r where r.tenant = {TENANT}"
+    first = f"select r.type from {table} r where r.tenant = {TENANT}"
     return Statement(
         f"with recursive t(type) as (({first} order by r.type limit 1) union all "
         f"select ({first} and r.type > t.type order by r.type limit 1) from t where t.type is not null) "

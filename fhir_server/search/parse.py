@@ -10,7 +10,7 @@ so in Query.issues (R4/search.html#errors).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -263,7 +263,17 @@ class Reader:
                 f"none of the types that {reference.code} refers to has a search parameter {code!r}"
             )
         urls = [self.url(reference, type_name) for type_name, _ in branches]
-        return Chain(reference, tuple(branches), tuple(url for url in urls if url is not None))
+        return Chain(
+            reference,
+            tuple(branches),
+            tuple(url for url in urls if url is not None),
+            self.contained(branches),
+        )
+
+    def contained(self, branches: Sequence[tuple[str, Criterion]]) -> tuple[str, ...]:
+        """Return those target types of which there are contained resources (R4/search.html#contained)."""
+        known = self.environment.stored.contained()
+        return tuple(type_name for type_name, _ in branches if type_name in known)
 
     def url(self, reference: Parameter, target: str) -> Parameter | None:
         """Return the parameter by which a canonical finds its target; None for plain references."""
