@@ -65,6 +65,7 @@ class Settings:
     max_resource_bytes: int = 64 * 1024 * 1024
     max_conditional_deletes: int = 100
     upsert: bool = True
+    referential_integrity: str = "off"
     max_response_bytes: int = 16 * 1024 * 1024
     operations: Operations | None = None
     secrets: Secrets = field(default_factory=Secrets)

@@ -29,7 +29,7 @@ from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
 from fhir_server.storage.apart import whole
-from fhir_server.storage.version import Version, from_row
+from fhir_server.storage.version import Version, from_search
 
 CURSOR = "_cursor"
 """The parameter of our paging links; it holds the whole search, sealed."""
@@ -166,7 +166,7 @@ def _page(
     They are fewer where their contents are more than `most_bytes`: the page ends there.
     """
     rows = context.unit.execute(statement.sql, statement.parameters)
-    matches = whole(context.unit, (from_row(row) for row in rows[:limit]), most_bytes)
+    matches = whole(context.unit, (from_search(row) for row in rows[:limit]), most_bytes)
     more = len(rows) > len(matches)
     rows = rows[: len(matches)]
     return (rows[::-1], matches[::-1], more) if statement.backward else (rows, matches, more)
@@ -192,7 +192,7 @@ def _included(
         new = []
         for statement in statements:
             for row in context.unit.execute(statement.sql, statement.parameters):
-                version = from_row(row)
+                version = from_search(row)
                 if version.pk not in known:
                     known.add(version.pk)
                     added.append(version)
