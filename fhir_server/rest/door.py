@@ -62,6 +62,8 @@ class Door:
                 interaction, type_name = match.route.interaction, match.values.get("type", "")
                 media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
                 made = HANDLERS[interaction](self._installation, request, match)
+                if request.form:  # which may ask for another form of the answer than the URL
+                    media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
                 if made.body and is_xml(media_type):
                     response.as_xml(request, made, pretty=_wants_pretty(request))
         except Exception as error:  # the one place that turns all of them into answers
@@ -106,7 +108,11 @@ def _finish(request: Request, made: Answer, media_type: str) -> Answer:
     headers.extend(_ALWAYS)
     if made.body:
         headers.append(("Content-Type", media_type))
-        if "_pretty" in environ.get("QUERY_STRING", "") and not is_xml(media_type) and _wants_pretty(request):
+        if (
+            (request.form or "_pretty" in environ.get("QUERY_STRING", ""))
+            and not is_xml(media_type)
+            and _wants_pretty(request)
+        ):
             made.body = response.pretty(made.body)
         encodings = environ.get("HTTP_ACCEPT_ENCODING")
         if encodings:

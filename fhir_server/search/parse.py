@@ -24,7 +24,6 @@ from fhir_server.search.types.protocol import Codes, Environment, NoCodes, Nothi
 from fhir_server.search.types.table import TYPES
 
 LATER = {
-    "_query": "named queries",
     "_text": "full text search",
     "_content": "full text search",
 }
@@ -132,7 +131,7 @@ class Reader:
             if name != code:
                 raise Unknown(f"{code} takes neither a modifier nor a path; got {name!r}")
             if not text:
-                raise Invalid(f"{code} has no value; give one or leave the parameter out")
+                raise Unknown(f"{code} has no value; give one or leave the parameter out")
             if code == "_list":
                 return self.in_list(type_name, text)
             return filters.criterion(self, type_name, text)
@@ -152,6 +151,11 @@ class Reader:
         parameter = self.registry.get(type_name, code)
         if code == "_type":
             raise Unknown("_type is for searches over several types, /fhir?_type=Patient,Group&…")
+        if code == "_query":
+            raise NotSupported(
+                "_query: no named query is known here, OperationDefinitions of the kind query are not run; "
+                "say what is meant by other parameters, for example by _filter"
+            )
         if code in LATER:
             raise NotSupported(f"{LATER[code]} is not something that this server does yet")
         if parameter is None or (parameter.expression is None and parameter.kind != "special"):
@@ -172,7 +176,7 @@ class Reader:
         if modifier is not None and modifier not in known:
             raise unknown(f"{parameter.code} has no modifier {modifier!r}", modifier, known)
         if not text:
-            raise Invalid(f"{parameter.code} has no value; give one or leave the parameter out")
+            raise Unknown(f"{parameter.code} has no value; give one or leave the parameter out")
         if modifier == "missing":
             if text not in ("true", "false"):
                 raise Invalid(f"{parameter.code}:missing is true or false; got {text!r}")

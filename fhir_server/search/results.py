@@ -10,7 +10,7 @@ from fhir_server.model import summary as parts
 from fhir_server.outcome import Invalid, Issue, NotSupported
 from fhir_server.search import paths
 from fhir_server.search.ast import Criterion, Include, Parameter, Query, Sort
-from fhir_server.search.names import unknown
+from fhir_server.search.names import Unknown, unknown
 from fhir_server.search.registry import Registry
 from fhir_server.search.types.table import TYPES
 
@@ -77,7 +77,7 @@ class Draft:
         if modifier and not (name in ("_include", "_revinclude") and modifier == "iterate"):
             raise Invalid(f"{name} has no modifier {modifier!r}")
         if not text:
-            raise Invalid(f"{name} has no value; give one or leave the parameter out")
+            raise Unknown(f"{name} has no value; give one or leave the parameter out")
         if name in ONCE and any(name == known for known, _ in self.applied):
             raise Invalid(f"{name} is given more than once")
         if name in CHOICES and text not in CHOICES[name]:
