@@ -93,6 +93,7 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         default_count=config.default_count,
         max_count=config.max_count,
         max_includes=config.max_includes,
+        total_budget_ms=config.total_budget_ms,
         max_bundle_entries=config.max_bundle_entries,
         max_patch_operations=config.max_patch_operations,
         max_resource_bytes=config.max_body_bytes,

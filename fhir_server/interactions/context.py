@@ -60,6 +60,7 @@ class Settings:
     default_count: int = 20
     max_count: int = 1000
     max_includes: int = 1000
+    total_budget_ms: int = 2000
     max_bundle_entries: int = 20_000
     max_patch_operations: int = 10_000
     max_resource_bytes: int = 64 * 1024 * 1024

@@ -49,6 +49,12 @@ def count_contained(query: Query, visible: Visible | None = None) -> Statement:
     return Statement(f"select count(*) from ({found.text}) u", list(found.parameters))
 
 
+def estimate_contained(query: Query, visible: Visible | None = None) -> Statement:
+    """Return the statement that gives the plan of the matches, as compile_estimate does."""
+    found = _found(query, visible)
+    return Statement(f"explain (format json) {found.text}", list(found.parameters))
+
+
 def place_of(row: tuple[Any, ...], backward: bool = False) -> Position:
     """Return the place of a row of a page."""
     return Position(int(row[WIDTH]), (), backward)

@@ -233,6 +233,7 @@ def test_pages(client: FhirClient, put: Callable[..., None]) -> None:
         all_of_it = found(client, query)
         assert len(set(all_of_it)) == len(all_of_it) == whole
         assert client.get(f"{query}&_summary=count").json["total"] == whole
+        assert client.get(f"{query}&_total=estimate&_count=1").json["total"] >= 1
         page = client.get(f"{query}&_count={size}&_total=accurate").json
         assert page["total"] == whole
         walked = [[each["fullUrl"].partition("/fhir/")[2] for each in page["entry"]]]

@@ -1,13 +1,13 @@
 """Contained resources, for chains into them and for `_contained`.
 
-Revision ID: m0011
-Revises: m0010
+Revision ID: m0013
+Revises: m0012
 """
 
 from alembic import op
 
-revision = "m0011"
-down_revision = "m0010"
+revision = "m0013"
+down_revision = "m0012"
 branch_labels = None
 depends_on = None
 
