@@ -134,6 +134,7 @@ def _opened(context: Context, path: str, pairs: Pairs) -> tuple[Pairs, Position 
 def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Query:
     """Return the search on one type that pairs ask for, inside what the caller may see."""
     settings = context.settings
+    searchable = context.searchable()
     query = parse(
         type_name,
         pairs,
@@ -141,10 +142,11 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         base_urls=settings.base_urls,
         time_zone=settings.environment.zone,
         now=context.clock(),
-        registry=settings.indexer.registry,
+        registry=searchable,
         codes=SearchCodes(context),
         stored=StoredValues(context.unit.execute),
     )
+    query = replace(query, issues=(*query.issues, *searchable.warnings()))
     return narrow(context.grant, query)
 
 
@@ -190,7 +192,7 @@ def _included(
         if not includes or not new:
             break
         statements = include.statements(
-            includes, new, known, most + 1 - len(added), registry=context.settings.indexer.registry
+            includes, new, known, most + 1 - len(added), registry=context.searchable()
         )
         new = []
         for statement in statements:

@@ -6,13 +6,13 @@ looks for old rows only where the text of the superseded version has the word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import CONTAINED, ROWS
-from fhir_server.search.index import Contained
+from fhir_server.search.index import Contained, IndexRows
 from fhir_server.storage.version import Version
 
 
@@ -31,6 +31,33 @@ def remove(unit: UnitOfWork, containers: Sequence[int]) -> None:
     unit.defer(
         f"DELETE FROM {CONTAINED} WHERE tenant = 0 AND container = ANY(%s::bigint[])", (list(containers),)
     )
+
+
+def standing(
+    unit: UnitOfWork, wanted: Mapping[int, IndexRows], differing: set[int]
+) -> dict[int, tuple[int, IndexRows]]:
+    """Return for each row of `contained` its container and the index rows that it should have.
+
+    Containers that should contain others, or with other keys, are added to `differing`.
+    """
+    rows = unit.execute(
+        f"SELECT container, replace(rid::text, '-', ''), pk, keys::text FROM {CONTAINED} "
+        "WHERE tenant = 0 AND container = ANY(%s::bigint[])",
+        (list(wanted),),
+    )
+    there: dict[int, dict[str, tuple[int, set[str]]]] = {}
+    for container, rid, pk, keys in rows:
+        texts = set(keys.strip("{}").replace("-", "").split(",")) - {""}
+        there.setdefault(container, {})[rid] = (pk, texts)
+    found: dict[int, tuple[int, IndexRows]] = {}
+    for container, index in wanted.items():
+        known = there.get(container, {})
+        should = {inner.rid: set(inner.rows.keys) for inner in index.contained}
+        if should != {rid: texts for rid, (_, texts) in known.items()}:
+            differing.add(container)
+        else:
+            found.update({known[inner.rid][0]: (container, inner.rows) for inner in index.contained})
+    return found
 
 
 def keep(unit: UnitOfWork, found: Iterable[tuple[Version, Contained]]) -> None:

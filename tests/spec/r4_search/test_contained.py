@@ -216,6 +216,13 @@ def test_changes(client: FhirClient, put: Callable[..., None], engine: Engine) -
     assert found(client, query) == []
     client.delete("MedicationRequest/change-in")
     assert found(client, "Medication?code=change-new&_contained=true") == []
+    put(request("change-gone", "#m1", medication("change-gone", "m1")))
+    everything = [{"name": "expungeEverything", "valueBoolean": True}]
+    reply = client.post(
+        "MedicationRequest/change-gone/$expunge", {"resourceType": "Parameters", "parameter": everything}
+    )
+    assert reply.status == 200, reply.data
+    assert found(client, "Medication?code=change-gone&_contained=true") == []
     with engine.connection() as connection, connection.cursor() as cursor:
         cursor.execute(
             "select count(*) from contained c where not exists "
