@@ -18,7 +18,7 @@ from fhir_server.schema.names import PAGE_CONTENT, RESOURCE, VERSION
 from fhir_server.search.ast import Query
 from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
 from fhir_server.search.order import Position
-from fhir_server.search.plans import Page, in_order, is_sparse, plan
+from fhir_server.search.plans import Page, in_order, is_settled, is_sparse, plan
 
 COLUMNS = (
     "r.pk, r.type, r.id, r.version, r.last_updated::text, "
@@ -31,11 +31,15 @@ WIDTH = 6
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL in psycopg2's %s style. With `backward` the rows come in the reverse of their order."""
+    """SQL in psycopg2's %s style. With `backward` the rows come in the reverse of their order.
+
+    `settled` says that the best plan is the same whatever the parameters are, so that it may be kept.
+    """
 
     sql: str
     parameters: list[Any]
     backward: bool = False
+    settled: bool = False
 
 
 def compile(
@@ -53,7 +57,7 @@ def compile(
     page = Page(query, Conditions(visible), limit, position)
     plan(page)
     found = page.found(f"select {COLUMNS}{_texts(page)}")
-    return Statement(found.text, list(found.parameters), page.backward)
+    return Statement(found.text, list(found.parameters), page.backward, is_settled(page))
 
 
 def _texts(page: Page) -> str:

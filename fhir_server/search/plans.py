@@ -159,6 +159,28 @@ def plan(page: Page) -> None:
         page.branches += _walked(page, bounds, gate)
 
 
+def is_settled(page: Page) -> bool:
+    """Tell whether the best plan of a page is the same whatever values are asked for.
+
+    It is where only keys are asked for: their shapes leave Postgres nothing to guess. Of ranges it is
+    only where the page is a walk of the one index that they are ranges of.
+    """
+    if page.conditions.visible is not None or len(page.keys) > 1:
+        return False
+    clauses = page.query.clauses
+    if not all(_is_by_keys(each) for each in clauses) and len(_bounds(page)) < len(clauses):
+        return False
+    return not page.keys or page.first is not None or page.keys[0].expression == CHART.expression
+
+
+def _is_by_keys(criterion: Criterion) -> bool:
+    return (
+        isinstance(criterion, Clause)
+        and not is_on_rows(criterion)
+        and (criterion.parameter.kind != "special" or criterion.parameter.code == "_id")
+    )
+
+
 def _sorted_by_chart(page: Page) -> bool:
     """Tell whether the first key is the clinical date, which stands in the row itself."""
     found = chart.chart(page.query.type_name)
@@ -250,6 +272,8 @@ def _by_chart(page: Page, clause: Clause, patient: str) -> Sql:
     """
     others = [each for each in page.query.clauses if each is not clause]
     where = page.where(page.query.clauses if others else [])
+    if others and all(_is_by_keys(each) for each in others):
+        return _looked_up(page, where)  # a plan for any values would look into both indexes
     return _looked_up(page, Sql(f"{where.text} and r.chart = %s::uuid", (*where.parameters, patient)))
 
 
