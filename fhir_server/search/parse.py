@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.outcome import FhirError, Invalid, Issue, NotSupported
-from fhir_server.search import elements, filters, results, values, wording
+from fhir_server.search import elements, filters, hierarchy, results, values, wording
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Has, Parameter, Query
 from fhir_server.search.names import NotIndexed, Unknown, unknown
 from fhir_server.search.registry import Registry, standard
@@ -337,6 +337,8 @@ def modifiers_of(parameter: Parameter) -> list[str]:
     """Return the modifiers that a parameter takes; those of references are types, too."""
     found = set(TYPES[parameter.kind].modifiers) if parameter.code != "_lastUpdated" else set()
     if parameter.kind == "reference":
+        if not (elements.facts(parameter).types & {"canonical", "uri"} or hierarchy.is_in(parameter.targets)):
+            found -= {"above", "below"}
         found |= set(parameter.targets)
     if parameter.kind != "composite":
         found.add("missing")
