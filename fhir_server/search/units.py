@@ -77,9 +77,12 @@ def statement(parameter: Parameter) -> str:
 
     One step of an index a unit, whatever the number of quantities.
     """
-    known = standard().get(parameter.type_name, parameter.code) or parameter
+    sources = parameter.sources or (parameter.code,)
+    if sources == (parameter.code,):  # of a component, which does not say whose rows answer it
+        known = standard().get(parameter.type_name, parameter.code)
+        sources = known.sources if known is not None else sources
     selects = []
-    for source in known.sources or (known.code,):
+    for source in sources:
         column = keys.column_hash(parameter.type_name, source)
         next_ = (
             f"select q.unit, q.unit_code from idx_quantity q where q.tenant = {TENANT} "
