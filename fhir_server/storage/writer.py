@@ -22,7 +22,7 @@ from fhir_server.outcome import Issue, MethodNotAllowed, PreconditionFailed
 from fhir_server.schema.names import ROWS
 from fhir_server.search.index import ATTRIBUTES, IndexRows
 from fhir_server.search.keys import rid
-from fhir_server.storage import outcomes, unindexed
+from fhir_server.storage import contained, outcomes, unindexed
 from fhir_server.storage.version import BODY, COLUMNS, METHODS, Version, from_row
 
 ANY_VERSION = 0
@@ -87,6 +87,7 @@ def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> li
     inserts: list[tuple[Draft, Version]] = []
     replacements: list[tuple[Draft, Version]] = []
     answers: list[Written] = []
+    containers: list[int] = []  # that may have to be emptied
     for draft in drafts:
         before = current.get(draft.rid)
         check_conditions(draft, before)
@@ -98,6 +99,8 @@ def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> li
             answers.append(Written(before, changed=False, created=False))
             continue
         (inserts if before is None else replacements).append((draft, after))
+        if before is not None and contained.possible(before):
+            containers.append(before.pk)
         answers.append(Written(after, changed=True, created=before is None or before.deleted))
         unit.changes.append(
             Change(
@@ -105,6 +108,16 @@ def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> li
             )
         )
     _store(unit, inserts, replacements)
+    contained.remove(unit, containers)
+    contained.keep(
+        unit,
+        (
+            (version, inner)
+            for draft, version in (*inserts, *replacements)
+            if draft.rows is not None
+            for inner in draft.rows.contained
+        ),
+    )
     return answers
 
 
