@@ -14,11 +14,11 @@ the text, so that equal shapes give equal texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fhir_server.definitions.structures import type_code
-from fhir_server.schema.names import RESOURCE, ROWS
+from fhir_server.schema.names import CONTAINED, RESOURCE, ROWS
 from fhir_server.schema.names import TENANT as TENANT
 from fhir_server.search import chart, elements, keys, spans
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Parameter
@@ -26,8 +26,14 @@ from fhir_server.search.moments import DateValue
 from fhir_server.search.ranges import NumberValue
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.quantity import QuantityValue
+from fhir_server.search.types.special import IdValue
 from fhir_server.search.types.table import TYPES
 
+ROWS_OF_CONTAINED = (
+    "(select c.*, false as deleted, null::timestamptz as last_updated, null::int as version, "
+    f"null::jsonb as meta, null::uuid as chart from {CONTAINED} c)"
+)
+"""Contained resources with the columns that conditions on resources speak of."""
 COMPLEMENTS = frozenset({"not", "not-in"})  # modifiers that ask for all else, resources without a value too
 LONG = 16  # keys; more are looked up in a hash where no index serves
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
@@ -62,6 +68,7 @@ class Conditions:
     by_row: bool = False
     walking: bool = False
     aliases: int = 0
+    inside: set[str] = field(default_factory=set)  # the aliases that stand for contained resources
 
     def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion], *also: Sql) -> Sql:
         """Return the whole condition on the rows of one type, deletions left out."""
@@ -152,8 +159,12 @@ class Conditions:
         selects = []
         for criterion in criteria:
             name = self.alias("e")
+            source = RESOURCE
+            if alias in self.inside:
+                self.inside.add(name)
+                source = ROWS_OF_CONTAINED
             condition = self.rows(name, type_of(criterion), [criterion])
-            selects.append(_select(f"{name}.pk", f"{RESOURCE} {name}", condition))
+            selects.append(_select(f"{name}.pk", f"{source} {name}", condition))
         both = _joined(selects, " union all ")
         return Sql(f"{alias}.pk in ({both.text})", both.parameters)
 
@@ -169,6 +180,10 @@ class Conditions:
         """Return the condition of one parameter."""
         parameter = clause.parameter
         kind = TYPES[parameter.kind]
+        if parameter.code == "_id" and alias in self.inside:
+            ids = [each.id for each in clause.alternatives if isinstance(each, IdValue) and each.rid]
+            found = Sql(f"{alias}.id = any(%s)", (ids,))
+            return _not(found) if clause.modifier in COMPLEMENTS else found
         if clause.modifier == "missing":
             if parameter.kind == "special":  # what every resource has
                 return Sql("false" if clause.alternatives[0] else "true")
@@ -224,6 +239,10 @@ class Conditions:
         for target, criterion in chain.branches:
             name = self.alias("t")
             condition = self.rows(name, target, [criterion])
+            inner = self.alias("t")
+            if target in chain.contained:
+                self.inside.add(inner)
+                contained = self.rows(inner, target, [criterion])
             for code in chain.reference.sources or (chain.reference.code,):
                 head = keys.prefix(chain.reference.type_name, code)
                 if not only_canonical(chain.reference):
@@ -231,6 +250,9 @@ class Conditions:
                     selects.append(_select(made, f"{RESOURCE} {name}", condition))
                 if target in urls:
                     selects.append(_swapped(head, name, urls[target], condition))
+                if target in chain.contained:
+                    made = f"('{head}' || substr({inner}.rid::text, 9))::uuid"
+                    selects.append(_select(made, f"{ROWS_OF_CONTAINED} {inner}", contained))
         return _joined(selects, " union all ")
 
     def chain_by_row(self, alias: str, chain: Chain) -> Sql:
@@ -238,23 +260,26 @@ class Conditions:
         parts = []
         self.by_row = False
         for target, criterion in chain.branches:
-            name = self.alias("t")
-            condition = self.rows(name, target, [criterion])
-            parts.append(
-                Sql(
-                    f"exists (select from unnest({alias}.keys) k join {RESOURCE} {name} "
-                    f"on {name}.rid = ('00000000' || substr(k::text, 9))::uuid "
-                    f"where {_ranges(chain.reference)} and {condition.text})",
-                    condition.parameters,
+            for source in (RESOURCE, ROWS_OF_CONTAINED) if target in chain.contained else (RESOURCE,):
+                name = self.alias("t")
+                if source == ROWS_OF_CONTAINED:
+                    self.inside.add(name)
+                condition = self.rows(name, target, [criterion])
+                parts.append(
+                    Sql(
+                        f"exists (select from unnest({alias}.keys) k join {source} {name} "
+                        f"on {name}.rid = ('00000000' || substr(k::text, 9))::uuid "
+                        f"where {_ranges(chain.reference)} and {condition.text})",
+                        condition.parameters,
+                    )
                 )
-            )
         self.by_row = True
         return _any(parts)
 
     def has(self, alias: str, has: Has) -> Sql:
         """Return that a resource which fulfils the rest refers to this one."""
         parts: list[Sql] = []
-        if has.target == "Patient" and chart.refers_to_patient(has.reference):
+        if has.target == "Patient" and alias not in self.inside and chart.refers_to_patient(has.reference):
             name = self.alias("h")
             condition = self.rows(name, has.reference.type_name, [has.criterion])
             return Sql(
