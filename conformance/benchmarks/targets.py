@@ -170,6 +170,8 @@ def load_floor(target: Target, resources: Iterator[dict[str, Any]], count: int) 
     assert target.database is not None
     before, cpu, started = target.tree.cpu_when_idle(), time.process_time(), time.perf_counter()
     connection = psycopg2.connect(target.database.url)
+    with connection, connection.cursor() as cursor:  # an earlier load may have ended half way
+        cursor.execute("TRUNCATE patient, patient_identifier, observation, other")
     rows: list[tuple[str, str, str]] = []
     for number, one in enumerate(resources, 1):
         rows.append((one["resourceType"], one["id"], compact(one).decode()))

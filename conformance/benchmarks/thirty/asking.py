@@ -63,9 +63,10 @@ class Asked:
 
 
 def store_by_hand(database: Database, resources: Iterable[Resource]) -> int:
-    """Fill the hand-made tables of a floor; indexes come last."""
+    """Fill the hand-made tables of a floor, whatever was in them; indexes come last."""
     with closing(psycopg2.connect(database.url)) as connection:
         with connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS {', '.join(tables.tables())}")
             cursor.execute(tables.SCHEMA)
             sets = [(url_of(name), f"{LOINC}|{code}") for name, codes in VALUE_SETS.items() for code in codes]
             cursor.executemany("INSERT INTO value_sets VALUES (%s, %s)", sets)
