@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
-from fhir_server.interactions import bundle
+from fhir_server.interactions import bundle, explain
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.stored import StoredValues
@@ -27,7 +28,7 @@ from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
 from fhir_server.storage.apart import whole
-from fhir_server.storage.version import Version, from_row
+from fhir_server.storage.version import Version, from_search
 
 CURSOR = "_cursor"
 """The parameter of our paging links; it holds the whole search, sealed."""
@@ -53,26 +54,46 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
 
     `path` is its address below our base, `query_of` makes a Query of its pairs.
     """
+    explained, pairs = explain.asked(pairs)
     asked, position = _opened(context, path, pairs)
     query = query_of(asked)
-    if query.summary == "count" or query.count == 0:
-        return Result(200, text=_counted(context, path, query))
     limit = min(query.count or context.settings.default_count, context.settings.max_count)
+    if explained is not None:
+        return explain.explanation(context, query, limit, position, explained)
+    if query.summary == "count" or query.count == 0:
+        number = _total(context, query)
+        links = [("self", _address(context, path, query))]
+        text = bundle.searchset(context.settings, context.now(), links, (), total=number, issues=query.issues)
+        return Result(200, text=text, tag=_tag(links, (), number, query.issues))
     if query.includes or query.total != "none":
         context.unit.snapshot()
     most_bytes = context.settings.max_response_bytes
     rows, matches, more = _page(context, compile(query, limit + 1, position), limit, most_bytes)
-    included, issues = _included(context, query, matches)
+    included, cut = _included(context, query, matches)
+    total = None if query.total == "none" else _total(context, query)
+    links, issues = _links(context, path, query, position, rows, more), (*query.issues, *cut)
     text = bundle.searchset(
         context.settings,
         context.now(),
-        _links(context, path, query, position, rows, more),
+        links,
         _entries(context, query, matches, "match"),
         _entries(context, query, included, "include"),
-        None if query.total == "none" else _total(context, query),
-        (*query.issues, *issues),
+        total,
+        issues,
     )
-    return Result(200, text=text)
+    return Result(200, text=text, tag=_tag(links, [*matches, *included], total, issues))
+
+
+def _tag(
+    links: Sequence[bundle.Link], versions: Sequence[Version], total: int | None, issues: Sequence[Issue]
+) -> str:
+    """Return what tells two pages apart: which versions are in it, and all else that it says.
+
+    The same versions are the same text, so nothing has to be hashed but their numbers; and as it is made
+    of the answer itself, it is right whatever is written meanwhile.
+    """
+    said = repr((links, [(each.pk, each.version) for each in versions], total, issues))
+    return blake2b(said.encode(), digest_size=12).hexdigest()
 
 
 def resources(context: Context, type_name: str, pairs: Pairs) -> list[Resource]:
@@ -134,7 +155,7 @@ def _page(
     They are fewer where their contents are more than `most_bytes`: the page ends there.
     """
     rows = context.unit.execute(statement.sql, statement.parameters)
-    matches = whole(context.unit, (from_row(row) for row in rows[:limit]), most_bytes)
+    matches = whole(context.unit, (from_search(row) for row in rows[:limit]), most_bytes)
     more = len(rows) > len(matches)
     rows = rows[: len(matches)]
     return (rows[::-1], matches[::-1], more) if statement.backward else (rows, matches, more)
@@ -160,7 +181,7 @@ def _included(
         new = []
         for statement in statements:
             for row in context.unit.execute(statement.sql, statement.parameters):
-                version = from_row(row)
+                version = from_search(row)
                 if version.pk not in known:
                     known.add(version.pk)
                     added.append(version)
@@ -197,14 +218,6 @@ def _total(context: Context, query: Query) -> int:
     statement = compile_count(query)
     total: int = context.unit.execute(statement.sql, statement.parameters)[0][0]
     return total
-
-
-def _counted(context: Context, path: str, query: Query) -> str:
-    """Return a Bundle with the number of matches and no entries (_summary=count)."""
-    links = [("self", _address(context, path, query))]
-    return bundle.searchset(
-        context.settings, context.now(), links, (), total=_total(context, query), issues=query.issues
-    )
 
 
 def _links(
