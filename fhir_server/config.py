@@ -105,6 +105,13 @@ class Config:
     default_count: int = _setting(20, "entries of a page when _count is not given")
     max_count: int = _setting(1000, "most entries of a page")
     max_includes: int = _setting(1000, "most resources that _include and _revinclude add to a page")
+    total_budget_ms: int = _setting(
+        2000,
+        "longest count for _total=accurate and _summary=count; then the total is an estimate and says so",
+    )
+    reindex_rate: int = _setting(
+        1000, "resources a second that a job indexes in the background; 0: as many as it can"
+    )
     profile_policy: tuple[str, ...] = _setting(
         ("warn",),
         "what becomes of a write that breaks a profile it claims: off, warn (stored, and told) or reject "

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.unit_of_work import UnitOfWork, looking_up
+from fhir_server.interactions.parameters import Parameters, Searchable
 from fhir_server.interactions.policy import Policy
 from fhir_server.interactions.registry import Registry
 from fhir_server.model import json_format, references
@@ -51,8 +52,10 @@ class Settings:
 
     `base_urls` are the addresses of the FHIR base, the first one being that of our links;
     `indexer` knows the search parameters and what zone-less dates and our own addresses mean;
-    `registry` the definitions that are installed, `policy` what becomes of a write that does not
-    keep the profiles it claims, `operations` those that an entry of a Bundle may call.
+    `registry` the definitions that are installed, `parameters` the search parameters among them,
+    `reindex_rate` how many resources a second a job indexes by them (0: no limit), `policy` what becomes
+    of a write that does not keep the profiles it claims, `operations` those that an entry of a Bundle
+    may call.
     """
 
     base_urls: tuple[str, ...]
@@ -60,6 +63,7 @@ class Settings:
     default_count: int = 20
     max_count: int = 1000
     max_includes: int = 1000
+    total_budget_ms: int = 2000
     max_bundle_entries: int = 20_000
     max_patch_operations: int = 10_000
     max_resource_bytes: int = 64 * 1024 * 1024
@@ -70,6 +74,8 @@ class Settings:
     operations: Operations | None = None
     secrets: Secrets = field(default_factory=Secrets)
     registry: Registry = field(default_factory=Registry)
+    parameters: Parameters = field(default_factory=Parameters)
+    reindex_rate: int = 1000
     policy: Policy = field(default_factory=Policy)
 
     @property
@@ -104,6 +110,14 @@ class Context:
         """Return what validation may know: definitions, codes, and what is stored for the caller's eyes."""
         state = self.settings.registry.state(self.unit)
         return Knowledge(state.conformance, state.terminology, lru_cache(MOST_RESOLVED)(self._resolve))
+
+    def indexer(self) -> Indexer:
+        """Return what indexes the resources that this unit writes."""
+        return self.settings.parameters.known(self.unit, self.settings.indexer).indexer
+
+    def searchable(self) -> Searchable:
+        """Return the parameters by which this unit may search."""
+        return Searchable(self.unit, self.settings.parameters, self.settings.indexer)
 
     def _resolve(self, reference: str) -> dict[str, Any] | None:
         """Return the resource that a reference leads to if it is ours, there, and for this caller's eyes."""

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
-from fhir_server.interactions import bundle, explain
+from fhir_server.interactions import bundle, explain, totals
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.stored import StoredValues
@@ -23,7 +23,7 @@ from fhir_server.model import json_format, summary
 from fhir_server.outcome import Invalid, Issue
 from fhir_server.search import include, paging
 from fhir_server.search.ast import Query
-from fhir_server.search.compile import Statement, compile, compile_count, position_of
+from fhir_server.search.compile import Statement, compile, position_of
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
@@ -61,17 +61,20 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     if explained is not None:
         return explain.explanation(context, query, limit, position, explained)
     if query.summary == "count" or query.count == 0:
-        number = _total(context, query)
-        links = [("self", _address(context, path, query))]
-        text = bundle.searchset(context.settings, context.now(), links, (), total=number, issues=query.issues)
-        return Result(200, text=text, tag=_tag(links, (), number, query.issues))
+        return _counted(context, path, query)
     if query.includes or query.total != "none":
         context.unit.snapshot()
     most_bytes = context.settings.max_response_bytes
     rows, matches, more = _page(context, compile(query, limit + 1, position), limit, most_bytes)
     included, cut = _included(context, query, matches)
-    total = None if query.total == "none" else _total(context, query)
-    links, issues = _links(context, path, query, position, rows, more), (*query.issues, *cut)
+    counted: totals.Total | None = None
+    if query.total != "none":
+        whole_page = position is None and not more
+        known = len(matches) + more
+        counted = totals.Total(len(matches)) if whole_page else totals.total(context, query, known)
+    total = None if counted is None else counted.number
+    links = _links(context, path, query, position, rows, more)
+    issues = (*query.issues, *cut, *(() if counted is None else counted.issues))
     text = bundle.searchset(
         context.settings,
         context.now(),
@@ -120,6 +123,7 @@ def _opened(context: Context, path: str, pairs: Pairs) -> tuple[Pairs, Position 
 def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Query:
     """Return the search on one type that pairs ask for, inside what the caller may see."""
     settings = context.settings
+    searchable = context.searchable()
     query = parse(
         type_name,
         pairs,
@@ -127,10 +131,11 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         base_urls=settings.base_urls,
         time_zone=settings.environment.zone,
         now=context.clock(),
-        registry=settings.indexer.registry,
+        registry=searchable,
         codes=SearchCodes(context),
         stored=StoredValues(context.unit.execute),
     )
+    query = replace(query, issues=(*query.issues, *searchable.warnings()))
     return narrow(context.grant, query)
 
 
@@ -176,7 +181,7 @@ def _included(
         if not includes or not new:
             break
         statements = include.statements(
-            includes, new, known, most + 1 - len(added), registry=context.settings.indexer.registry
+            includes, new, known, most + 1 - len(added), registry=context.searchable()
         )
         new = []
         for statement in statements:
@@ -214,10 +219,13 @@ def _text(query: Query, version: Version) -> str:
     return json_format.encode(summary.subset(resource, wanted)).decode()
 
 
-def _total(context: Context, query: Query) -> int:
-    statement = compile_count(query)
-    total: int = context.unit.execute(statement.sql, statement.parameters)[0][0]
-    return total
+def _counted(context: Context, path: str, query: Query) -> Result:
+    """Return a Bundle with the number of matches and no entries (_summary=count)."""
+    links = [("self", _address(context, path, query))]
+    counted = totals.total(context, query)
+    issues = (*query.issues, *counted.issues)
+    text = bundle.searchset(context.settings, context.now(), links, (), total=counted.number, issues=issues)
+    return Result(200, text=text, tag=_tag(links, (), counted.number, issues))
 
 
 def _links(

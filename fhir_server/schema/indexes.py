@@ -20,8 +20,8 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
     CREATE TABLE idx_number (  -- [low, high]
         pk bigint NOT NULL, param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
         low numeric NOT NULL, high numeric NOT NULL);
-    CREATE INDEX idx_number_value ON idx_number (tenant, param, low, high, pk);
-    CREATE INDEX idx_number_span ON idx_number (tenant, param, high, pk) WHERE low <> high;
+    CREATE INDEX idx_number_low ON idx_number (tenant, param, low, pk) INCLUDE (high);
+    CREATE INDEX idx_number_span ON idx_number (tenant, param, high, pk) WHERE sign(high - low) = 1;
     CREATE INDEX idx_number_pk ON idx_number (tenant, pk, param);
 
     CREATE TABLE idx_quantity (
@@ -29,8 +29,9 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
         param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
         low numeric NOT NULL, high numeric NOT NULL,
         unit_code text, unit_text text);  -- unit_text where it is not the code
+    CREATE INDEX idx_quantity_low ON idx_quantity (tenant, param, low, pk);
     CREATE INDEX idx_quantity_value ON idx_quantity (tenant, param, unit, low, high, pk);
-    CREATE INDEX idx_quantity_span ON idx_quantity (tenant, param, high, pk) WHERE low <> high;
+    CREATE INDEX idx_quantity_span ON idx_quantity (tenant, param, high, pk) WHERE sign(high - low) = 1;
     CREATE INDEX idx_quantity_pk ON idx_quantity (tenant, pk, param);
 
     CREATE TABLE idx_composite (
@@ -40,7 +41,8 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
         low numeric, high numeric, low2 numeric, high2 numeric, unit uuid, unit_code text, unit_text text);
     CREATE INDEX idx_composite_number ON idx_composite (tenant, param, code, low, high, pk)
         WHERE low IS NOT NULL;
-    CREATE INDEX idx_composite_span ON idx_composite (tenant, param, code, high, pk) WHERE low <> high;
+    CREATE INDEX idx_composite_span ON idx_composite (tenant, param, code, high, pk)
+        WHERE sign(high - low) = 1;
     CREATE INDEX idx_composite_value ON idx_composite (tenant, param, code, value, pk)
         WHERE value IS NOT NULL;
     CREATE INDEX idx_composite_date ON idx_composite (tenant, param, code, date_low, date_high, pk)
@@ -170,12 +172,13 @@ def _index(
 _index(idx_string, "value", "tenant", "param", "value", "pk")
 _index(idx_date, "low", "tenant", "param", "low", "pk", also=["high"])
 _index(idx_date, "span", "tenant", "param", "span", "low", "pk", where="span > 0", also=["high"])
-_index(idx_number, "value", "tenant", "param", "low", "high", "pk")
-_index(idx_number, "span", "tenant", "param", "high", "pk", where="low <> high")
+_index(idx_number, "low", "tenant", "param", "low", "pk", also=["high"])
+_index(idx_number, "span", "tenant", "param", "high", "pk", where="sign(high - low) = 1")
+_index(idx_quantity, "low", "tenant", "param", "low", "pk")
 _index(idx_quantity, "value", "tenant", "param", "unit", "low", "high", "pk")
-_index(idx_quantity, "span", "tenant", "param", "high", "pk", where="low <> high")
+_index(idx_quantity, "span", "tenant", "param", "high", "pk", where="sign(high - low) = 1")
 _index(idx_composite, "number", "tenant", "param", "code", "low", "high", "pk", where="low IS NOT NULL")
-_index(idx_composite, "span", "tenant", "param", "code", "high", "pk", where="low <> high")
+_index(idx_composite, "span", "tenant", "param", "code", "high", "pk", where="sign(high - low) = 1")
 _index(idx_composite, "value", "tenant", "param", "code", "value", "pk", where="value IS NOT NULL")
 _index(
     idx_composite,

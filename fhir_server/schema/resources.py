@@ -8,6 +8,7 @@
         PRIMARY KEY (tenant, type, pk), UNIQUE (tenant, rid));
     CREATE INDEX resource_keys ON resource USING gin (keys) WITH (fastupdate = off);
     CREATE INDEX resource_updated ON resource (tenant, type, last_updated, pk);
+    CREATE INDEX resource_id ON resource (tenant, type, id);
     CREATE INDEX resource_chart ON resource (tenant, type, chart, chart_date DESC NULLS LAST, pk DESC)
         WHERE chart IS NOT NULL;
 
@@ -80,6 +81,16 @@ resource = Table(
     PrimaryKeyConstraint("tenant", "type", "pk"),
     UniqueConstraint("tenant", "rid"),
 )
+resource_purged = Table(
+    "resource_purged",
+    METADATA,
+    Column("pk", BigInteger, nullable=False, autoincrement=False),
+    Column("stamp", BigInteger, nullable=False, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    _tenant(),
+    Column("type", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "stamp", "pk"),
+)
 Index("resource_keys", resource.c["keys"], postgresql_using="gin", postgresql_with={"fastupdate": "off"})
 Index("resource_updated", resource.c.tenant, resource.c.type, resource.c.last_updated, resource.c.pk)
 Index(
@@ -91,6 +102,7 @@ Index(
     resource.c.pk.desc(),
     postgresql_where=text("chart IS NOT NULL"),
 )
+Index("resource_id", resource.c.tenant, resource.c.type, resource.c.id)
 
 resource_version = Table(
     "resource_version",

@@ -114,6 +114,20 @@ def compile_count(query: Query, visible: Visible | None = None) -> Statement:
     return Statement(sql, [value for where in found for value in where.parameters])
 
 
+def compile_estimate(query: Query, visible: Visible | None = None) -> Statement:
+    """Return the statement that gives the plan of the matches, as JSON; it is not carried out.
+
+    Its `Plan Rows` are how many matches Postgres expects.
+    """
+    selects = []
+    for part in (query,) if query.parts is None else query.parts:
+        where = Conditions(visible).rows("r", part.type_name, part.clauses)
+        selects.append(Sql(f"select r.pk from {RESOURCE} r where {where.text}", where.parameters))
+    united = " union all ".join(each.text for each in selects) or f"select r.pk from {RESOURCE} r where false"
+    sql = f"explain (format json) {united}"
+    return Statement(sql, [value for each in selects for value in each.parameters])
+
+
 def compile_types() -> Statement:
     """Return the statement that gives the codes of the types of which there are resources.
 

@@ -23,7 +23,9 @@ from fhir_server.schema.names import TENANT as TENANT
 from fhir_server.search import chart, elements, keys, spans
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Parameter
 from fhir_server.search.moments import DateValue
+from fhir_server.search.ranges import NumberValue
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
+from fhir_server.search.types.quantity import QuantityValue
 from fhir_server.search.types.table import TYPES
 
 COMPLEMENTS = frozenset({"not", "not-in"})  # modifiers that ask for all else, resources without a value too
@@ -52,11 +54,13 @@ class Conditions:
 
     `visible` gives for each type a criterion that rows of it must fulfil wherever they are looked
     at: as matches, behind chains and before `_has` (no leak through a side door). `by_row` says chains
-    in the form for conditions that are tried on one row after the other.
+    in the form for conditions that are tried on one row after the other. `walking` keeps rows from being
+    collected beforehand, which is right where all will be looked at and wrong where a page ends the walk.
     """
 
     visible: Visible | None = None
     by_row: bool = False
+    walking: bool = False
     aliases: int = 0
 
     def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion], *also: Sql) -> Sql:
@@ -92,11 +96,11 @@ class Conditions:
 
     def disjoint(self, alias: str, type_name: str, criteria: Sequence[Criterion]) -> list[Sql]:
         """Return the same as conditions that share no row, each with a narrow stretch of the dates."""
-        dated: dict[Parameter, list[Clause]] = {}
+        bounds: dict[Parameter, list[Clause]] = {}
         for each in criteria:
             if isinstance(each, Clause) and each.parameter.kind == "date" and is_bound(each):
-                dated.setdefault(each.parameter, []).append(each)
-        for parameter, clauses in dated.items():
+                bounds.setdefault(each.parameter, []).append(each)
+        for parameter, clauses in bounds.items():
             parts = row_stretches(clauses)
             if len(parts) > 1:
                 rest = [each for each in criteria if each not in clauses]
@@ -199,9 +203,10 @@ class Conditions:
         """Return that one row of the type's table fulfils the condition."""
         assert kind.table in ROWS
         name = self.alias("i")
+        fence = " offset 0" if self.walking else ""
         return Sql(
             f"exists (select from {kind.table} {name} where {name}.tenant = {TENANT} "
-            f"and {name}.pk = {alias}.pk and {name}.{param(parameter)} and {condition.text})",
+            f"and {name}.pk = {alias}.pk and {name}.{param(parameter)} and {condition.text}{fence})",
             condition.parameters,
         )
 
@@ -372,14 +377,31 @@ def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
     Those come before the others in the order of `low` (spans.py).
     """
     condition = row_condition(clauses) if clauses else Sql("true")
-    if not clauses or clauses[0].parameter.kind != "date":
-        return [(condition, False)]
-    values = [[value for value in clause.alternatives if isinstance(value, DateValue)] for clause in clauses]
     found = [
         (_joined([Sql(each.sql, each.parameters), condition], " and "), each.long)
-        for each in spans.stretches(values)
+        for each in _stretches(clauses)
     ]
     return found or [(condition, False)]
+
+
+def _stretches(clauses: Sequence[Clause]) -> list[spans.Stretch]:
+    kind = clauses[0].parameter.kind if clauses else ""
+    if kind == "date":
+        return spans.of_dates(
+            [[value for value in each.alternatives if isinstance(value, DateValue)] for each in clauses]
+        )
+    numbers: list[list[NumberValue]] = []
+    for clause in clauses if kind in ("number", "quantity") else ():
+        found = []
+        for value in clause.alternatives:
+            if isinstance(value, QuantityValue) and not value.also and (value.system or not value.code):
+                found.append(value.number)
+            elif isinstance(value, NumberValue):
+                found.append(value)
+            else:
+                return []  # other numbers in other units, or a unit that no index begins with
+        numbers.append(found)
+    return spans.of_numbers(numbers)
 
 
 def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:

@@ -260,7 +260,8 @@ def _looked_up(page: Page, where: Sql, *, by_keys: bool = False) -> Sql:
         if page.position is None
         else beyond(page.keys, page.position, page.position.keys, page.descending_pk)
     )
-    return _selection(page, f"{RESOURCE} r", where, page.keys, page.keys, behind, by_keys)
+    pk = "r.pk + 0" if by_keys else "r.pk"
+    return _selection(page, f"{RESOURCE} r", where, page.keys, page.keys, behind, pk)
 
 
 def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
@@ -271,12 +272,12 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
     so that none is without one.
     """
     first, rest, position = page.first, page.keys[1:], page.position
+    page.conditions.walking = first is not None or not page.keys
     matches = page.where([each for each in page.query.clauses if each not in bounds])
     where = Sql(matches.text + gate, matches.parameters)
     if first is None:
         return [_looked_up(page, where)]
     keys = [first.key, *rest]
-    own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and r.pk = d.pk"
     within = position is not None and position.keys[0] is not None  # the position is in the first walk
     found = []
     if position is None or within or page.backward:
@@ -284,7 +285,7 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
         for source, condition in _rows_in_order(page, first, bounds):
             joined = Sql(f"{condition.text} and {where.text}", (*condition.parameters, *where.parameters))
             selection = _selection(
-                page, f"{source.text} join {RESOURCE} r on {own}", joined, keys, keys, behind
+                page, f"{source.text} {_resource_of(page)}", joined, keys, keys, behind, "d.pk"
             )
             found.append(Sql(selection.text, (*source.parameters, *selection.parameters)))
     if not bounds and (position is None or not within or not page.backward):
@@ -315,8 +316,7 @@ def _rows_in_order(page: Page, first: Walk, bounds: Sequence[Clause]) -> list[tu
     for condition, is_long in row_stretches(bounds):
         whole = Sql(f"{first.condition} and {condition.text}", condition.parameters)
         if is_long:
-            column = first.key.expression
-            select = f"select d.pk, {column} from {first.table} d where {whole.text}"
+            select = f"select d.pk, {_value(first, is_long)} as low from {first.table} d where {whole.text}"
             long.append(Sql(select, whole.parameters))
         else:
             short.append((Sql(f"{first.table} d"), whole))
@@ -336,14 +336,31 @@ class Stretch:
     enough: Sql
 
 
+def _value(first: Walk, is_long: bool) -> str:
+    """Return the value that rows are walked by.
+
+    Spans of numbers are few and found by their other end: no index shall offer itself for their order.
+    """
+    return f"{first.key.expression} + 0" if is_long and first.table != "idx_date" else first.key.expression
+
+
+def _resource_of(page: Page) -> str:
+    """Return the join of the resource `r` of a walked row `d`.
+
+    Lateral and fenced: of a join the planner believes that few rows are left where the type is a small one,
+    and sorts all of them.
+    """
+    own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and r.pk = d.pk"
+    return f"cross join lateral (select r.* from {RESOURCE} r where {own} offset 0) r"
+
+
 def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
     """Return the page as far as the next STRETCH resources in order have it; None where no index walks them.
 
     With a second key the stretch would part equals of the first, so it is for one key alone.
     """
-    if len(page.keys) > 1 or (
-        page.keys and page.first is None and page.keys[0].expression != "r.last_updated"
-    ):
+    own_column = bool(page.keys) and page.keys[0].expression in ("r.last_updated", "r.id")
+    if len(page.keys) > 1 or (page.keys and page.first is None and not own_column):
         return None
     if page.position is not None and None in page.position.keys:
         return None
@@ -357,47 +374,46 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
     own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and not r.deleted"
     if page.first is None:
         bound = Sql("")
-        order = f"r.pk{direction}"
-        if page.keys:
-            order = f"r.last_updated{direction}, {order}"
+        order = order_by(page.keys, page.descending_pk, page.backward)
         if page.position is not None:
             compared = Sql(f"r.pk {sign} %s", (page.position.pk,))
             if page.keys:
-                compared = Sql(f"r.last_updated {sign}= %s::timestamptz", page.position.keys)
+                compared = Sql(
+                    f"{page.keys[0].expression} {sign}= %s::{page.keys[0].sql_type}", page.position.keys
+                )
             bound = Sql(f" and {compared.text}", compared.parameters)
         heads = f"from {RESOURCE} r where {own}{bound.text} order by {order} limit {many}"
         source = Sql(f"(select r.* {heads}) r", bound.parameters)
         walked = Sql(f"select {heads}", bound.parameters)
-        keys = page.keys
+        keys, pk = page.keys, "r.pk"
     else:
         first = page.first
-        column = first.key.expression
+        column = first.key.expression.removeprefix("d.")
         place = Sql("")
         if page.position is not None:
-            place = Sql(f" and {column} {sign}= %s::{first.key.sql_type}", (page.position.keys[0],))
-        in_order = f"order by {column}{direction}, d.pk{direction} limit {many}"
+            place = Sql(f" and d.{column} {sign}= %s::{first.key.sql_type}", (page.position.keys[0],))
         parts = []
-        for condition, _ in row_stretches(bounds):
+        for condition, is_long in row_stretches(bounds):
             rows = Sql(
                 f"{first.condition} and {condition.text}{place.text}",
                 (*condition.parameters, *place.parameters),
             )
-            parts.append(
-                Sql(
-                    f"select d.pk, {column} from {first.table} d where {rows.text} {in_order}",
-                    rows.parameters,
-                )
-            )
+            value = _value(first, is_long)
+            in_order = f"order by {value}{direction}, d.pk{direction} limit {many}"
+            select = f"select d.pk, {value} as {column} from {first.table} d where {rows.text} {in_order}"
+            parts.append(Sql(select, rows.parameters))
         walked = parts[0]
         if len(parts) > 1:
             united = _joined([_in_parentheses(part) for part in parts], " union all ")
+            in_order = f"order by d.{column}{direction}, d.pk{direction} limit {many}"
             walked = Sql(f"select * from ({united.text}) d {in_order}", united.parameters)
-        source = Sql(f"({walked.text}) d join {RESOURCE} r on r.pk = d.pk and {own}", walked.parameters)
+        source = Sql(f"({walked.text}) d {_resource_of(page)}", walked.parameters)
+        pk = "d.pk"
         keys = [first.key]
     behind = None
     if page.position is not None:
         behind = beyond(keys, page.position, page.position.keys, page.descending_pk)
-    made = _selection(page, source.text, where, keys, keys, behind)
+    made = _selection(page, source.text, where, keys, keys, behind, pk)
     enough = Sql(f"(select count(*) >= {page.limit} from w)")
     if page.first is None or bounds:
         # Where the walk came to its end, there is no more to find; else there are those without a date.
@@ -412,13 +428,16 @@ def _selection(
     shown: list[Key],
     keys: list[Key],
     behind: Sql | None,
-    by_keys: bool = False,
+    pk: str = "r.pk",
 ) -> Sql:
-    """Return one ordered and limited selection, of what comes `behind` the position if anything."""
+    """Return one ordered and limited selection, of what comes `behind` the position if anything.
+
+    `pk` is how the last key of the order is said, which decides by what index it is served.
+    """
     joins = [each.join for each in keys if each.join.text]
     columns = "".join(f", {each.expression} as k{number}" for number, each in enumerate(shown, start=1))
     conditions = where.text if behind is None else f"{where.text} and ({behind.text})"
-    order = order_by(keys, page.descending_pk, page.backward, "r.pk + 0" if by_keys else "r.pk")
+    order = order_by(keys, page.descending_pk, page.backward, pk)
     return Sql(
         f"select {RAW}{columns} from {source}{''.join(join.text for join in joins)} where {conditions} "
         f"order by {order} limit %s",

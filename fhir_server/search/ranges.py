@@ -79,8 +79,8 @@ def compare(value: NumberValue, low: str, high: str) -> tuple[str, tuple[Any, ..
         case "gt" | "ge":
             sign = ">" if value.prefix == "gt" else ">="
             # Nearly all rows are points. Said so, an index that begins with low serves them, and
-            # the few spans have one of their own.
-            span = f"{low} <> {high} and {high} {sign} %s"
+            # the few spans have one of their own. (The planner takes `low <> high` for nearly all rows.)
+            span = f"sign({high} - {low}) = 1 and {high} {sign} %s"
             return f"({low} {sign} %s or {span})", (value.value, value.value)
         case "lt":
             return f"{low} < %s", (value.value,)
@@ -106,3 +106,19 @@ def around(value: NumberValue) -> tuple[Decimal, Decimal]:
         return value.low, value.high
     near = EXACT.multiply(abs(value.value), Decimal("0.1"))
     return EXACT.subtract(value.value, near), EXACT.add(value.value, near)
+
+
+def reach(value: NumberValue) -> Decimal | None:
+    """Return what the high end of a match is not below, None where nothing is said.
+
+    >>> reach(read("gt5")), reach(read("lt5"))
+    (Decimal('5'), None)
+    """
+    match value.prefix:
+        case "gt" | "ge" | "sa":
+            return value.value
+        case "eq":
+            return value.low
+        case "ap":
+            return EXACT.subtract(value.value, EXACT.multiply(abs(value.value), Decimal("0.1")))
+    return None

@@ -1,4 +1,4 @@
-"""What rows of idx_date may hold what a search by date asks for: stretches of `low` with two ends.
+"""Where in an index by `low` the rows are that a search by dates or numbers asks for: stretches of it.
 
 `date=ge2024-05-17&date=lt2024-05-18` says of a row that low < b and high > a, which is half of the
 index whichever column it begins with. But nearly every interval is a day or less, so what reaches
@@ -11,7 +11,8 @@ beyond a began at most a day before it; what is longer is found by its `span`, i
     span 4, without end     low <= a - a day
 
 No row is in two of them, and all of the first come behind all of the others in the order of `low`:
-a page sorted by the date walks the one and then the others.
+a page sorted by the date walks the one and then the others. With numbers it is simpler: nearly all are
+points, and the others have an index by their high end.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
+from fhir_server.search import ranges
 from fhir_server.search.moments import DateValue, moved
+from fhir_server.search.ranges import NumberValue
 
 DAY = timedelta(hours=25)  # the longest that a zone with summer time has
 LENGTHS: tuple[timedelta | None, ...] = (timedelta(days=32), timedelta(days=1100), None, None)
@@ -30,24 +34,24 @@ LENGTHS: tuple[timedelta | None, ...] = (timedelta(days=32), timedelta(days=1100
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A condition on the columns low and span, beside that of the search; `long` is for what is no day."""
+    """A condition on `low`, beside that of the search; `long` is for what is no day, or no point."""
 
     sql: str
     parameters: tuple[Any, ...]
     long: bool = False
 
 
-def stretches(clauses: Sequence[Sequence[DateValue]]) -> list[Stretch]:
-    """Return the stretches in which rows can be that fulfil one value at least of every clause.
+def of_dates(clauses: Sequence[Sequence[DateValue]]) -> list[Stretch]:
+    """Return the stretches in which intervals can be that fulfil one value at least of every clause.
 
     The first is that of the short intervals; [] where there is nothing to say.
 
     >>> from fhir_server.search.moments import read
-    >>> [each.sql for each in stretches([[read("ge2024")], [read("lt2025")]])][:2]
+    >>> [each.sql for each in of_dates([[read("ge2024")], [read("lt2025")]])][:2]
     ['low > %s', 'span = 1 and low <= %s and low > %s']
-    >>> stretches([[read("lt2025")]]), stretches([[read("2024")]])
+    >>> of_dates([[read("lt2025")]]), of_dates([[read("2024")]])
     ([], [])
-    >>> stretches([[read("2024"), read("2020")]])[0].parameters[0].isoformat()
+    >>> of_dates([[read("2024"), read("2020")]])[0].parameters[0].isoformat()
     '2020-01-01T00:00:00+00:00'
     """
     begin = _latest([_least([_begins(value) for value in values]) for values in clauses])
@@ -66,6 +70,25 @@ def stretches(clauses: Sequence[Sequence[DateValue]]) -> list[Stretch]:
     if begin is not None and end is not None and any(len(values) > 1 for values in clauses):
         return [Stretch("low >= %s and low < %s", (begin, end))]  # said without OR, for an index to see
     return []
+
+
+def of_numbers(clauses: Sequence[Sequence[NumberValue]]) -> list[Stretch]:
+    """Return the same of numbers.
+
+    >>> [each.sql for each in of_numbers([[ranges.read("gt5")], [ranges.read("lt7")]])]
+    ['low >= %s', 'low < %s and sign(high - low) = 1']
+    >>> of_numbers([[ranges.read("lt7")]])
+    []
+    """
+    cuts: list[Decimal] = []
+    for values in clauses:
+        reached = [ranges.reach(value) for value in values]
+        if None not in reached:
+            cuts.append(min(each for each in reached if each is not None))
+    if not cuts:
+        return []
+    cut = max(cuts)
+    return [Stretch("low >= %s", (cut,)), Stretch("low < %s and sign(high - low) = 1", (cut,), long=True)]
 
 
 def _begins(value: DateValue) -> datetime | None:

@@ -68,7 +68,7 @@ def test_each_match_is_in_one_stretch(rows: psycopg2.extensions.cursor) -> None:
         rows.execute(whole, parameters)
         expected = sorted(rows.fetchall())
         found, long, short = [], [], []
-        stretches = spans.stretches(clauses) or [spans.Stretch("true", ())]
+        stretches = spans.of_dates(clauses) or [spans.Stretch("true", ())]
         cut += len(stretches) > 1
         for stretch in stretches:
             rows.execute(f"{whole} and {stretch.sql}", [*parameters, *stretch.parameters])
