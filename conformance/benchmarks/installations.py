@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.benchmarks import targets
-from conformance.benchmarks.data import Facts, read_facts, stream, write_ndjson
+from conformance.benchmarks.data import Facts, read_facts, sizes_of, stream, write_ndjson
 from conformance.benchmarks.disk import disk_of
 from conformance.benchmarks.report import Report
 from conformance.benchmarks.targets import Target
@@ -56,7 +56,10 @@ class Places:
         size = {"workers": self.workers, "threads": self.threads}
         path = self.folder / f"resources-{self.seed}-{count}.ndjson"
         say(f"making {count} resources")
-        facts = read_facts(path) if path.exists() else write_ndjson(self.seed, count, path)
+        if not path.exists():
+            facts = write_ndjson(self.seed, count, path)
+        else:  # the questions are made from the facts of the first size alone
+            facts = sizes_of(path, count) if suffix else read_facts(path)
         home = self.folder / f"ours-{self.seed}-{count}"
         if (home / "written").exists() or not (home / _LOADED).exists():
             shutil.rmtree(home, ignore_errors=True)
