@@ -24,6 +24,7 @@ from fhir_server.console.pages import Room, Site, State
 from fhir_server.console.pages import blueprint as console
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.definitions.core import Core
+from fhir_server.interactions import integrity
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.context import Settings, utc_now
 from fhir_server.interactions.entry import Entry
@@ -88,7 +89,7 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
     environment = Environment(zone=ZoneInfo(config.time_zone), base_urls=base_urls)
     settings = Settings(
         base_urls=base_urls,
-        indexer=Indexer(environment=environment),
+        indexer=Indexer(environment=environment, references=config.referential_integrity != "off"),
         default_count=config.default_count,
         max_count=config.max_count,
         max_includes=config.max_includes,
@@ -98,6 +99,7 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         max_resource_bytes=config.max_body_bytes,
         max_conditional_deletes=config.max_conditional_deletes,
         upsert=config.upsert,
+        referential_integrity=integrity.action(config.referential_integrity),
         max_response_bytes=config.max_response_bytes,
         operations=prepare,
         registry=create_registry(config, database_url),

@@ -59,8 +59,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "json-unique": ("json.html#json", "the names in an object are unique"),
     "json-text": ("datatypes.html#string", "a text has whole characters, and no U+0000"),
     "json-number": ("datatypes.html#decimal", "a number is within what is kept without loss"),
-    "xml-syntax": ("xml.html#xml", "the body is XML, in UTF-8, without a document type"),
-    "xml-structure": ("xml.html#xml", "elements and attributes are those of R4, in their order"),
+    "xml-syntax": ("xml.html#root", "the body is XML, in UTF-8, without a document type"),
+    "xml-structure": ("xml.html#root", "elements and attributes are those of R4, in their order"),
     # structure
     "resource-type": ("json.html#resources", "a resource says its type, which is one of R4"),
     "element-unknown": ("json.html#json", "an element is one that its type has"),
@@ -150,6 +150,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "search-expression": (_PARAMETER + "expression", "an expression is FHIRPath, on one of the bases"),
     "search-component": (_PARAMETER + "component", "a composite, and no other parameter, has components"),
     "search-derived": (_PARAMETER + "derivedFrom", "a parameter agrees with what it is derived from"),
+    "profile-known": ("profiling.html#profile-uses", "a profile that is claimed or asked for is known here"),
     "profile-kind": (_PROFILE + "kind", "kind is that of the type"),
     "profile-base": (_PROFILE + "baseDefinition", "the base is of the same type"),
     "profile-context": (_PROFILE + "context", "the context of an extension is an element of R4"),
@@ -188,6 +189,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "response-item": (_ANSWERED + "item", "items stand as in the Questionnaire, as often as it allows"),
     "response-answer": (_ANSWERED + "item.answer", "an answer is one that the item allows"),
     "response-constraint": (_ANSWERED + "item", "the form's constraints and calculations hold"),
+    # $validate, beside the content
+    "update-id": ("http.html#update", "an update is of the id that its resource has"),
     # our limits, as R4 lets a server have them
     "limit-depth": (_ISSUE + "structure", "a resource is nested no deeper than can be followed"),
     "limit-problems": (_ISSUE + "too-long", "a hundred problems are listed, and the others counted"),

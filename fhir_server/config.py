@@ -95,6 +95,11 @@ class Config:
     upsert: bool = _setting(
         True, "whether an update may create a resource under an id that the client gives it; otherwise 405"
     )
+    referential_integrity: str = _setting(
+        "off",
+        "references to resources of this server that lead to nothing, and deletions of what others refer to: "
+        "off, warn (done, and told) or enforce (422, 409); see docs/rest.md before it is turned on later",
+    )
     max_json_depth: int = _setting(64, "deepest nesting of a JSON body")
     statement_timeout_ms: int = _setting(30_000, "longest database statement of a request")
     default_count: int = _setting(20, "entries of a page when _count is not given")

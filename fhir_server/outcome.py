@@ -224,6 +224,12 @@ class Conflict(FhirError):
     status, code = 409, "conflict"
 
 
+class Contended(Conflict):
+    """409: others were faster each time; the same request may well succeed a moment later."""
+
+    code = "lock-error"
+
+
 class Gone(FhirError):
     """410: the resource was deleted."""
 

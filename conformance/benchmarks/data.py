@@ -6,23 +6,60 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from conformance.samples import resources
-from conformance.samples.people import hospital
-from conformance.samples.record import Record
+from conformance.samples.people import Hospital, hospital, identity, person
+from conformance.samples.record import LAST, Record
 
 SIDE_BY_SIDE = 60
 """Patients open at a time: at 50,000 resources some 130 of them have 100 Observations or more."""
 
+SEEN_FOR_EACH_REGISTERED = 9
+"""A tenth of all resources are Patients who are registered and were never seen, as in any register."""
+
 _NEW_RECORDS = 5_000_000  # numbers of patients that the loaded stream never reaches
+_REGISTERED = 8_000_000
 Resource = dict[str, Any]
 
 
 def stream(seed: int, count: int) -> Iterator[Resource]:
-    """Return the resources that are loaded: the same beginning for every `count`."""
-    return resources(seed, count, side_by_side=SIDE_BY_SIDE)
+    """Return the resources that are loaded: the same beginning for every `count`.
+
+    They are the records of `conformance.samples`, and between them what some questions need much of:
+    Patients that are only registered, and a RiskAssessment (a number) for every other Encounter.
+    """
+    return islice(_mixed(seed, count), count)
+
+
+def _mixed(seed: int, count: int) -> Iterator[Resource]:
+    house, rng = hospital(seed), Random(f"between-{seed}")
+    encounters = 0
+    for number, one in enumerate(resources(seed, count, side_by_side=SIDE_BY_SIDE), 1):
+        yield one
+        if one["resourceType"] == "Encounter":
+            encounters += 1
+            if encounters % 2 == 0:
+                yield _risk(rng, one)
+        if number % SEEN_FOR_EACH_REGISTERED == 0:
+            yield _registered(rng, _REGISTERED + number // SEEN_FOR_EACH_REGISTERED, house)
+
+
+def _registered(rng: Random, number: int, house: Hospital) -> Resource:
+    return person(rng, number, house, LAST.year).patient
+
+
+def _risk(rng: Random, encounter: Resource) -> Resource:
+    return {
+        "resourceType": "RiskAssessment", "id": identity(rng), "status": "final",
+        "subject": encounter["subject"], "encounter": {"reference": f"Encounter/{encounter['id']}"},
+        "occurrenceDateTime": encounter["period"]["start"],
+        "prediction": [{"outcome": {"text": "Readmission within 30 days"},
+                        "probabilityDecimal": round(rng.betavariate(2, 9), 4)}],
+    }  # fmt: skip
 
 
 def compact(resource: Resource) -> bytes:
@@ -45,6 +82,12 @@ class Facts:
     by_category: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_patient: Counter[str] = field(default_factory=Counter)
     effective: list[str] = field(default_factory=list)
+    encounters: list[str] = field(default_factory=list)
+    doctors: list[tuple[str, str]] = field(default_factory=list)
+    names: Counter[str] = field(default_factory=Counter)
+    conditions: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    of_patient: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, resource: Resource, size: int) -> None:
         """Take note of one resource."""
@@ -56,7 +99,9 @@ class Facts:
             self.patients.append(resource["id"])
             first = resource["identifier"][0]
             self.identifiers.append((first["system"], first["value"]))
-            self.families[resource["name"][0]["family"][:2].lower()] += 1
+            family = resource["name"][0]["family"]
+            self.families[family[:2].lower()] += 1
+            self.names[family] += 1
         elif kind == "Observation":
             patient = resource["subject"]["reference"].removeprefix("Patient/")
             self.observations.append(resource["id"])
@@ -64,7 +109,18 @@ class Facts:
             coding, category = resource["code"]["coding"][0], resource["category"][0]["coding"][0]
             self.by_code[patient, f"{coding['system']}|{coding['code']}"] += 1
             self.by_category[patient, f"{category['system']}|{category['code']}"] += 1
+            self.codes[f"{coding['system']}|{coding['code']}"] += 1
             self.effective.append(resource["effectiveDateTime"])
+        elif kind == "Encounter":
+            self.encounters.append(resource["id"])
+        elif kind == "Practitioner":
+            self.doctors.append((resource["id"], resource["identifier"][0]["value"]))
+        elif kind in ("Condition", "MedicationRequest", "Procedure", "Immunization"):
+            patient = (resource.get("subject") or resource["patient"])["reference"].removeprefix("Patient/")
+            self.of_patient[kind][patient] += 1
+            if kind == "Condition":
+                snomed = resource["code"]["coding"][0]
+                self.conditions[f"{snomed['system']}|{snomed['code']}"] += 1
 
     def at_least(self, counts: Counter[Any], hits: int, most: int = 200) -> list[Any]:
         """Return up to `most` keys with `hits` hits or more; the fullest ones when there are few.

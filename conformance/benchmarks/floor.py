@@ -87,6 +87,12 @@ _UPDATE = {
         "UPDATE observation SET (patient, code, category, effective, content) = "
         f"(SELECT {_FROM['observation'].removeprefix('id, ')}) FROM new WHERE observation.id = new.id"
     ),
+    "other": "UPDATE other SET content = d FROM new WHERE type = d ->> 'resourceType' AND other.id = new.id",
+}
+_DELETE = {
+    "patient": "DELETE FROM patient WHERE id = %s",
+    "observation": "DELETE FROM observation WHERE id = %s",
+    "other": "DELETE FROM other WHERE type = %s AND id = %s",
 }
 _READ = {
     "Patient": "SELECT content::text FROM patient WHERE id = %s",
@@ -104,7 +110,7 @@ def hello(_environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes
 
 
 @contextmanager
-def _connection() -> Iterator[Any]:
+def pooled() -> Iterator[Any]:
     """Give a connection of this worker's pool, as large as its threads."""
     pool = _pool()
     found = pool.getconn()
@@ -140,7 +146,7 @@ def _with_id(body: bytes, new_id: str) -> str:
 
 
 def _execute(sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    with _connection() as connection, connection.cursor() as cursor:
+    with pooled() as connection, connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall()) if cursor.description else []
 
@@ -183,6 +189,14 @@ def update(kind: str, id: str) -> Response:
     return _answer(text)
 
 
+@app.delete("/fhir/<kind>/<id>")
+def delete(kind: str, id: str) -> Response:
+    """Forget a resource."""
+    table = _table(kind)
+    _execute(_DELETE[table], (kind, id) if table == "other" else (id,))
+    return _answer("", 204)
+
+
 class _Request(msgspec.Struct):
     url: str
 
@@ -217,7 +231,7 @@ def transaction() -> Response:
         (entry.request.url, new_id, _urn.sub(link, _with_id(bytes(entry.resource), new_id)))
         for entry, new_id in zip(entries, ids, strict=True)
     ]
-    with _connection() as connection:
+    with pooled() as connection:
         connection.autocommit = False
         with connection:  # commits, or rolls back
             store(connection, rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from urllib.parse import quote
 
-from conformance.benchmarks import load
+from conformance.benchmarks import goals, load
 from conformance.benchmarks.data import (
     Facts,
     Resource,
@@ -84,11 +84,11 @@ def reading(facts: Facts, sizes: Sizes, seed: int) -> list[Journey]:
     times = sorted(facts.effective)
     starts = [rng.randrange(max(1, len(times) - 21)) for _ in range(200)]
     windows = [(times[at], times[min(at + 20, len(times) - 1)]) for at in starts]
-    search = Goal(2.5)
+    search = Goal(goals.SEARCH)
     half = max(50, sizes.requests // 2)
     return [
         Journey("read by id", [_get(f"/{kind}/{one}") for kind, one in ids], count=sizes.requests,
-                goal=Goal(1.6)),
+                goal=Goal(goals.READ)),
         Journey("search patient+code, newest first, 20", patient_and_code(facts), count=half, same="order",
                 goal=search),
         Journey("search patient+category, newest first, 20", patient_and_category(facts), count=half,
@@ -100,7 +100,8 @@ def reading(facts: Facts, sizes: Sizes, seed: int) -> list[Journey]:
         Journey("search date range, 20", [_get(f"/Observation?date=ge{_q(low)}&date=lt{_q(high)}&_count=20")
                 for low, high in windows if low < high], count=half, same="size", goal=search),
         Journey("page of 100", [_get(f"/Observation?patient={patient}&_count=100")
-                for patient in facts.at_least(facts.by_patient, 100)], count=half, same="size"),
+                for patient in facts.at_least(facts.by_patient, 100)], count=half, same="size",
+                goal=Goal(goals.PAGE)),
     ]  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def writing(facts: Facts, sizes: Sizes, seed: int, synthea: Path | None) -> list
     """Return the journeys that store something; each request of a run is a different one."""
     some = max(40, sizes.requests // 3)
     needed = sizes.needed(some)
-    create = Goal(3.0)
+    create = Goal(goals.CREATE)
     observations = [compact(one) for one in new_resources(seed, "Observation", min(needed, 500), facts)]
     patients = new_resources(seed, "Patient", min(needed, 100), facts)
     conditional: list[Sent] = []
@@ -145,7 +146,7 @@ def writing(facts: Facts, sizes: Sizes, seed: int, synthea: Path | None) -> list
                 goal=create),
         Journey("conditional create, no match", conditional, CREATED, some),
         Journey("update Observation", _updates(seed, needed, run), UPDATED, some),
-        _bundles("transaction bundle", bundles, sizes, Goal(0.8, per_resource_ms=True)),
+        _bundles("transaction bundle", bundles, sizes, Goal(goals.IMPORT_MS, per_resource_ms=True)),
     ]  # fmt: skip
     if synthea is not None:
         found.append(_bundles("transaction bundle, Synthea", synthea_bundles(synthea, 4), sizes, None))

@@ -1,4 +1,4 @@
-"""Growth: rows and buffers of the same searches on a small and a large installation, and their times.
+"""Plans: how many rows and buffers the statements of a request touch, and by which way.
 
 The plans are those of the server's own statements: auto_explain writes them into the log of its
 Postgres while a few requests are answered.
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
+
+import psycopg2
 
 from conformance.benchmarks import load
 from conformance.benchmarks.journeys import Journey
-from conformance.benchmarks.postgres import explaining
-from conformance.benchmarks.rounds import measure
+from conformance.benchmarks.postgres import Database, explaining
 from conformance.benchmarks.targets import Target
 
 _EXPLAINED = 20
@@ -29,70 +30,68 @@ class Work:
     statements: float
     rows: float
     buffers: float
+    plan: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """One journey on the small and the large installation; times are medians over the rounds."""
-
-    journey: str
-    small: Work
-    large: Work
-    small_ms: float
-    large_ms: float
-    small_cpu_ms: float
-    large_cpu_ms: float
-
-    def ratios(self) -> dict[str, float]:
-        """Return large against small for each figure with a goal."""
-        return {
-            "rows": self.large.rows / max(1.0, self.small.rows),
-            "buffers": self.large.buffers / max(1.0, self.small.buffers),
-            "time": self.large_ms / self.small_ms,
-        }
-
-
-def growth(journeys: Sequence[Journey], small: Target, large: Target, *, rounds: int) -> list[Growth]:
-    """Measure each journey on both, one client at a time, and explain a few of its requests."""
-    plans = {side.name: explain(journeys, side) for side in (small, large)}
-    found = []
-    for number, journey in enumerate(journeys):
-        alone = replace(journey, clients=1, count=min(journey.count, 150), same="")
-        outcome = measure(alone, (small, large), rounds=rounds)
-        times = {name: median(one.p50_ms for one in figures) for name, figures in outcome.rounds.items()}
-        found.append(
-            Growth(
-                journey.name,
-                plans[small.name][number],
-                plans[large.name][number],
-                times[small.name],
-                times[large.name],
-                outcome.middle(small.name, "cpu_ms"),
-                outcome.middle(large.name, "cpu_ms"),
-            )
-        )
-    return found
-
-
-def explain(journeys: Sequence[Journey], side: Target) -> list[Work]:
+def explain(journeys: Sequence[Journey], side: Target, *, most: int = _EXPLAINED) -> list[Work]:
     """Return what the statements of each journey do, from their plans with ANALYZE and BUFFERS."""
     database = side.database
     assert database is not None
     found = []
     with explaining(database):
         for journey in journeys:
-            requests = journey.requests(side.host, side.prefix)[:_EXPLAINED]
+            requests = journey.requests(side.host, side.prefix)[:most]
             for request in requests:  # once before: caches, and the first connections
                 load.ask(side.address, request)
             mark = _log_mark(database.log_folder())
             for request in requests:
                 load.ask(side.address, request)
-            plans = _plans(database.log_folder(), mark)
-            statements = len(plans) / len(requests)
-            rows = sum(_rows(plan) for plan in plans) / len(requests)
-            buffers = sum(_buffers(plan) for plan in plans) / len(requests)
-            found.append(Work(statements, rows, buffers))
+            found.append(_work(_plans(database.log_folder(), mark), len(requests)))
     return found
+
+
+def explain_by_hand(
+    database: Database, statements: Sequence[tuple[str, dict[str, Any]]], requests: int
+) -> Work:
+    """Return what given statements do, which belong to `requests` requests."""
+    plans = []
+    with closing(psycopg2.connect(database.url)) as connection, connection.cursor() as cursor:
+        for sql, values in statements:
+            cursor.execute("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) " + sql, values)
+            plans.append(cursor.fetchone()[0][0]["Plan"])
+    return _work(plans, requests)
+
+
+def _work(plans: list[dict[str, Any]], requests: int) -> Work:
+    heaviest = max(plans, key=_buffers, default=None)
+    return Work(
+        len(plans) / requests,
+        sum(_rows(plan) for plan in plans) / requests,
+        sum(_buffers(plan) for plan in plans) / requests,
+        "" if heaviest is None else in_a_line(heaviest),
+    )
+
+
+def in_a_line(plan: dict[str, Any]) -> str:
+    """Return the nodes of a plan that read or reorder most, with what they read, from the top down.
+
+    >>> in_a_line({"Node Type": "Sort", "Plans": [{"Node Type": "Seq Scan", "Relation Name": "t",
+    ...     "Actual Rows": 5, "Actual Loops": 2, "Shared Hit Blocks": 7}]})
+    'Sort > Seq Scan t (10 rows, 7 buffers)'
+    """
+    words = str(plan["Node Type"])
+    name = plan.get("Index Name") or plan.get("Relation Name")
+    if name:
+        rows = float(plan.get("Actual Rows", 0)) * float(plan.get("Actual Loops", 1))
+        removed = sum(float(plan.get(one, 0)) for one in _REMOVED) * float(plan.get("Actual Loops", 1))
+        dropped = f", {removed:.0f} dropped" if removed else ""
+        words += f" {name} ({rows:.0f} rows{dropped}, {_buffers(plan):.0f} buffers)"
+    below = sorted(plan.get("Plans", ()), key=_buffers, reverse=True)
+    heavy = [one for one in below if _buffers(one) >= 0.2 * _buffers(plan)] or below[:1]
+    parts = [in_a_line(one) for one in heavy[:3]]
+    if not parts:
+        return words
+    return f"{words} > {parts[0]}" if len(parts) == 1 else f"{words} > [{'; '.join(parts)}]"
 
 
 def _log_mark(folder: Path) -> dict[Path, int]:

@@ -30,7 +30,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def rows(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement outside any transaction and return what it finds."""
         with closing(psycopg2.connect(self.url)) as connection:
             connection.autocommit = True
@@ -59,14 +59,18 @@ class Database:
         self.rows("VACUUM (ANALYZE)")
         self.rows("CHECKPOINT")
 
-    def bytes_by_relation(self) -> dict[str, int]:
-        """Return the bytes of each table (TOAST included) and of each index."""
+    def relations(self) -> dict[str, tuple[int, bool]]:
+        """Return the bytes of each table (TOAST included) and each index, and whether it is a table."""
         found = self.rows(
-            "SELECT relname, CASE relkind WHEN 'r' THEN pg_table_size(oid) ELSE pg_relation_size(oid) END "
-            "FROM pg_class WHERE relkind IN ('r', 'i') AND relnamespace IN "
+            "SELECT relname, CASE relkind WHEN 'r' THEN pg_table_size(oid) ELSE pg_relation_size(oid) END, "
+            "relkind = 'r' FROM pg_class WHERE relkind IN ('r', 'i') AND relnamespace IN "
             "(SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')"
         )
-        return {name: int(size) for name, size in found}
+        return {name: (int(size), bool(table)) for name, size, table in found}
+
+    def bytes_by_relation(self) -> dict[str, int]:
+        """Return the bytes of each table and of each index."""
+        return {name: size for name, (size, _) in self.relations().items()}
 
 
 class Cluster:

@@ -55,16 +55,16 @@ class Tree:
         server = _under(found, self.server_pid) - database
         return Cpu(sum(found[pid].cpu_ms for pid in server), sum(found[pid].cpu_ms for pid in database))
 
-    def cpu_when_idle(self, *, longest_s: float = 5.0) -> Cpu:
-        """Return what has been used once a fifth of a second passes with next to nothing used in it.
+    def cpu_when_idle(self, *, settle_s: float = 0.2, longest_s: float = 5.0) -> Cpu:
+        """Return what has been used once `settle_s` pass with next to nothing used in them.
 
         What a request leaves behind (the WAL writer, statistics, a checkpoint) belongs to it.
         """
         before, until = self.cpu(), time.monotonic() + longest_s
         while True:
-            time.sleep(0.2)
+            time.sleep(settle_s)
             now = self.cpu()
-            if (now - before).total_ms <= _QUIET_MS or time.monotonic() > until:
+            if (now - before).total_ms <= _QUIET_MS * settle_s / 0.2 or time.monotonic() > until:
                 return now
             before = now
 

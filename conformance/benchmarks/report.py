@@ -10,48 +10,39 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from conformance.benchmarks.plans import Growth
+from conformance.benchmarks import goals
+from conformance.benchmarks.disk import Disk
+from conformance.benchmarks.goals import Verdict
+from conformance.benchmarks.memory import Memory
 from conformance.benchmarks.rounds import Outcome
-from conformance.benchmarks.targets import Loaded, Target
+from conformance.benchmarks.targets import Loaded
+from conformance.benchmarks.thirty.report import Thirty
+from conformance.benchmarks.workloads import Crud
 
 MOST_HELLOS = 15.0
-GROWTH_LIMIT = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A goal and what was found."""
-
-    what: str
-    found: float
-    limit: float
-    unit: str
-
-    @property
-    def met(self) -> bool:
-        """Whether the goal is met."""
-        return self.found <= self.limit
-
-    def line(self) -> str:
-        """Return it for people."""
-        word = "met   " if self.met else "MISSED"
-        return f"  {word}  {self.what}: {self.found:.2f} {self.unit} (goal {self.limit:g})"
 
 
 @dataclass(slots=True)
 class Report:
-    """Everything one run found. `ours` and `other` are the names of the two sides."""
+    """Everything one run found. `ours` and `other` are the names of the two sides; a peer may be a third."""
 
     ours: str
     other: str
     settings: dict[str, Any]
     machine: dict[str, Any] = field(default_factory=lambda: machine())
     loads: dict[str, Loaded] = field(default_factory=dict)
-    disk: dict[str, dict[str, Any]] = field(default_factory=dict)
+    disk: dict[str, Disk] = field(default_factory=dict)
+    further_version: float = 0.0
     outcomes: list[Outcome] = field(default_factory=list)
     hello: Outcome | None = None
-    memory: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
-    growth: list[Growth] = field(default_factory=list)
+    thirty: list[Thirty] = field(default_factory=list)
+    crud: dict[str, Crud] = field(default_factory=dict)
+    processes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    memory: Memory | None = None
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing was measured."""
+        return not (self.outcomes or self.thirty or self.crud or self.memory or self.loads)
 
     def floor_in_hellos(self) -> dict[str, float]:
         """Return what the floor's read costs in bare hellos: its server alone, and with its database."""
@@ -64,24 +55,33 @@ class Report:
 
     def verdicts(self) -> list[Verdict]:
         """Return each goal that could be judged."""
-        found = []
-        for outcome in self.outcomes:
-            goal = outcome.journey.goal
-            if goal is None:
-                continue
-            if goal.per_resource_ms:
-                value = outcome.middle(self.ours, "cpu_ms") / outcome.journey.units
-                unit = "ms CPU a resource"
-            else:
-                value, unit = outcome.ratio(self.ours, self.other, "cpu_ms"), f"times the CPU of {self.other}"
-            if value and not isnan(value):
-                found.append(Verdict(outcome.journey.name, value, goal.limit, unit))
-        for grown in self.growth:
-            if "patient+" not in grown.journey:
-                continue  # shown, but no goal: a prefix has more hits where there is more data
-            for name, ratio in grown.ratios().items():
-                found.append(Verdict(f"growth, {grown.journey}: {name}", ratio, GROWTH_LIMIT, "times"))
+        found = [one for outcome in self.outcomes for one in self._of_journey(outcome)]
+        for part in self.thirty:
+            found += part.verdicts()
+        for name, disk in self.disk.items():
+            found.append(Verdict(f"disk, {name}", disk.times_json, goals.DISK, "times the compact JSON"))
+        if self.further_version:
+            found.append(Verdict("disk, a further version", self.further_version, goals.FURTHER_VERSION,
+                                 "times its JSON"))  # fmt: skip
+        if self.memory is not None:
+            what = f"memory of a worker after {self.memory.requests:,} requests"
+            found.append(Verdict(what, self.memory.last, goals.MEMORY_MIB, "MiB"))
+            found.append(Verdict("memory, last quarter against the second", self.memory.flatness, goals.FLAT,
+                                 "times"))  # fmt: skip
         return found
+
+    def _of_journey(self, outcome: Outcome) -> list[Verdict]:
+        journey, found = outcome.journey, []
+        if journey.goal is not None and journey.goal.per_resource_ms:
+            value = outcome.middle(self.ours, "cpu_ms") / journey.units
+            found.append(Verdict(journey.name, value, journey.goal.limit, "ms CPU a resource"))
+        elif journey.goal is not None:
+            value = outcome.ratio(self.ours, self.other, "cpu_ms")
+            found.append(Verdict(journey.name, value, journey.goal.limit, f"times the CPU of {self.other}"))
+        if journey.clients == 16:
+            value = outcome.ratio(self.ours, self.other, "p99_ms")
+            found.append(Verdict(f"{journey.name}, p99", value, goals.TAIL, f"times that of {self.other}"))
+        return [one for one in found if one.found and not isnan(one.found)]
 
     def floor_is_too_high(self) -> bool:
         """Tell whether the floor costs so much that ratios to it flatter."""
@@ -93,11 +93,14 @@ class Report:
             "machine": self.machine,
             "settings": self.settings,
             "load": {name: _load(loaded) for name, loaded in self.loads.items()},
-            "disk": self.disk,
+            "disk": {name: {**asdict(one), "times_json": one.times_json} for name, one in self.disk.items()},
+            "further_version_times_json": self.further_version,
             "journeys": [self._journey(outcome) for outcome in self.outcomes],
             "floor_in_hellos": self.floor_in_hellos(),
-            "memory_pss_mib": self.memory,
-            "growth": [{**asdict(grown), "ratios": grown.ratios()} for grown in self.growth],
+            "thirty": [one.document() for one in self.thirty],
+            "crud": {name: one.document() for name, one in self.crud.items()},
+            "processes_pss_mib": self.processes,
+            "memory": asdict(self.memory) if self.memory is not None else None,
             "goals": [{**asdict(one), "met": one.met} for one in self.verdicts()],
         }
 
@@ -116,14 +119,16 @@ class Report:
         """Return the run for people."""
         lines = ["", "  ".join(f"{name}: {value}" for name, value in self.machine.items())]
         lines.append("  ".join(f"{name}: {value}" for name, value in self.settings.items()))
-        lines += ["", *self._table(), *self._load_lines(), *self._disk_lines(), *self._memory_lines()]
+        lines += ["", *self._table()] if self.outcomes else []
+        for part in self.thirty:
+            lines += part.text()
+        lines += [*self._load_lines(), *self._disk_lines(), *self._crud_lines(), *self._memory_lines()]
         if hellos := self.floor_in_hellos():
             lines.append("")
             parts = ", ".join(f"{value:.1f} ({name})" for name, value in hellos.items())
             lines.append(
                 f"a read on the floor costs {parts} bare hellos; the server alone may {MOST_HELLOS:g}"
             )
-        lines += self._growth_lines()
         lines += ["", "goals", *(verdict.line() for verdict in self.verdicts())]
         return "\n".join(lines)
 
@@ -134,7 +139,7 @@ class Report:
             head + f"{'CPU x':>7}{'p50 x':>7}{'p99 x':>7}{'hits':>6}",
         ]
         for outcome in self.outcomes:
-            for side in (self.ours, self.other):
+            for side in outcome.rounds:
                 name = outcome.journey.name if side == self.ours else ""
                 line = f"{name[:40]:40}{side[:7]:>7}{outcome.middle(side, 'per_second'):8.1f}"
                 for figure in ("p50_ms", "p95_ms", "p99_ms", "server_ms", "database_ms", "cpu_ms"):
@@ -165,46 +170,26 @@ class Report:
     def _disk_lines(self) -> list[str]:
         lines = ["", "disk, after VACUUM"] if self.disk else []
         for name, disk in self.disk.items():
-            lines.append(
-                f"  {name:10} {disk['bytes_per_resource']:.0f} bytes a resource, {disk['times_json']:.2f} "
-                f"times its compact JSON of {disk['json_bytes_per_resource']:.0f}"
-            )
-            largest = sorted(disk["relations"].items(), key=lambda pair: -pair[1])[:8]
-            lines.append("             " + ", ".join(f"{relation} {size:.0f}" for relation, size in largest))
+            lines += disk.lines(name)
+        if self.further_version:
+            lines.append(f"  a further version adds {self.further_version:.2f} times its JSON")
         return lines
 
+    def _crud_lines(self) -> list[str]:
+        lines = ["", "crud over nine types, ms"] if self.crud else []
+        return lines + [one.line(name) for name, one in self.crud.items()]
+
     def _memory_lines(self) -> list[str]:
-        lines = ["", "memory of each process (PSS, MiB)"] if self.memory else []
-        for name, processes in self.memory.items():
+        lines = ["", "memory of each process (PSS, MiB)"] if self.processes else []
+        for name, processes in self.processes.items():
             total = sum(size for _, size in processes)
             parts = ", ".join(f"{size:.0f} {command[-24:]}" for command, size in processes)
             lines.append(f"  {name:10} {total:.0f}: {parts}")
+        if self.memory is not None and self.memory.samples:
+            tenth = max(1, len(self.memory.samples) // 10)
+            shown = " ".join(f"{one:.0f}" for one in self.memory.samples[::tenth])
+            lines.append(f"  the largest worker during {self.memory.requests:,} mixed requests: {shown}")
         return lines
-
-    def _growth_lines(self) -> list[str]:
-        lines = ["", "growth"] if self.growth else []
-        for one in self.growth:
-            lines.append(
-                f"  {one.journey}: rows {one.small.rows:.0f} → {one.large.rows:.0f}, buffers "
-                f"{one.small.buffers:.0f} → {one.large.buffers:.0f}, p50 {one.small_ms:.2f} → "
-                f"{one.large_ms:.2f} ms, CPU {one.small_cpu_ms:.2f} → {one.large_cpu_ms:.2f} ms, "
-                f"statements {one.small.statements:.1f}"
-            )
-        return lines
-
-
-def disk_of(target: Target, resources: int, json_bytes: int) -> dict[str, Any]:
-    """Return what the load has added to the database, a resource, and against its compact JSON."""
-    assert target.database is not None
-    now = target.database.bytes_by_relation()
-    grown = {name: size - target.empty_bytes.get(name, 0) for name, size in now.items()}
-    total = sum(grown.values())
-    return {
-        "bytes_per_resource": total / resources,
-        "json_bytes_per_resource": json_bytes / resources,
-        "times_json": total / json_bytes,
-        "relations": {name: size / resources for name, size in grown.items() if size / resources >= 1},
-    }
 
 
 def machine() -> dict[str, Any]:

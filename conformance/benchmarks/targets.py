@@ -122,21 +122,21 @@ def load_ours(target: Target, folder: Path, ndjson: Path, count: int) -> Loaded:
     return Loaded(count, seconds, Cpu(cpu.server_ms + _children_ms() - used, cpu.database_ms))
 
 
-def start_floor(folder: Path, ours: Target | None, *, workers: int, threads: int) -> Target:
+def start_floor(folder: Path, ours: Target | None, name: str, *, workers: int, threads: int) -> Target:
     """Start the floor's Postgres, with the settings of ours, and the floor on granian."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     settings = ours.database.settings() if ours is not None and ours.database is not None else {}
     cluster = Cluster(folder, settings, None)
-    target = Target("floor", f"http://127.0.0.1:{_free_port()}/fhir", cluster=cluster)
+    target = Target(name, f"http://127.0.0.1:{_free_port()}/fhir", cluster=cluster)
     try:
         cluster.start()
         target.database = Database(cluster.url)
         if not target.database.rows("SELECT 1 FROM pg_tables WHERE tablename = 'observation'"):
             target.database.rows(floor.SCHEMA)
         environment = {"FLOOR_DATABASE": cluster.url, "FLOOR_THREADS": str(threads)}
-        process = start_granian("floor:app", target.address[1], folder / "floor.log", workers=workers,
-                                threads=threads, environment=environment)  # fmt: skip
+        process = start_granian("thirty.queries:app", target.address[1], folder / "floor.log",
+                                workers=workers, threads=threads, environment=environment)  # fmt: skip
         target.processes.append(process)
         _answers(target, "/fhir/Patient/0", 404)
         assert cluster.process is not None
@@ -185,7 +185,7 @@ def load_floor(target: Target, resources: Iterator[dict[str, Any]], count: int) 
 
 def load_over_http(target: Target, resources: Iterator[dict[str, Any]]) -> Loaded:
     """PUT the resources in batches through the front door: for servers that are not ours."""
-    count, started = 0, time.perf_counter()
+    count, before, started = 0, target.tree.cpu_when_idle(), time.perf_counter()
     entries: list[dict[str, Any]] = []
 
     def send() -> None:
@@ -203,7 +203,8 @@ def load_over_http(target: Target, resources: Iterator[dict[str, Any]]) -> Loade
             send()
     if entries:
         send()
-    return Loaded(count, time.perf_counter() - started, Cpu(0, 0))
+    seconds = time.perf_counter() - started
+    return Loaded(count, seconds, target.tree.cpu_when_idle(longest_s=20) - before)
 
 
 def start_granian(

@@ -67,6 +67,8 @@ class Engine:
                 timezone="UTC",
                 datestyle="ISO",
                 statement_timeout=statement_timeout_ms,
+                # who waits for another's lock is told so; a statement that is slow itself ends otherwise
+                lock_timeout=statement_timeout_ms * 2 // 3,
                 idle_in_transaction_session_timeout=max(60_000, 2 * statement_timeout_ms),
                 jit="off",
                 # a plan that merely might gather costs a page of twenty rows milliseconds

@@ -63,25 +63,20 @@ def read(unit: UnitOfWork, after: Position, limit: int) -> list[Entry]:
     return [Entry(Position(row[0], row[1], row[2]), row[3], row[2], *row[4:]) for row in rows]
 
 
-_FIELDS = "stamp, pk, type, id, version, method::text"
-
-_BEHIND = (
-    "tenant = 0 AND (stamp, pk) > (SELECT stamp, pk FROM start) "
-    "AND stamp < (SELECT stamp_base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM now)"
-)
-
-_READ = f"""
+_READ = """
 WITH now AS (SELECT epoch, stamp_base FROM feed_epoch ORDER BY epoch DESC LIMIT 1),
 start AS (
     SELECT CASE WHEN back.stamp < %(stamp)s THEN back.stamp ELSE %(stamp)s END AS stamp,
            CASE WHEN back.stamp < %(stamp)s THEN 0 ELSE %(pk)s END AS pk
     FROM (SELECT min(first_stamp) AS stamp FROM feed_epoch WHERE epoch > %(epoch)s AND %(epoch)s > 0) AS back
 )
-SELECT (SELECT epoch FROM now), * FROM (
-    (SELECT {_FIELDS} FROM resource WHERE {_BEHIND} ORDER BY stamp, pk LIMIT %(limit)s)
-    UNION ALL
-    (SELECT {_FIELDS} FROM resource_version WHERE {_BEHIND} ORDER BY stamp, pk LIMIT %(limit)s)
-) AS both_tables ORDER BY stamp, pk, version LIMIT %(limit)s
+SELECT (SELECT epoch FROM now), v.stamp, v.pk, v.type, r.id, v.version, v.method::text FROM (
+    SELECT stamp, pk, type, version, method FROM resource_version
+    WHERE tenant = 0 AND (stamp, pk) > (SELECT stamp, pk FROM start)
+    AND stamp < (SELECT stamp_base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM now)
+    ORDER BY stamp, pk, version LIMIT %(limit)s
+) AS v JOIN resource AS r ON r.tenant = 0 AND r.type = v.type AND r.pk = v.pk
+ORDER BY v.stamp, v.pk, v.version
 """
 
 
@@ -99,10 +94,7 @@ _ADOPT = """
 WITH here AS (SELECT system_identifier AS cluster FROM pg_control_system()),
 last AS (SELECT epoch, cluster FROM feed_epoch ORDER BY epoch DESC LIMIT 1),
 highest AS (
-    SELECT greatest(
-        (SELECT max(stamp) FROM resource WHERE tenant = 0),
-        (SELECT max(stamp) FROM resource_version WHERE tenant = 0), 0
-    ) + 1 AS stamp
+    SELECT greatest((SELECT max(stamp) FROM resource_version WHERE tenant = 0), 0) + 1 AS stamp
 )
 INSERT INTO feed_epoch (epoch, cluster, stamp_base, first_stamp)
 SELECT last.epoch + 1, here.cluster, highest.stamp - pg_current_xact_id()::text::bigint, highest.stamp

@@ -31,11 +31,19 @@ def refusal_of(error: Exception) -> FhirError:
     """Return what a client may know of an exception; a crash is told to the log."""
     if isinstance(error, FhirError):
         return error
+    if isinstance(error, postgres.LockNotAvailable):
+        return Unavailable(
+            "somebody else has been changing the same resources for too long; nothing was written. "
+            f"Try again in {RETRY_AFTER_S} seconds",
+            code="lock-error",
+        )
     if isinstance(error, postgres.QueryCanceled):
         return TooCostly(
-            "the database stopped the request at its time limit (setting statement_timeout_ms); "
-            "narrow it, for instance by a patient, a code or a date"
+            "the database stopped the request at its time limit (setting statement_timeout_ms) and nothing "
+            "was written; narrow a search, for instance by a patient, a code or a date, or divide the Bundle"
         )
+    if isinstance(error, postgres.ReadOnlySqlTransaction):
+        return Unavailable("the database takes no writes right now; try again")
     if isinstance(error, postgres.StatementTooComplex):
         return TooCostly("the search has more alternatives than the database can combine; divide it")
     if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError)):

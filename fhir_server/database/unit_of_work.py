@@ -8,7 +8,7 @@ ONLY transaction when the answer is made of several (`snapshot`).
 
 A unit that Postgres ends for a reason that passes (serialization failure, deadlock, a key
 inserted by somebody else meanwhile) is run again from its first statement, a bounded number
-of times; then the caller gets a 409. Nothing is answered before COMMIT has returned.
+of times; then the caller gets a 409 with Retry-After. Nothing is answered before COMMIT has returned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from psycopg2 import errors
 from fhir_server.database.changes import Change
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.database.keys import KeyBlocks
-from fhir_server.outcome import Conflict, FhirError
+from fhir_server.outcome import Contended, FhirError, Unavailable
 
 T = TypeVar("T")
 
@@ -139,14 +139,22 @@ class UnitOfWork:
         """Take the advisory locks of `names` until the transaction ends, sorted.
 
         All locks of a unit are taken by one call before its first search; sorted, so that
-        two units never wait for each other in a ring.
+        two units never wait for each other in a ring. A unit with very many of them takes the lock of
+        all others together: Postgres has room for some thousand locks, those of all its clients.
         """
         numbers = sorted({lock_number(name) for name in names})
-        if numbers:
+        if len(numbers) > MOST_LOCKS:
+            self.execute("SELECT pg_advisory_xact_lock(%s)", (ALL_LOCKS,))
+        elif numbers:
+            self.defer("SELECT pg_advisory_xact_lock_shared(%s)", (ALL_LOCKS,))
             self.execute(
                 "SELECT count(pg_advisory_xact_lock(n)) FROM (SELECT unnest(%s) AS n ORDER BY 1) AS sorted",
                 (numbers,),
             )
+
+
+MOST_LOCKS = 1000
+"""Locks by name that one unit takes one by one."""
 
 
 def lock_number(name: str) -> int:
@@ -160,10 +168,14 @@ def lock_number(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
 
 
+ALL_LOCKS = lock_number("all locks by name")
+"""Shared by whoever holds a lock by name, held alone by a unit with more than MOST_LOCKS of them."""
+
+
 def run_read(engine: Engine, work: Callable[[UnitOfWork], T]) -> T:
     """Run `work` on a reading unit and return its answer.
 
-    Raises Conflict (409) when it saw `ATTEMPTS` times a state that was no longer true (RunAgain).
+    Raises Contended (409) when it saw `ATTEMPTS` times a state that was no longer true (RunAgain).
     """
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -177,13 +189,14 @@ def run_read(engine: Engine, work: Callable[[UnitOfWork], T]) -> T:
             finally:
                 if not connection.closed:
                     _end_quietly(unit)
-    raise Conflict(f"what was to be read changed during {ATTEMPTS} attempts; send the request again")
+    raise Contended(f"what was to be read changed during {ATTEMPTS} attempts; send the request again")
 
 
 def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[UnitOfWork], T]) -> T:
     """Run `work` in one transaction and return its answer once that is committed.
 
-    Raises Conflict (409) when the unit was ended `ATTEMPTS` times by others.
+    Raises Contended (409) when the unit was ended `ATTEMPTS` times by others, Unavailable (503) when
+    the database went away.
     """
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -197,7 +210,7 @@ def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[Uni
                 if unit.changes:
                     for listener in listeners:
                         listener(unit, unit.changes)
-                unit.execute(b"COMMIT")
+                _commit(unit)
             except (RunAgain, *PASSING):
                 _roll_back(unit)
             except BaseException:
@@ -205,10 +218,23 @@ def run_write(engine: Engine, listeners: Sequence[Listener], work: Callable[[Uni
                 raise
             else:
                 return answer
-    raise Conflict(
+    raise Contended(
         f"others changed the same resources during {ATTEMPTS} attempts and nothing was written; "
         "send the request again"
     )
+
+
+def _commit(unit: UnitOfWork) -> None:
+    """Commit; where the connection is lost over it, say that nobody knows what became of the write."""
+    try:
+        unit.execute(b"COMMIT")
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        if unit.connection.closed:
+            raise Unavailable(
+                "the database went away while the write was being committed; it is stored whole or "
+                "not at all. Look before you send it again, or send it under a condition (If-None-Exist)"
+            ) from error
+        raise
 
 
 def _pause(attempt: int) -> None:

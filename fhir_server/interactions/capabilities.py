@@ -280,7 +280,11 @@ def _resource(
         "conditionalRead": "full-support",
         "conditionalUpdate": "update-conditional" in interactions,
         "conditionalDelete": _conditional_delete(settings, interactions),
-        "referencePolicy": ["literal", "logical"],
+        "referencePolicy": [
+            "literal",
+            "logical",
+            *(["enforced"] if settings.referential_integrity == "enforce" else []),
+        ],
     }
     if profiles:
         resource["supportedProfile"] = profiles

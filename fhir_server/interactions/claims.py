@@ -104,6 +104,7 @@ def unknown(claims: Iterable[tuple[str, str, str]], knowledge: Knowledge) -> lis
             f"{what} {canonical[:LONGEST]} is not known here, so the resource was not held against it; "
             "install the package that defines it",
             path,
+            "profile-known" if what == "StructureDefinition" else "response-questionnaire",
         )
         for what, canonical, path in claims
         if find(what, canonical) is None

@@ -66,6 +66,7 @@ class Settings:
     max_resource_bytes: int = 64 * 1024 * 1024
     max_conditional_deletes: int = 100
     upsert: bool = True
+    referential_integrity: str = "off"
     max_response_bytes: int = 16 * 1024 * 1024
     operations: Operations | None = None
     secrets: Secrets = field(default_factory=Secrets)
@@ -134,7 +135,8 @@ class Result:
 
     `version` is the state that the answer speaks of (None for Bundles and deletions of what
     never was); `text` is a whole Bundle or other answer as JSON text; `issues` are what the
-    caller should know beside it; `changes` counts the versions that were made.
+    caller should know beside it; `changes` counts the versions that were made. `tag` is the same for
+    two answers to one search that differ in nothing but when they were given.
     """
 
     status: int
@@ -142,6 +144,7 @@ class Result:
     text: str | None = None
     issues: tuple[Issue, ...] = ()
     changes: int = 0
+    tag: str | None = None
 
 
 def utc_now() -> datetime:

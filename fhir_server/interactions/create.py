@@ -6,9 +6,9 @@ from fhir_server.authorization.permit import permit
 from fhir_server.database.unit_of_work import RunAgain
 from fhir_server.interactions import conditions, drafts
 from fhir_server.interactions.context import Context, Resource, Result
+from fhir_server.interactions.integrity import store
 from fhir_server.storage import reader
 from fhir_server.storage.version import Version
-from fhir_server.storage.writer import write
 
 
 def create(
@@ -41,9 +41,11 @@ def create(
     else:
         id_ = drafts.new_id()
         draft = drafts.draft(context, resource, id_, "C", must_be_new=True, issues=checked.outcome)
-    written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
+    written = store(context, [draft])[0]
     status = 201 if written.created else 200
-    return Result(status, written.version, issues=checked.issues, changes=int(written.changed))
+    return Result(
+        status, written.version, issues=checked.issues + written.issues, changes=int(written.changed)
+    )
 
 
 def found(context: Context, type_name: str, id_: str) -> Version:

@@ -8,8 +8,9 @@ from fhir_server.authorization.permit import permit
 from fhir_server.interactions import conditions
 from fhir_server.interactions.conditions import Criteria
 from fhir_server.interactions.context import Context, Result
+from fhir_server.interactions.integrity import store
 from fhir_server.outcome import Invalid, Issue, PreconditionFailed
-from fhir_server.storage.writer import Draft, Written, write
+from fhir_server.storage.writer import Draft, Written
 
 NAMED = 20
 """How many of the resources that a conditional delete deletes are named in its answer."""
@@ -23,7 +24,7 @@ def delete(context: Context, type_name: str, id_: str, if_match: int | None = No
     """
     permit(context.grant, "delete", type_name)
     draft = Draft(type_name, id_, "D", None, if_version=if_match)
-    written = write(context.unit, [draft], context.now(), context.grant.subject)
+    written = store(context, [draft])
     return deleted(type_name, written)
 
 
@@ -44,7 +45,7 @@ def conditional_delete(
     ]
     if drafts:
         conditions.hold(context, criteria, [draft.id for draft in drafts])
-    written = write(context.unit, drafts, context.now(), context.grant.subject)
+    written = store(context, drafts)
     return deleted(type_name, written)
 
 
@@ -69,9 +70,10 @@ def victims(context: Context, criteria: Criteria, if_match: int | None) -> list[
 def deleted(type_name: str, written: Sequence[Written]) -> Result:
     """Return the answer to the deletion of some resources of one type."""
     changes = sum(each.changed for each in written)
+    issues = tuple(issue for each in written for issue in each.issues)
     if len(written) <= 1:
-        return Result(204, written[0].version if written else None, changes=changes)
+        return Result(204, written[0].version if written else None, issues=issues, changes=changes)
     names = [each.version.address for each in written if each.version is not None]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     what = f"{len(names)} resources of type {type_name} are deleted: {', '.join(names[:NAMED])}{more}"
-    return Result(200, issues=(Issue("information", "informational", what),), changes=changes)
+    return Result(200, issues=(Issue("information", "informational", what), *issues), changes=changes)

@@ -21,6 +21,7 @@ from fhir_server.fhirpath import patch as fhirpath_patch
 from fhir_server.fhirpath.api import Watch
 from fhir_server.interactions import conditions, drafts
 from fhir_server.interactions.context import Context, Resource, Result, Settings
+from fhir_server.interactions.integrity import store
 from fhir_server.interactions.read import standing
 from fhir_server.model import json_format, json_patch, positions, xml_format, xml_patch
 from fhir_server.outcome import FhirError, Invalid, Issue, NotFound, TooLarge, Unprocessable
@@ -91,8 +92,9 @@ def _patch(
     made = patched(context.settings, version, type_name, id_, change, if_match)
     checked = drafts.judge(context, made.resource)
     draft = drafts.draft(context, made.resource, id_, "P", issues=checked.outcome)
-    written = writer.write(context.unit, [draft], context.now(), context.grant.subject)[0]
-    return Result(200, written.version, issues=(*checked.issues, *made.issues), changes=int(written.changed))
+    written = store(context, [draft])[0]
+    issues = (*checked.issues, *made.issues, *written.issues)
+    return Result(200, written.version, issues=issues, changes=int(written.changed))
 
 
 def patched(

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
-from fhir_server.interactions import bundle, totals
+from fhir_server.interactions import bundle, explain, totals
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.stored import StoredValues
@@ -27,7 +28,7 @@ from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
 from fhir_server.storage.apart import whole
-from fhir_server.storage.version import Version, from_row
+from fhir_server.storage.version import Version, from_search
 
 CURSOR = "_cursor"
 """The parameter of our paging links; it holds the whole search, sealed."""
@@ -53,31 +54,52 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
 
     `path` is its address below our base, `query_of` makes a Query of its pairs.
     """
+    explained, pairs = explain.asked(pairs)
     asked, position = _opened(context, path, pairs)
     query = query_of(asked)
-    if query.summary == "count" or query.count == 0:
-        return Result(200, text=_counted(context, path, query))
     limit = min(query.count or context.settings.default_count, context.settings.max_count)
+    told: tuple[Issue, ...] = ()
+    if explained is not None:
+        return explain.explanation(context, query, limit, position, explained)
+    if query.summary == "count" or query.count == 0:
+        number, told = totals.total(context, query)
+        links, issues = [("self", _address(context, path, query))], (*query.issues, *told)
+        text = bundle.searchset(context.settings, context.now(), links, (), total=number, issues=issues)
+        return Result(200, text=text, tag=_tag(links, (), number, issues))
     if query.includes or query.total != "none":
         context.unit.snapshot()
     most_bytes = context.settings.max_response_bytes
     rows, matches, more = _page(context, compile(query, limit + 1, position), limit, most_bytes)
-    included, issues = _included(context, query, matches)
-    counted: totals.Total | None = None
-    if query.total != "none":
-        whole_page = position is None and not more
-        known = len(matches) + more
-        counted = totals.Total(len(matches)) if whole_page else totals.total(context, query, known)
+    included, cut = _included(context, query, matches)
+    total: int | None = None
+    if query.total != "none" and position is None and not more:
+        total, told = len(matches), ()  # they are all here
+    elif query.total != "none":
+        total, told = totals.total(context, query, len(matches) + more)
+    links = _links(context, path, query, position, rows, more)
+    issues = (*query.issues, *cut, *told)
     text = bundle.searchset(
         context.settings,
         context.now(),
-        _links(context, path, query, position, rows, more),
+        links,
         _entries(context, query, matches, "match"),
         _entries(context, query, included, "include"),
-        None if counted is None else counted.number,
-        (*query.issues, *issues, *(() if counted is None else counted.issues)),
+        total,
+        issues,
     )
-    return Result(200, text=text)
+    return Result(200, text=text, tag=_tag(links, [*matches, *included], total, issues))
+
+
+def _tag(
+    links: Sequence[bundle.Link], versions: Sequence[Version], total: int | None, issues: Sequence[Issue]
+) -> str:
+    """Return what tells two pages apart: which versions are in it, and all else that it says.
+
+    The same versions are the same text, so nothing has to be hashed but their numbers; and as it is made
+    of the answer itself, it is right whatever is written meanwhile.
+    """
+    said = repr((links, [(each.pk, each.version) for each in versions], total, issues))
+    return blake2b(said.encode(), digest_size=12).hexdigest()
 
 
 def resources(context: Context, type_name: str, pairs: Pairs) -> list[Resource]:
@@ -139,7 +161,7 @@ def _page(
     They are fewer where their contents are more than `most_bytes`: the page ends there.
     """
     rows = context.unit.execute(statement.sql, statement.parameters)
-    matches = whole(context.unit, (from_row(row) for row in rows[:limit]), most_bytes)
+    matches = whole(context.unit, (from_search(row) for row in rows[:limit]), most_bytes)
     more = len(rows) > len(matches)
     rows = rows[: len(matches)]
     return (rows[::-1], matches[::-1], more) if statement.backward else (rows, matches, more)
@@ -165,7 +187,7 @@ def _included(
         new = []
         for statement in statements:
             for row in context.unit.execute(statement.sql, statement.parameters):
-                version = from_row(row)
+                version = from_search(row)
                 if version.pk not in known:
                     known.add(version.pk)
                     added.append(version)
@@ -196,14 +218,6 @@ def _text(query: Query, version: Version) -> str:
         wanted = summary.existing(version.type_name, query.elements)
     resource = json_format.parse(version.text().encode())
     return json_format.encode(summary.subset(resource, wanted)).decode()
-
-
-def _counted(context: Context, path: str, query: Query) -> str:
-    """Return a Bundle with the number of matches and no entries (_summary=count)."""
-    links = [("self", _address(context, path, query))]
-    counted = totals.total(context, query)
-    issues = (*query.issues, *counted.issues)
-    return bundle.searchset(context.settings, context.now(), links, (), total=counted.number, issues=issues)
 
 
 def _links(

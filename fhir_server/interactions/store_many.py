@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_server.authorization.permit import permit
-from fhir_server.interactions import drafts
+from fhir_server.interactions import drafts, integrity
 from fhir_server.interactions.context import Context, Resource
 from fhir_server.interactions.update import check_id
 from fhir_server.outcome import FhirError, Invalid
-from fhir_server.storage.writer import Draft, Written, write
+from fhir_server.storage.writer import Draft, Written
 
 
 def store_many(context: Context, resources: Sequence[Resource]) -> list[Written | FhirError]:
@@ -26,8 +26,12 @@ def store_many(context: Context, resources: Sequence[Resource]) -> list[Written 
             fates.append(None)
         except FhirError as error:
             fates.append(error)
-    written = iter(write(context.unit, pending, context.now(), context.grant.subject))
-    return [next(written) if fate is None else fate for fate in fates]
+    refused = integrity.alone(context, pending)
+    written = iter(
+        integrity.store(context, [each for number, each in enumerate(pending) if number not in refused])
+    )
+    done = (refused[number] if number in refused else next(written) for number in range(len(pending)))
+    return [next(done) if fate is None else fate for fate in fates]
 
 
 def _draft(context: Context, resource: Resource) -> Draft:

@@ -19,6 +19,7 @@ from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.create import found as found_version
 from fhir_server.interactions.delete import deleted
 from fhir_server.interactions.entry import Entry
+from fhir_server.interactions.integrity import store
 from fhir_server.interactions.places import (
     Place,
     Places,
@@ -39,7 +40,7 @@ from fhir_server.outcome import (
     capped,
 )
 from fhir_server.storage import outcomes
-from fhir_server.storage.writer import Draft, Written, write
+from fhir_server.storage.writer import Draft, Written
 
 
 def execute(
@@ -162,7 +163,11 @@ def _write(
     if short:
         raise Unprocessable(issues=capped(short, complete=False))
     _refuse_shared_targets(pending)
-    written = write(context.unit, [draft for _, draft in pending], context.now(), context.grant.subject)
+    written = store(
+        context,
+        [draft for _, draft in pending],
+        [f"{request.path}.{'request' if draft.method == 'D' else 'resource'}" for request, draft in pending],
+    )
     deletions: dict[int, list[Written]] = {
         request.number: [] for request in plan if request.method == "DELETE"
     }
@@ -170,7 +175,7 @@ def _write(
         if request.method == "DELETE":
             deletions[request.number].append(outcome)
             continue
-        status, told = 201 if outcome.created else 200, warnings.get(request.number, ())
+        status, told = 201 if outcome.created else 200, warnings.get(request.number, ()) + outcome.issues
         results[request.number] = Result(status, outcome.version, issues=told, changes=int(outcome.changed))
     for request in plan:
         if request.method == "DELETE":

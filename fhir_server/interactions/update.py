@@ -6,10 +6,11 @@ from fhir_server.authorization.permit import permit
 from fhir_server.interactions import conditions, drafts
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.drafts import Checked
+from fhir_server.interactions.integrity import store
 from fhir_server.outcome import Conflict, Invalid
 from fhir_server.storage import writer
 from fhir_server.storage.version import Version
-from fhir_server.storage.writer import Draft, Written, write
+from fhir_server.storage.writer import Draft, Written
 
 
 def update(
@@ -125,6 +126,8 @@ def check_id(resource: Resource, id_: str) -> None:
 
 
 def _written(context: Context, draft: Draft, checked: Checked) -> Result:
-    written: Written = write(context.unit, [draft], context.now(), context.grant.subject)[0]
+    written: Written = store(context, [draft])[0]
     status = 201 if written.created else 200
-    return Result(status, written.version, issues=checked.issues, changes=int(written.changed))
+    return Result(
+        status, written.version, issues=checked.issues + written.issues, changes=int(written.changed)
+    )

@@ -122,7 +122,7 @@ def _unknown(profile: str, type_name: str, knowledge: Knowledge) -> list[Issue]:
     if knowledge.conformance.find("StructureDefinition", profile) is not None:
         return []
     what = f"the profile {profile} is not known here, so nothing was checked against it"
-    return [Issue("error", "not-found", what)]
+    return [Issue("error", "not-found", what, rule="profile-known")]
 
 
 def _update(context: Context, type_name: str, id_: str | None, resource: Resource) -> list[Issue]:
@@ -130,7 +130,7 @@ def _update(context: Context, type_name: str, id_: str | None, resource: Resourc
     own = id_ if id_ is not None else resource.get("id")
     if not isinstance(own, str):
         what = "an update needs an id, and the resource has none"
-        return [Issue("error", "required", what, f"{type_name}.id")]
+        return [Issue("error", "required", what, f"{type_name}.id", "update-id")]
     try:
         check_id(resource, own)
     except FhirError as error:

@@ -236,7 +236,7 @@ def _searched(
         pairs = pairs + body.form(request, here.config)
     strict = not preferences(request.header("PREFER")).lenient
     result = here.entry.read(caller(request), lambda context: search(context, pairs, strict))
-    return response.of_text(result)
+    return response.of_search(request, result)
 
 
 def history(here: Installation, request: Request, match: Match) -> Answer:

@@ -144,6 +144,22 @@ def of_text(result: Result) -> Answer:
     return Answer(result.status, (result.text or "").encode())
 
 
+def of_search(request: Request, result: Result) -> Answer:
+    """Return the answer of a search: 304 where the client has this page (RFC 9110 13.1.2), else the Bundle.
+
+    By POST there is no tag: its address does not say what was searched for.
+    """
+    if result.tag is None or request.method == "POST":
+        return of_text(result)
+    tag = f'W/"{result.tag}"'
+    known = request.header("IF_NONE_MATCH")
+    if known is not None and is_among(result.tag, known):
+        return Answer(304, b"", [("ETag", tag)])
+    made = of_text(result)
+    made.headers.append(("ETag", tag))
+    return made
+
+
 def outcome_text(issues: tuple[Issue, ...], done: str) -> bytes:
     """Return an OperationOutcome of `issues` and of what was `done`."""
     return json_format.encode(operation_outcome([*issues, Issue("information", "informational", done)]))

@@ -21,8 +21,8 @@
 
 A row of `definition` never changes: a package that is installed again with other bytes gets new rows.
 `installation.definitions_generation` grows by one with every change of what can be looked up;
-`definitions_changed()` ends a transaction with a serialization failure. Triggers on `resource` and
-`resource_version` take the outcome of a version away with its row.
+`definitions_changed()` ends a transaction with a serialization failure. A trigger on
+`resource_version` takes the outcome of a version away with its row.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ Apart from the tables themselves, so that no process that serves has to load SQL
 from __future__ import annotations
 
 RESOURCE = "resource"
+VERSION = "resource_version"
 TENANT = 0
 """One tenant for now; the column is in every key."""
 
@@ -14,10 +15,10 @@ INLINE_BYTES = 32 * 1024
 """As stored, which is compressed: the largest content that comes with its row to a page."""
 
 PAGE_CONTENT = (
-    f"case when pg_column_size(r.content) <= {INLINE_BYTES} then r.content::text "
-    "when r.content is not null then '' end"
+    f"case when pg_column_size(v.content) <= {INLINE_BYTES} then v.content "
+    "when v.content is not null then '' end"
 )
-"""What a page selects of the contents of its rows `r`: a large one is an empty text, for storage.apart."""
+"""What a page selects of contents of versions `v`: a large one is an empty text, for storage.apart."""
 
 ROWS: dict[str, tuple[str, ...]] = {
     "idx_string": ("param", "value", "long"),

@@ -1,22 +1,32 @@
-"""resource and resource_version: the current rows, and the superseded versions, append-only.
+"""resource and resource_version: heads, which are searched, and all versions with their bodies.
 
     CREATE TABLE resource (
-        pk bigint NOT NULL, stamp bigint NOT NULL, last_updated timestamptz(3) NOT NULL,
-        rid uuid NOT NULL, version integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
-        type smallint NOT NULL, method "char" NOT NULL, deleted boolean NOT NULL DEFAULT false,
-        id text COLLATE "C" NOT NULL, chart uuid, chart_date timestamptz,
-        meta jsonb, keys uuid[], content jsonb,
+        pk bigint NOT NULL, last_updated timestamptz(3) NOT NULL, rid uuid NOT NULL,
+        version integer NOT NULL, tenant smallint NOT NULL DEFAULT 0, type smallint NOT NULL,
+        deleted boolean NOT NULL DEFAULT false, id text COLLATE "C" NOT NULL,
+        chart uuid, chart_date timestamptz, keys uuid[],
         PRIMARY KEY (tenant, type, pk), UNIQUE (tenant, rid));
     CREATE INDEX resource_keys ON resource USING gin (keys) WITH (fastupdate = off);
     CREATE INDEX resource_updated ON resource (tenant, type, last_updated, pk);
-    CREATE INDEX resource_stamp ON resource (tenant, stamp, pk);
     CREATE INDEX resource_id ON resource (tenant, type, id);
     CREATE INDEX resource_chart ON resource (tenant, type, chart, chart_date DESC NULLS LAST, pk DESC)
         WHERE chart IS NOT NULL;
 
-`content` is the resource without resourceType, id and meta; `meta` is meta without versionId and
-lastUpdated, null if nothing is left. A deleted resource stays as a row without content and keys.
-The order of columns saves padding: eight-byte ones first.
+    CREATE TABLE resource_version (
+        pk bigint NOT NULL, stamp bigint NOT NULL, last_updated timestamptz(3) NOT NULL,
+        version integer NOT NULL, tenant smallint NOT NULL DEFAULT 0, type smallint NOT NULL,
+        method "char" NOT NULL, content text,
+        PRIMARY KEY (tenant, pk, version));
+    CREATE INDEX resource_version_updated ON resource_version (tenant, type, last_updated, pk);
+    CREATE INDEX resource_version_stamp ON resource_version (tenant, stamp, pk);
+
+    CREATE TABLE resource_type (code smallint PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE);
+
+A head says which version is current; a deleted resource keeps one, without keys. Rows of
+resource_version are written once. `content` is the text that is served without what stands in columns:
+resourceType, id, meta.versionId and meta.lastUpdated; it begins with the rest of meta if there is any,
+and is null where the version is a deletion. The views resource_json and resource_version_json show
+whole resources as jsonb, for people. The order of columns saves padding: eight-byte ones first.
 """
 
 from __future__ import annotations
@@ -34,7 +44,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, UUID
 from sqlalchemy.types import UserDefinedType
 
 from fhir_server.schema.metadata import METADATA
@@ -58,20 +68,16 @@ resource = Table(
     "resource",
     METADATA,
     Column("pk", BigInteger, nullable=False, autoincrement=False),
-    Column("stamp", BigInteger, nullable=False),
     Column("last_updated", TIMESTAMP(timezone=True, precision=3), nullable=False),
     Column("rid", UUID, nullable=False),
     Column("version", Integer, nullable=False),
     _tenant(),
     Column("type", SmallInteger, nullable=False, autoincrement=False),
-    Column("method", SmallChar, nullable=False),
     Column("deleted", Boolean, nullable=False, server_default=text("false")),
     Column("id", Text(collation="C"), nullable=False),
     Column("chart", UUID),
     Column("chart_date", TIMESTAMP(timezone=True)),
-    Column("meta", JSONB),
     Column("keys", ARRAY(UUID)),
-    Column("content", JSONB),
     PrimaryKeyConstraint("tenant", "type", "pk"),
     UniqueConstraint("tenant", "rid"),
 )
@@ -87,7 +93,6 @@ Index(
     postgresql_where=text("chart IS NOT NULL"),
 )
 Index("resource_id", resource.c.tenant, resource.c.type, resource.c.id)
-Index("resource_stamp", resource.c.tenant, resource.c.stamp, resource.c.pk)
 
 resource_version = Table(
     "resource_version",
@@ -99,11 +104,8 @@ resource_version = Table(
     _tenant(),
     Column("type", SmallInteger, nullable=False, autoincrement=False),
     Column("method", SmallChar, nullable=False),
-    Column("deleted", Boolean, nullable=False, server_default=text("false")),
-    Column("id", Text(collation="C"), nullable=False),
-    Column("meta", JSONB),
-    Column("content", JSONB),
-    PrimaryKeyConstraint("tenant", "type", "pk", "version"),
+    Column("content", Text),
+    PrimaryKeyConstraint("tenant", "pk", "version"),
 )
 Index(
     "resource_version_updated",
@@ -113,3 +115,10 @@ Index(
     resource_version.c.pk,
 )
 Index("resource_version_stamp", resource_version.c.tenant, resource_version.c.stamp, resource_version.c.pk)
+
+resource_type = Table(
+    "resource_type",
+    METADATA,
+    Column("code", SmallInteger, primary_key=True, autoincrement=False),
+    Column("name", Text(collation="C"), nullable=False, unique=True),
+)

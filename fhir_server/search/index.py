@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.fhirpath.extract import extractor
-from fhir_server.search import chart, keys, wording
+from fhir_server.search import chart, keys, referrers, wording
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types import composite
@@ -67,8 +67,16 @@ class Indexer:
     True
     """
 
-    def __init__(self, registry: Registry | None = None, environment: Environment | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        environment: Environment | None = None,
+        *,
+        references: bool = False,
+    ) -> None:
+        """Index by the parameters of `registry`; with `references` also those that none of them covers."""
         self.registry = registry or Registry()
+        self.references = references
         self.environment = environment or Environment()
         self._compiled: dict[str, tuple[object, list[Step]]] = {}
         self._charts: dict[str, tuple[Callable[[dict[str, Any]], str | None] | None, int | None]] = {}
@@ -84,6 +92,9 @@ class Indexer:
         for step in compiled[1]:
             step(resource, found, rows)
         rows.keys = list(dict.fromkeys(found))
+        if self.references:
+            parameters = self.registry.for_type(type_name).values()
+            rows.keys += referrers.uncovered(resource, rows.keys, parameters, self.environment.base_urls)
         patient, column = self._chart(type_name)
         if patient is not None:
             rows.chart = patient(resource)

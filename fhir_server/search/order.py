@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fhir_server.schema.names import VERSION
 from fhir_server.search import elements, paths
 from fhir_server.search.ast import Sort
 from fhir_server.search.conditions import TENANT, Sql, param
@@ -63,11 +64,12 @@ def key(sort: Sort, number: int) -> Key:
         )
         return Key(f"{name}.v", sql_type, sort.descending, True, join)
     found = paths.json_paths(parameter)
-    queries = " union all ".join(f"select jsonb_path_query(r.{path.column}, %s::jsonpath)" for path in found)
+    queries = " union all ".join("select jsonb_path_query(b.content, %s::jsonpath)" for _ in found)
     join = Sql(
-        f" left join lateral (select {least}((v #>> '{{}}') collate \"C\") as v "
-        f"from ({queries}) j(v)) {name} on true",
-        tuple(path.path for path in found),
+        f" left join lateral (select {least}((j.v #>> '{{}}') collate \"C\") as v from (select "
+        f"v.content::jsonb from {VERSION} v where v.tenant = {TENANT} and v.pk = r.pk "
+        f"and v.version = r.version offset 0) b cross join lateral ({queries}) j(v)) {name} on true",
+        found,
     )
     return Key(f"{name}.v", "text", sort.descending, True, join)
 

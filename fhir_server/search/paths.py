@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 from fhir_server.definitions import structures
@@ -26,22 +25,14 @@ LEAVES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class JsonPath:
-    """A path below one of the stored columns, content or meta."""
-
-    column: str
-    path: str
-
-
 @lru_cache(maxsize=4096)
-def json_paths(parameter: Parameter) -> tuple[JsonPath, ...]:
-    """Return the paths to the values of a parameter; () where it has none that SQL can follow.
+def json_paths(parameter: Parameter) -> tuple[str, ...]:
+    """Return the paths to the values of a parameter in a stored body; () where SQL can follow none.
 
     >>> json_paths(Parameter("Patient", "email", "token", "Patient.telecom.where(system='email')"))
-    (JsonPath(column='content', path='$."telecom"?(@."system" == "email").value'),)
+    ('$."telecom"?(@."system" == "email").value',)
     """
-    found: list[JsonPath] = []
+    found: list[str] = []
     for branch in elements.branches(parameter.expression or "", parameter.type_name):
         path = elements.steps(branch, parameter.type_name)
         reached = None if not path else _paths(path, parameter.type_name)
@@ -51,10 +42,8 @@ def json_paths(parameter: Parameter) -> tuple[JsonPath, ...]:
     return tuple(found)
 
 
-def _paths(steps: list[Step], type_name: str) -> list[JsonPath]:
-    column, here = "content", [("$", type_name)]
-    if steps[0].name == "meta":
-        column, here, steps = "meta", [("$", "Meta")], steps[1:]
+def _paths(steps: list[Step], type_name: str) -> list[str]:
+    here = [("$", type_name)]
     for step in steps:
         following: list[tuple[str, str]] = []
         for path, kind in here:
@@ -69,7 +58,7 @@ def _paths(steps: list[Step], type_name: str) -> list[JsonPath]:
                 following.append((f"{path}.{json.dumps(name)}{condition}", field.type))
         here = following
     return [
-        JsonPath(column, path + LEAVES.get(kind, "[*]"))
+        path + LEAVES.get(kind, "[*]")
         for path, kind in here
         if kind in LEAVES or structures.is_primitive(kind)
     ]

@@ -39,7 +39,7 @@ from fhir_server.search.conditions import (
 from fhir_server.search.order import Key, Position, Walk, beyond, key, order_by, walk
 from fhir_server.search.types.table import TYPES
 
-RAW = "r.pk, r.type, r.id, r.version, r.last_updated, r.method, r.meta, r.content"
+RAW = "r.pk, r.type, r.id, r.version, r.last_updated"
 FEW = 1000  # so many rows are fetched and sorted in some milliseconds
 FEW_IN_ORDER = 4  # times as many where they come in the order of the page, and not all are fetched
 FEW_TARGETS = 200  # each may be referred to by many

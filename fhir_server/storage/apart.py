@@ -11,22 +11,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fhir_server.database.unit_of_work import RunAgain, UnitOfWork
-from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import PAGE_CONTENT
 from fhir_server.storage.version import COLUMNS as WHOLE
-from fhir_server.storage.version import Version
+from fhir_server.storage.version import CONTENT, Version
 
-CONTENT = "r.content::text"
 _LEFT = ""  # no content has this text; NULL is the content of a deletion
 
 COLUMNS = WHOLE.replace(CONTENT, PAGE_CONTENT)
 """What the statement of a page selects: like version.COLUMNS, a large content as an empty text."""
 
-_CONTENT = (
-    f"SELECT {CONTENT} FROM resource AS r WHERE r.tenant = 0 AND r.type = %(type)s AND r.pk = %(pk)s "
-    f"AND r.version = %(version)s UNION ALL SELECT {CONTENT} FROM resource_version AS r "
-    "WHERE r.tenant = 0 AND r.type = %(type)s AND r.pk = %(pk)s AND r.version = %(version)s"
-)
+_CONTENT = "SELECT content FROM resource_version WHERE tenant = 0 AND pk = %s AND version = %s"
 
 
 def whole(unit: UnitOfWork, versions: Iterable[Version], most_bytes: int | None = None) -> list[Version]:
@@ -40,7 +34,7 @@ def whole(unit: UnitOfWork, versions: Iterable[Version], most_bytes: int | None 
         if version.content == _LEFT:
             version = _fetched(unit, version)
         if left_bytes is not None:
-            left_bytes -= len(version.content or "") + len(version.meta or "")
+            left_bytes -= len(version.content or "")
             if left_bytes < 0 and found:
                 return found
         found.append(version)
@@ -48,9 +42,8 @@ def whole(unit: UnitOfWork, versions: Iterable[Version], most_bytes: int | None 
 
 
 def _fetched(unit: UnitOfWork, version: Version) -> Version:
-    """Return a version with its content, which never changes, wherever its row has moved meanwhile."""
-    parameters = {"type": type_code(version.type_name), "pk": version.pk, "version": version.version}
-    rows = unit.execute(_CONTENT, parameters)
+    """Return a version with its content, which never changes."""
+    rows = unit.execute(_CONTENT, (version.pk, version.version))
     if not rows:
         raise RunAgain  # purged since the page was read
     return replace(version, content=rows[0][0])

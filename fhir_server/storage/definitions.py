@@ -64,9 +64,11 @@ SELECT definitions_generation, p.* FROM installation LEFT JOIN (
     SELECT package, pk, 0 AS row_version, version FROM definition
     WHERE tenant = 0 AND type = %(type)s AND url = %(url)s
     UNION ALL
-    SELECT NULL, pk, version, coalesce(content->>'version', '') FROM resource
-    WHERE tenant = 0 AND type = %(type)s AND keys @> ARRAY[%(key)s]::uuid[] AND NOT deleted
-    AND content->>'url' = %(url)s AND %(stored)s
+    SELECT NULL, r.pk, r.version, coalesce(c.content->>'version', '') FROM resource AS r
+    CROSS JOIN LATERAL (SELECT v.content::jsonb FROM resource_version AS v
+        WHERE v.tenant = 0 AND v.pk = r.pk AND v.version = r.version OFFSET 0) AS c
+    WHERE r.tenant = 0 AND r.type = %(type)s AND r.keys @> ARRAY[%(key)s]::uuid[] AND NOT r.deleted
+    AND c.content->>'url' = %(url)s AND %(stored)s
 ) AS p ON true
 """
 
@@ -97,8 +99,8 @@ def content(unit: UnitOfWork, type_name: str, place: Place) -> str | None:
         rows = unit.execute("SELECT content FROM definition WHERE pk = %s", (place.pk,))
     else:
         rows = unit.execute(
-            "SELECT content::text FROM resource WHERE tenant = 0 AND type = %s AND pk = %s AND version = %s "
-            "AND NOT deleted",
+            "SELECT v.content FROM resource AS r JOIN resource_version AS v USING (tenant, pk, version) "
+            "WHERE tenant = 0 AND r.type = %s AND pk = %s AND version = %s AND NOT r.deleted",
             (type_code(type_name), place.pk, place.row_version),
         )
     return rows[0][0] if rows else None
@@ -122,9 +124,12 @@ def profiles(unit: UnitOfWork) -> list[tuple[str, str, str]]:
         )
     ]
     found += unit.execute(
-        "SELECT content->>'type', content->>'url', coalesce(content->>'version', '') FROM resource "
-        "WHERE tenant = 0 AND type = %s AND NOT deleted AND content->>'derivation' = 'constraint' "
-        f"AND content->>'kind' = 'resource' LIMIT {MOST_PROFILES}",
+        "SELECT c.content->>'type', c.content->>'url', coalesce(c.content->>'version', '') "
+        "FROM resource AS r CROSS JOIN LATERAL (SELECT v.content::jsonb FROM resource_version AS v "
+        "WHERE v.tenant = 0 AND v.pk = r.pk AND v.version = r.version OFFSET 0) AS c "
+        "WHERE r.tenant = 0 AND r.type = %s AND NOT r.deleted "
+        "AND c.content->>'derivation' = 'constraint' AND c.content->>'kind' = 'resource' "
+        f"LIMIT {MOST_PROFILES}",
         (type_code("StructureDefinition"),),
     )
     return sorted(set(found))

@@ -66,46 +66,39 @@ def history(
     if after is not None:
         conditions.append(f"({', '.join(order)}) < ({', '.join(f'%(after{n})s' for n in range(len(order)))})")
         parameters.update({f"after{n}": value for n, value in enumerate(after)})
+    # the page is cut first: the id stands in the head, which is looked up for its rows alone
+    listed = ", ".join(f"{column}::text" for column in order)
+    turned = ", ".join(f"{column} DESC" for column in order)
     sql = (
-        f"SELECT {COLUMNS}, {', '.join(f'{column}::text' for column in order)} FROM ("
-        f"SELECT {_FIELDS} FROM resource AS s WHERE {scope} "
-        f"UNION ALL SELECT {_FIELDS} FROM resource_version AS s WHERE {scope}) AS r "
-        f"WHERE {' AND '.join(conditions) or 'true'} "
-        f"ORDER BY {', '.join(f'{column} DESC' for column in order)} LIMIT %(limit)s"
+        f"SELECT {COLUMNS}, {listed} FROM (SELECT * FROM resource_version AS v WHERE v.tenant = 0 "
+        f"AND {' AND '.join((scope, *conditions))} ORDER BY {turned} LIMIT %(limit)s) AS v "
+        f"JOIN resource AS r ON r.tenant = 0 AND r.type = v.type AND r.pk = v.pk ORDER BY {turned}"
     )
     rows = unit.execute(sql, parameters)
     versions = whole(unit, (from_row(row) for row in rows[:count]), most_bytes)
-    more = tuple(rows[len(versions) - 1][8:]) if len(rows) > len(versions) else None
+    more = tuple(rows[len(versions) - 1][7:]) if len(rows) > len(versions) else None
     return Page(versions, more)
 
 
-_FIELDS = "pk, type, id, version, last_updated, method, meta, content, stamp"
-
-
 def _scope(type_name: str | None, id_: str | None) -> tuple[str, tuple[str, ...]]:
-    """Return the condition on each of the two tables, and the order of the walk."""
+    """Return the condition on the versions, and the order of the walk."""
     if type_name is None:
-        return "s.tenant = 0", ("r.stamp", "r.pk", "r.version")
+        return "true", ("v.stamp", "v.pk", "v.version")
     if id_ is None:
-        return "s.tenant = 0 AND s.type = %(type)s", ("r.last_updated", "r.pk", "r.version")
-    pk = "(SELECT c.pk FROM resource AS c WHERE c.tenant = 0 AND c.rid = %(rid)s)"
-    return f"s.tenant = 0 AND s.type = %(type)s AND s.pk = {pk}", ("r.version",)
+        return "v.type = %(type)s", ("v.last_updated", "v.pk", "v.version")
+    return "v.pk = (SELECT c.pk FROM resource AS c WHERE c.tenant = 0 AND c.rid = %(rid)s)", ("v.version",)
 
-
-_NEWER = (
-    "NOT EXISTS (SELECT FROM {table} AS n WHERE n.tenant = 0 AND n.type = r.type AND n.pk = r.pk "
-    "AND n.version > r.version AND n.last_updated <= %(low)s)"
-)
 
 _SPAN = {
-    "since": "r.last_updated >= %(since)s",
-    "low": _NEWER.format(table="resource") + " AND " + _NEWER.format(table="resource_version"),
-    "high": "r.last_updated < %(high)s",
+    "since": "v.last_updated >= %(since)s",
+    "low": "NOT EXISTS (SELECT FROM resource_version AS n WHERE n.tenant = 0 AND n.pk = v.pk "
+    "AND n.version > v.version AND n.last_updated <= %(low)s)",
+    "high": "v.last_updated < %(high)s",
 }
 
 _RECENT = (
     # The walk by stamp need not go on to the beginning of time: no transaction lasts an hour, so
     # behind the first version that is an hour older than _since nothing newer can stand.
-    "r.stamp > coalesce((SELECT b.stamp FROM resource AS b WHERE b.tenant = 0 "
+    "v.stamp > coalesce((SELECT b.stamp FROM resource_version AS b WHERE b.tenant = 0 "
     "AND b.last_updated < %(since)s - interval '1 hour' ORDER BY b.tenant DESC, b.stamp DESC LIMIT 1), 0)"
 )

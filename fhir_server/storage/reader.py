@@ -6,13 +6,15 @@ from collections.abc import Iterable
 
 from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.search.keys import rid
-from fhir_server.storage.version import COLUMNS, Version, from_row
+from fhir_server.storage.version import BODY, COLUMNS, Version, from_row
 
-_READ = f"SELECT {COLUMNS} FROM resource AS r WHERE r.tenant = 0 AND r.rid = %s"
-_READ_SEVERAL = f"SELECT {COLUMNS} FROM resource AS r WHERE r.tenant = 0 AND r.rid = ANY(%s::uuid[])"
+_READ = f"SELECT {COLUMNS} FROM resource AS r JOIN {BODY} WHERE r.tenant = 0 AND r.rid = %s"
+_READ_SEVERAL = (
+    f"SELECT {COLUMNS} FROM resource AS r JOIN {BODY} WHERE r.tenant = 0 AND r.rid = ANY(%s::uuid[])"
+)
 _VREAD = (
-    f"SELECT {COLUMNS} FROM resource_version AS r JOIN resource AS c USING (tenant, type, pk) "
-    "WHERE c.tenant = 0 AND c.rid = %s AND r.version = %s"
+    f"SELECT {COLUMNS} FROM resource AS r JOIN resource_version AS v ON v.tenant = 0 AND v.pk = r.pk "
+    "WHERE r.tenant = 0 AND r.rid = %s AND v.version = %s"
 )
 
 
@@ -32,9 +34,6 @@ def read_several(unit: UnitOfWork, addresses: Iterable[tuple[str, str]]) -> list
 
 
 def vread(unit: UnitOfWork, type_name: str, id_: str, version: int) -> Version | None:
-    """Return one version, current or superseded, or None when there never was one."""
-    current = read(unit, type_name, id_)
-    if current is None or version == current.version:
-        return current
+    """Return one version, current or superseded; the current one when there never was such a one."""
     rows = unit.execute(_VREAD, (rid(type_name, id_), version))
     return from_row(rows[0]) if rows else None

@@ -1,7 +1,7 @@
 """A Version: one stored state of one resource (R4/http.html#versions), as text.
 
-The database gives `content` and `meta` as JSON text and nobody parses them on the way out:
-`text` puts resourceType, id and meta in front of the stored members.
+The database gives a body as the text that is served, and nobody parses it on the way out: `text` puts
+in front of it what stands in columns.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from fhir_server.definitions.structures import type_name
 METHODS = {"C": "POST", "U": "PUT", "P": "PATCH", "D": "DELETE"}
 """The stored letter of the interaction that made a version, and its HTTP verb."""
 
-COLUMNS = (
-    "r.pk, r.type, r.id, r.version, "
-    "to_char(r.last_updated AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), "
-    "r.method::text, r.meta::text, r.content::text"
-)
-"""What a statement selects (from a table or subquery called r) so that `from_row` can read it."""
+CONTENT = "v.content"
+COLUMNS = f"v.pk, v.type, r.id, v.version, v.last_updated::text, {CONTENT}, v.method::text"
+"""What a statement selects (r being the head, v the version) so that `from_row` can read it."""
+
+BODY = "resource_version AS v ON v.tenant = 0 AND v.pk = r.pk AND v.version = r.version"
+"""What a statement joins to have the current version of r."""
+
+META = '{"meta":{'
+"""How a stored body begins that has anything in meta beside what stands in columns."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Version:
     """One version: `content` is None when the version is a deletion.
 
     `last_updated` is a FHIR instant with milliseconds in UTC; `method` is POST, PUT, PATCH or
-    DELETE; `meta` holds what the client gave beside versionId and lastUpdated.
+    DELETE, empty where it was not asked for; `content` is what resource_version has.
     """
 
     pk: int
@@ -37,7 +40,6 @@ class Version:
     version: int
     last_updated: str
     method: str
-    meta: str | None
     content: str | None
 
     @property
@@ -53,21 +55,54 @@ class Version:
     def text(self) -> str:
         """Return the whole resource as JSON text.
 
-        >>> Version(1, "Patient", "7", 2, "2026-01-02T03:04:05.678Z", "PUT", None, '{"active": true}').text()
+        >>> Version(1, "Patient", "7", 2, "2026-01-02T03:04:05.678Z", "PUT", '{"active":true}').text()
         '{"resourceType":"Patient","id":"7","meta":{"versionId":"2",\
-"lastUpdated":"2026-01-02T03:04:05.678Z"},"active": true}'
+"lastUpdated":"2026-01-02T03:04:05.678Z"},"active":true}'
         """
-        if self.content is None:
+        content = self.content
+        if content is None:
             raise ValueError(f"{self.address} version {self.version} is a deletion and has no body")
-        more = f",{self.meta[1:-1]}" if self.meta else ""
-        rest = f",{self.content[1:]}" if len(self.content) > 2 else "}"
-        return (
-            f'{{"resourceType":"{self.type_name}","id":"{self.id}","meta":{{"versionId":"{self.version}",'
-            f'"lastUpdated":"{self.last_updated}"{more}}}{rest}'
-        )
+        return whole(self.type_name, self.id, self.version, self.last_updated, content)
+
+
+def whole(type_name: str, id_: str, version: int, last_updated: str, content: str) -> str:
+    """Return a resource as JSON text: `content` and what stands in columns.
+
+    >>> whole("Basic", "7", 1, "2026-01-02T03:04:05.678Z", '{"meta":{"source":"urn:a"}}')
+    '{"resourceType":"Basic","id":"7","meta":{"versionId":"1",\
+"lastUpdated":"2026-01-02T03:04:05.678Z","source":"urn:a"}}'
+    """
+    if content.startswith(META):
+        rest = f'",{content[len(META) :]}'
+    else:
+        rest = f'"}},{content[1:]}' if len(content) > 2 else '"}}'
+    return (
+        f'{{"resourceType":"{type_name}","id":"{id_}","meta":{{"versionId":"{version}",'
+        f'"lastUpdated":"{last_updated}{rest}'
+    )
+
+
+def instant(text: str) -> str:
+    """Return a timestamptz as Postgres writes it (ISO, UTC) as a FHIR instant with milliseconds.
+
+    >>> instant("2026-01-02 03:04:05.678+00"), instant("2026-01-02 03:04:05+00")
+    ('2026-01-02T03:04:05.678Z', '2026-01-02T03:04:05.000Z')
+    >>> instant("2026-01-02 03:04:05.6+00")
+    '2026-01-02T03:04:05.600Z'
+    """
+    if len(text) == 26:
+        return f"{text[:10]}T{text[11:23]}Z"
+    moment, _, fraction = text.removesuffix("+00").partition(".")
+    return f"{moment[:10]}T{moment[11:]}.{fraction:0<3}Z"
 
 
 def from_row(row: Sequence[Any]) -> Version:
     """Return the version that a row of `COLUMNS` holds; further columns are left alone."""
-    pk, type_code, id_, version, last_updated, method, meta, content = row[:8]
-    return Version(pk, type_name(type_code), id_, version, last_updated, METHODS[method], meta, content)
+    found = from_search(row)
+    found.method = METHODS[row[6]]
+    return found
+
+
+def from_search(row: Sequence[Any]) -> Version:
+    """Return the version that a row of a search holds, which does not tell the method."""
+    return Version(row[0], type_name(row[1]), row[2], row[3], instant(row[4]), "", row[5])

@@ -2,9 +2,9 @@
 
 All drafts of a unit are written together: the current rows are locked in the order of their
 rid (so two units that touch the same resources cannot wait for each other in a ring),
-compared, and then each table gets one multi-row statement. A create writes each row once; an
-update moves the superseded row to `resource_version` and replaces the index rows. A draft
-that equals the current version makes no new one.
+compared, and then each table gets one multi-row statement. A version is a row of its own in
+`resource_version`, written once; the head in `resource` and the index rows are replaced by an update.
+A draft that equals the current version makes no new one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fhir_server.schema.names import ROWS
 from fhir_server.search.index import ATTRIBUTES, IndexRows
 from fhir_server.search.keys import rid
 from fhir_server.storage import outcomes
-from fhir_server.storage.version import COLUMNS, METHODS, Version, from_row
+from fhir_server.storage.version import BODY, COLUMNS, METHODS, Version, from_row
 
 ANY_VERSION = 0
 """If-Match: *; there must be a current version, whichever."""
@@ -64,12 +64,13 @@ class Written:
 
     `changed` is False when the draft equalled the current version or deleted what was gone;
     `created` is True when there was nothing, or only a deletion, before. `version` is None
-    only for the deletion of an id that never existed.
+    only for the deletion of an id that never existed. `issues` are what its writer should know.
     """
 
     version: Version | None
     changed: bool
     created: bool
+    issues: tuple[Issue, ...] = ()
 
 
 def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> list[Written]:
@@ -109,9 +110,11 @@ def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> li
 
 _INTERACTIONS = {"C": "create", "U": "update", "P": "patch", "D": "delete"}
 
-_CURRENT = (
-    f"SELECT {COLUMNS}, replace(r.rid::text, '-', '') FROM resource AS r "
-    "WHERE r.tenant = 0 AND r.rid = ANY(%s::uuid[]) ORDER BY r.rid FOR UPDATE"
+_LOCK = "SELECT FROM resource WHERE tenant = 0 AND rid = ANY(%s::uuid[]) ORDER BY rid FOR UPDATE"
+
+_LOCKED = (
+    f"SELECT {COLUMNS}, replace(r.rid::text, '-', '') FROM resource AS r JOIN {BODY} "
+    "WHERE r.tenant = 0 AND r.rid = ANY(%s::uuid[])"
 )
 
 
@@ -122,16 +125,27 @@ def lock(unit: UnitOfWork, addresses: Iterable[tuple[str, str]]) -> dict[tuple[s
     locks in the same order, so that two units never wait for each other in a ring.
     """
     rids = {rid(type_name, id_): (type_name, id_) for type_name, id_ in addresses}
-    rows = unit.execute(_CURRENT, (sorted(rids),)) if rids else []
-    return {rids[row[8]]: from_row(row) for row in rows}
+    found = _lock(unit, sorted(rids))
+    return {rids[key]: version for key, version in found.items()}
 
 
 def _lock_current(unit: UnitOfWork, drafts: Sequence[Draft]) -> dict[str, Version]:
     """Lock the rows that the drafts may replace; a create under an id of ours has none."""
-    rids = sorted(draft.rid for draft in drafts if not (draft.method == "C" and draft.must_be_new))
+    return _lock(
+        unit, sorted(draft.rid for draft in drafts if not (draft.method == "C" and draft.must_be_new))
+    )
+
+
+def _lock(unit: UnitOfWork, rids: list[str]) -> dict[str, Version]:
+    """Lock heads and return the versions that are current then, by rid.
+
+    Two statements, one journey: the snapshot of the first may be older than the lock that it waits for,
+    and would not see the version that the former holder made.
+    """
     if not rids:
         return {}
-    return {row[8]: from_row(row) for row in unit.execute(_CURRENT, (rids,))}
+    unit.defer(_LOCK, (rids,))
+    return {row[7]: from_row(row) for row in unit.execute(_LOCKED, (rids,))}
 
 
 def check_conditions(draft: Draft, before: Version | None) -> None:
@@ -165,7 +179,6 @@ def check_conditions(draft: Draft, before: Version | None) -> None:
 
 def _next_version(draft: Draft, before: Version | None, now: str, fresh: Iterable[int]) -> Version:
     """Return the version that the draft would make."""
-    meta, content = _split(draft.resource) if draft.resource is not None else (None, None)
     return Version(
         pk=before.pk if before is not None else next(iter(fresh)),
         type_name=draft.type_name,
@@ -173,136 +186,109 @@ def _next_version(draft: Draft, before: Version | None, now: str, fresh: Iterabl
         version=before.version + 1 if before is not None else 1,
         last_updated=now,
         method=METHODS[draft.method],
-        meta=meta,
-        content=content,
+        content=_content(draft.resource) if draft.resource is not None else None,
     )
 
 
-def _split(resource: dict[str, Any]) -> tuple[str | None, str]:
-    """Return what the columns meta and content hold, as JSON text."""
-    content = {name: value for name, value in resource.items() if name not in _IN_COLUMNS}
-    meta = resource.get("meta")
-    if meta:
-        meta = {name: value for name, value in meta.items() if name not in ("versionId", "lastUpdated")}
-    return (json_format.encode(meta).decode() if meta else None), json_format.encode(content).decode()
+def _content(resource: dict[str, Any]) -> str:
+    """Return what the column content holds: no more of meta than what no other column has."""
+    content: dict[str, Any] = {}
+    if meta := resource.get("meta"):
+        more = {name: value for name, value in meta.items() if name not in ("versionId", "lastUpdated")}
+        if more:
+            content["meta"] = more
+    for name, value in resource.items():
+        if name not in _ELSEWHERE:
+            content[name] = value
+    return json_format.encode(content).decode()
 
 
-_IN_COLUMNS = frozenset(("resourceType", "id", "meta"))
+_ELSEWHERE = frozenset(("resourceType", "id", "meta"))
 
 
 def _equal(before: Version, after: Version) -> bool:
-    """Say whether both hold the same members with the same digits (jsonb forgets their order)."""
-    if before.deleted or after.deleted:
-        return before.deleted and after.deleted
-    return bool(
-        _normal(before.content) == _normal(after.content) and _normal(before.meta) == _normal(after.meta)
-    )
+    """Say whether both hold the same members with the same digits, in whatever order."""
+    if before.content is None or after.content is None or before.content == after.content:
+        return before.content == after.content
+    return bool(_normal(before.content) == _normal(after.content))
 
 
-def _normal(text: str | None) -> Any:
-    return None if text is None else _written_out(json_format.parse(text.encode()))
+def _normal(text: str) -> Any:
+    return _written_out(json_format.parse(text.encode()))
 
 
 def _written_out(value: Any) -> Any:
-    """Replace each decimal by the digits that jsonb shows: 1.50 and 1.5 differ, 1.0e2 and 100 do not."""
+    """Replace each number by its spelling: 1.50 and 1.5 differ, 1.0e2 and 100 too."""
     if isinstance(value, dict):
         return {name: _written_out(member) for name, member in value.items()}
     if isinstance(value, list):
         return [_written_out(member) for member in value]
-    if isinstance(value, Decimal):
-        digits = format(value if value else abs(value), "f")
-        return ("number", digits)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return ("number", str(value))
-    return value
+    if isinstance(value, bool) or not isinstance(value, Decimal | int):
+        return value
+    return ("number", json_format.encode(value))
 
 
 def _store(
     unit: UnitOfWork, inserts: list[tuple[Draft, Version]], replacements: list[tuple[Draft, Version]]
 ) -> None:
     """Write resource, resource_version and the index tables, one multi-row statement each."""
-    if not inserts and not replacements:
+    # Who inserts an id that another unit inserts right now waits for it: in one order, as with locks.
+    inserts.sort(key=lambda each: each[0].rid)
+    both = (*inserts, *replacements)
+    if not both:
         return
-    stamp = "(SELECT feed_stamp())"
-    if len(inserts) + len(replacements) > 1:
-        stamp = str(unit.execute("SELECT feed_stamp()")[0][0])
     if replacements:
         pks = [version.pk for _, version in replacements]
-        unit.defer(_SUPERSEDE, ([type_code(version.type_name) for _, version in replacements], pks))
         for table in ROWS:
             if table == "idx_position" and all(d.type_name != "Location" for d, _ in replacements):
                 continue
             unit.defer(f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[])", (pks,))
         _defer_rows(
             unit,
-            "UPDATE resource AS r SET stamp = " + stamp + ", last_updated = v.last_updated::timestamptz, "
-            'version = v.version, method = v.method::"char", deleted = v.content IS NULL, '
-            "chart = v.chart::uuid, chart_date = v.chart_date::timestamptz, "
-            "meta = v.meta::jsonb, keys = v.keys::uuid[], content = v.content::jsonb FROM (VALUES ",
-            "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "UPDATE resource AS r SET last_updated = v.last_updated::timestamptz, "
+            "version = v.version, deleted = v.deleted, chart = v.chart::uuid, "
+            "chart_date = v.chart_date::timestamptz, keys = v.keys::uuid[] FROM (VALUES ",
+            "(%s, %s, %s, %s, %s, %s, %s, %s)",
             (
-                (
-                    v.pk,
-                    type_code(v.type_name),
-                    v.last_updated,
-                    v.version,
-                    d.method,
-                    v.meta,
-                    _keys(d),
-                    v.content,
-                    *_chart(d),
-                )
+                (v.pk, type_code(v.type_name), v.last_updated, v.version, v.deleted, _keys(d), *_chart(d))
                 for d, v in replacements
             ),
-            ") AS v (pk, type, last_updated, version, method, meta, keys, content, chart, chart_date) "
+            ") AS v (pk, type, last_updated, version, deleted, keys, chart, chart_date) "
             "WHERE r.tenant = 0 AND r.type = v.type AND r.pk = v.pk",
         )
     if inserts:
         _defer_rows(
             unit,
             "INSERT INTO resource "
-            "(pk, stamp, last_updated, rid, version, type, method, deleted, id, meta, keys, content, "
-            "chart, chart_date) VALUES ",
-            f"(%s, {stamp}, %s, %s, %s, %s, %s, false, %s, %s, %s, %s, %s, %s)",
+            "(pk, last_updated, rid, version, type, id, keys, chart, chart_date) VALUES ",
+            "(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
-                (
-                    v.pk,
-                    v.last_updated,
-                    d.rid,
-                    v.version,
-                    type_code(v.type_name),
-                    d.method,
-                    v.id,
-                    v.meta,
-                    _keys(d),
-                    v.content,
-                    *_chart(d),
-                )
+                (v.pk, v.last_updated, d.rid, v.version, type_code(v.type_name), v.id, _keys(d), *_chart(d))
                 for d, v in inserts
             ),
         )
+    stamp = "(SELECT feed_stamp())"
+    if len(both) > 1:
+        stamp = str(unit.execute("SELECT feed_stamp()")[0][0])
+    _defer_rows(
+        unit,
+        "INSERT INTO resource_version (pk, stamp, last_updated, version, type, method, content) VALUES ",
+        f"(%s, {stamp}, %s, %s, %s, %s, %s)",
+        ((v.pk, v.last_updated, v.version, type_code(v.type_name), d.method, v.content) for d, v in both),
+    )
     for table, columns in ROWS.items():
         attribute = ATTRIBUTES[table]
         template = f"({', '.join(['%s'] * (len(columns) + 1))})"
         rows = [
             (version.pk, *row)
-            for draft, version in (*inserts, *replacements)
+            for draft, version in both
             if draft.rows is not None
             for row in getattr(draft.rows, attribute)
         ]
         if rows:
             _defer_rows(unit, f"INSERT INTO {table} (pk, {', '.join(columns)}) VALUES ", template, rows)
-    judged = [(version, draft.issues) for draft, version in (*inserts, *replacements) if draft.issues]
+    judged = [(version, draft.issues) for draft, version in both if draft.issues]
     outcomes.keep(unit, [each for each in judged if outcomes.worth_keeping(each[1])])
-
-
-_SUPERSEDE = (
-    "INSERT INTO resource_version "
-    "(pk, stamp, last_updated, version, tenant, type, method, deleted, id, meta, content) "
-    "SELECT pk, stamp, last_updated, version, tenant, type, method, deleted, id, meta, content "
-    "FROM resource JOIN unnest(%s::smallint[], %s::bigint[]) AS v (type, pk) USING (type, pk) "
-    "WHERE tenant = 0"
-)
 
 
 def _chart(draft: Draft) -> tuple[str | None, str | None]:

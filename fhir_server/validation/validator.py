@@ -78,6 +78,8 @@ def validate(resource: Any, task: Task = R4) -> list[Issue]:
     for issue in FIRST(resource, task):
         place = issue.expression or ""
         faults[place] = faults.get(place, True) and issue.rule == "element-required"
+        if issue.rule == "choice-type":
+            faults.update((stem, False) for stem in _stems(place))
         if not found.add(issue) or issue is TOO_DEEP:
             return found.listed()
     if not faults:
@@ -137,6 +139,18 @@ def _apart_from(faults: Mapping[str, bool]) -> Callable[[Issue], bool]:
         return faulty.isdisjoint(_prefixes(place))
 
     return counts
+
+
+def _stems(place: str) -> Iterator[str]:
+    """Yield what the choice may be called that has a type which it may not have.
+
+    >>> list(_stems("Patient.multipleBirthCode"))
+    ['Patient.multiple', 'Patient.multipleBirth']
+    """
+    start = place.rindex(".") + 2
+    for end in range(start, len(place)):
+        if place[end].isupper():
+            yield place[:end]
 
 
 def _prefixes(place: str) -> Iterator[str]:

@@ -4,13 +4,13 @@ Nearly all are no longer than a day: what reaches beyond a moment began at most 
 others are found by their length. This takes the place of the index by `high`, which gave one bound.
 
 Revision ID: m0006
-Revises: m0004
+Revises: m0005
 """
 
 from alembic import op
 
 revision = "m0006"
-down_revision = "m0004"
+down_revision = "m0005"
 branch_labels = None
 depends_on = None
 

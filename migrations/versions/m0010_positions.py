@@ -1,7 +1,7 @@
 """Positions on the earth, for the search parameter `near`.
 
 Revision ID: m0010
-Revises: m0004
+Revises: m0006
 """
 
 from alembic import op

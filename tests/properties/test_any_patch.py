@@ -145,7 +145,7 @@ def test_a_patch_is_applied_or_refused(
     content = json_format.encode(
         {name: member for name, member in document.items() if name != "resourceType"}
     ).decode()
-    version = Version(1, type_name, "7", 1, "2026-01-02T03:04:05.678Z", "POST", None, content)
+    version = Version(1, type_name, "7", 1, "2026-01-02T03:04:05.678Z", "POST", content)
     given = json_format.parse(version.text().encode())
     applied, refused = 0, set()
     for _ in range(300):

@@ -14,9 +14,8 @@ from fhir_server.search import keys
 from fhir_server.search.index import Indexer
 
 Resource = dict[str, Any]
-COLUMNS = (
-    "pk, stamp, last_updated, rid, version, type, method, deleted, id, chart, chart_date, meta, keys, content"
-)
+HEAD = "pk, last_updated, rid, version, type, id, chart, chart_date, keys"
+VERSION = "pk, stamp, last_updated, version, type, method, content"
 
 
 def store(
@@ -31,35 +30,36 @@ def store(
 
     `settle` commits and brings the statistics up to date.
     """
-    rows: list[tuple[Any, ...]] = []
+    heads: list[tuple[Any, ...]] = []
+    versions: list[tuple[Any, ...]] = []
     index: dict[str, list[tuple[Any, ...]]] = {table: [] for table in ROWS}
     for pk, resource in enumerate(resources, start=first_pk):
         kind, id_ = resource["resourceType"], resource["id"]
         found = indexer.index(kind, resource)
+        updated = resource["meta"]["lastUpdated"]
         meta = {name: value for name, value in resource["meta"].items() if name != "lastUpdated"}
         content = {k: v for k, v in resource.items() if k not in ("resourceType", "id", "meta")}
-        rows.append(
+        text = json_format.encode({"meta": meta, **content} if meta else content).decode()
+        own_keys = "{" + ",".join(found.keys) + "}"
+        heads.append(
             (
                 pk,
-                pk,
-                resource["meta"]["lastUpdated"],
+                updated,
                 keys.rid(kind, id_),
                 1,
                 type_code(kind),
-                "C",
-                False,
                 id_,
                 found.chart,
                 found.chart_date,
-                json_format.encode(meta).decode() if meta else None,
-                "{" + ",".join(found.keys) + "}",
-                json_format.encode(content).decode(),
+                own_keys,
             )
         )
+        versions.append((pk, pk, updated, 1, type_code(kind), "C", text))
         for table in ROWS:
             index[table] += [(pk, *row) for row in found.of(table)]
     with connection.cursor() as cursor:
-        execute_values(cursor, f"insert into resource ({COLUMNS}) values %s", rows, page_size=500)
+        execute_values(cursor, f"insert into resource ({HEAD}) values %s", heads, page_size=500)
+        execute_values(cursor, f"insert into resource_version ({VERSION}) values %s", versions, page_size=500)
         for table, columns in ROWS.items():
             if index[table]:
                 statement = f"insert into {table} (pk, {', '.join(columns)}) values %s"

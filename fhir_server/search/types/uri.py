@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.outcome import Invalid
+from fhir_server.schema.names import TENANT, VERSION
 from fhir_server.search import keys, values
 from fhir_server.search.ast import Parameter
 from fhir_server.search.types.protocol import (
@@ -89,7 +90,9 @@ def where(value: UriValue, columns: Columns) -> Match:
     pattern = value.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     further = (value.text, *(f"{pattern}{sign}%" for sign in "/#|"))
     if value.member is not None:
-        here = f"jsonb_path_query({{r}}.meta::jsonb, '$.{value.member}[*]') #>> '{{{{}}}}'"
+        meta = f"select v.content::jsonb -> 'meta' from {VERSION} v where v.tenant = {TENANT}"
+        meta += " and v.pk = {r}.pk and v.version = {r}.version"
+        here = f"jsonb_path_query(({meta}), '$.{value.member}[*]') #>> '{{{{}}}}'"
         return OnResource(f"exists (select from (select {here}) m(u) where {_below('u')})", further)
     whole = f"coalesce({columns.long}, {columns.value})"
     start = pattern if len(value.text) < ORDERED_LENGTH else ""

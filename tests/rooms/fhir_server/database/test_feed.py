@@ -21,14 +21,16 @@ def engine(fresh_database_url: str) -> Iterator[Engine]:
     engine.close()
 
 
-INSERT = (
-    "INSERT INTO resource (pk, stamp, last_updated, rid, version, type, method, id) "
-    "VALUES (%s, feed_stamp(), now(), %s, 1, 1, 'C', %s)"
+HEAD = "INSERT INTO resource (pk, last_updated, rid, version, type, id) VALUES (%s, now(), %s, 1, 1, %s)"
+VERSION = (
+    "INSERT INTO resource_version (pk, stamp, last_updated, version, type, method) "
+    "VALUES (%s, feed_stamp(), now(), 1, 1, 'C')"
 )
 
 
 def write(connection, pk: int) -> None:
-    connection.cursor().execute(INSERT, (pk, str(uuid.uuid4()), f"r{pk}"))
+    connection.cursor().execute(HEAD, (pk, str(uuid.uuid4()), f"r{pk}"))
+    connection.cursor().execute(VERSION, (pk,))
 
 
 def seen(engine: Engine, after: feed.Position) -> list[feed.Entry]:
@@ -64,7 +66,7 @@ def test_after_a_restore_every_later_change_is_seen(engine: Engine) -> None:
     before = arrived(engine, feed.START, 1)[-1].position
     # what a dump looks like elsewhere: another cluster, whose transaction ids are far behind
     connection.cursor().execute("UPDATE feed_epoch SET cluster = 1")
-    connection.cursor().execute("UPDATE resource SET stamp = stamp + 1000000")
+    connection.cursor().execute("UPDATE resource_version SET stamp = stamp + 1000000")
     connection.commit()
     assert run_write(engine, (), feed.adopt)
     assert not run_write(engine, (), feed.adopt), "an epoch is opened once"

@@ -19,8 +19,8 @@ from tests.support.clause import clause
 
 BASE = "https://hospital.example/fhir"
 CONTENT = '{"active": true, "birthDate": "1970-01-01", "multipleBirthInteger": 2}'
-VERSION = Version(1, "Patient", "7", 3, "2026-01-02T03:04:05.678Z", "PUT", None, CONTENT)
-DELETION = Version(1, "Patient", "7", 4, "2026-01-02T03:04:05.678Z", "DELETE", None, None)
+VERSION = Version(1, "Patient", "7", 3, "2026-01-02T03:04:05.678Z", "PUT", CONTENT)
+DELETION = Version(1, "Patient", "7", 4, "2026-01-02T03:04:05.678Z", "DELETE", None)
 
 
 def request(query: str = "", **headers: str) -> Request:

@@ -259,6 +259,21 @@ def test_all_problems_are_told_at_once():
     ]
 
 
+def test_a_choice_of_a_wrong_type_is_told_once():
+    form = {"resourceType": "Questionnaire", "id": "q", "status": "draft"}
+    response = {
+        "resourceType": "QuestionnaireResponse",
+        "status": "in-progress",
+        "questionnaire": "#q",
+        "contained": [{**form, "item": [{"linkId": "1", "type": "string"}]}],
+        "item": [{"linkId": "1", "answer": [{"valueCode": "a"}]}, {"linkId": "2"}],
+    }
+    assert [issue.expression for issue in validate(response)] == [
+        "QuestionnaireResponse.item[0].answer[0].valueCode",
+        "QuestionnaireResponse.item[1].linkId",
+    ]
+
+
 def test_a_flood_is_counted_and_not_listed():
     issues = validate(patient(name=[{"family": 5}] * 1000))
     assert len(issues) == MAX_ISSUES + 1
