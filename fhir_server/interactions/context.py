@@ -13,9 +13,11 @@ from fhir_server.authorization.permit import permit
 from fhir_server.database.unit_of_work import UnitOfWork, looking_up
 from fhir_server.interactions.policy import Policy
 from fhir_server.interactions.registry import Registry
+from fhir_server.interactions.statistics import Statistics
 from fhir_server.model import json_format, references
 from fhir_server.model.temporal import instant
 from fhir_server.outcome import Forbidden, Issue
+from fhir_server.search.frequency import Frequencies
 from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
 from fhir_server.storage import reader
@@ -70,6 +72,7 @@ class Settings:
     max_response_bytes: int = 16 * 1024 * 1024
     operations: Operations | None = None
     secrets: Secrets = field(default_factory=Secrets)
+    statistics: Statistics = field(default_factory=Statistics)
     registry: Registry = field(default_factory=Registry)
     policy: Policy = field(default_factory=Policy)
 
@@ -96,6 +99,10 @@ class Context:
     def cursor_key(self) -> bytes:
         """Return the key that seals the cursors of paging."""
         return self.settings.secrets.cursor_key(self.unit)
+
+    def frequencies(self) -> Frequencies | None:
+        """Return how frequent search keys are, as far as the database knows."""
+        return self.settings.statistics.frequencies(self.unit)
 
     def now(self) -> str:
         """Return the present moment as a FHIR instant with milliseconds in UTC."""

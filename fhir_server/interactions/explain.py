@@ -56,7 +56,7 @@ def explanation(
     ]
     counted = query.summary == "count" or query.count == 0
     if not counted:
-        page = compile(query, limit + 1, position)
+        page = compile(query, limit + 1, position, frequencies=context.frequencies())
         parameters += [{"name": "plan", "valueString": words} for words in described.shapes(query, page.sql)]
         parameters.append(_statement(context, "page", page, options))
     if counted or query.total != "none":

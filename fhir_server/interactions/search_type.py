@@ -69,7 +69,8 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     if query.includes or query.total != "none":
         context.unit.snapshot()
     most_bytes = context.settings.max_response_bytes
-    rows, matches, more = _page(context, compile(query, limit + 1, position), limit, most_bytes)
+    statement = compile(query, limit + 1, position, frequencies=context.frequencies())
+    rows, matches, more = _page(context, statement, limit, most_bytes)
     included, cut = _included(context, query, matches)
     total: int | None = None
     if query.total != "none" and position is None and not more:
@@ -107,7 +108,7 @@ def resources(context: Context, type_name: str, pairs: Pairs) -> list[Resource]:
     permit(context.grant, "search-type", type_name)
     query = parsed(context, type_name, pairs, strict=True)
     limit = min(query.count or context.settings.max_count, context.settings.max_count)
-    _, matches, _ = _page(context, compile(query, limit), limit, None)
+    _, matches, _ = _page(context, compile(query, limit, frequencies=context.frequencies()), limit, None)
     return [json_format.parse(match.text().encode()) for match in matches]
 
 

@@ -308,6 +308,20 @@ def _keys(parameter: Parameter, texts: Iterable[str]) -> list[str]:
     return [keys.key(parameter.type_name, code, text) for text in texts for code in codes]
 
 
+def keys_of(clause: Clause) -> list[str] | None:
+    """Return the keys of which a clause asks for one, None where it is answered by more than keys."""
+    if clause.modifier == "missing":
+        return _keys(clause.parameter, [keys.PRESENT])
+    kind = TYPES[clause.parameter.kind]
+    texts: list[str] = []
+    for value in clause.alternatives:
+        found = kind.where(value, kind.columns)
+        if not isinstance(found, Texts):
+            return None
+        texts += found.texts
+    return _keys(clause.parameter, texts)
+
+
 def is_indexed(criterion: Criterion) -> bool:
     """Tell whether an index finds what fulfils a criterion; what is absent stands in none."""
     match criterion:
