@@ -24,6 +24,7 @@ from fhir_server.search import chart, elements, keys, spans
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Parameter
 from fhir_server.search.moments import DateValue
 from fhir_server.search.ranges import NumberValue
+from fhir_server.search.types.composite import CompositeValue
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.quantity import QuantityValue
 from fhir_server.search.types.table import TYPES
@@ -56,11 +57,14 @@ class Conditions:
     at: as matches, behind chains and before `_has` (no leak through a side door). `by_row` says chains
     in the form for conditions that are tried on one row after the other. `walking` keeps rows from being
     collected beforehand, which is right where all will be looked at and wrong where a page ends the walk.
+    The targets of the chain `looked_at` stand in a CTE `t`, which has all if they are `looked_at_most`.
     """
 
     visible: Visible | None = None
     by_row: bool = False
     walking: bool = False
+    looked_at: Chain | None = None
+    looked_at_most: int = 0
     aliases: int = 0
 
     def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion], *also: Sql) -> Sql:
@@ -213,7 +217,12 @@ class Conditions:
     def chain(self, alias: str, chain: Chain) -> Sql:
         """Return that the resource refers to one that fulfils the rest of the chain."""
         if self.by_row and by_row(chain):
-            return self.chain_by_row(alias, chain)
+            tried = self.chain_by_row(alias, chain)
+            if chain != self.looked_at:
+                return tried
+            few = f"(select count(*) <= {self.looked_at_most} from t)"
+            near = f"{few} then {alias}.keys && array(select * from t)"
+            return Sql(f"case when {near} else {tried.text} end", tried.parameters)
         targets = self.targets(chain)
         return Sql(f"{alias}.keys && array({targets.text})", targets.parameters)
 
@@ -254,6 +263,8 @@ class Conditions:
     def has(self, alias: str, has: Has) -> Sql:
         """Return that a resource which fulfils the rest refers to this one."""
         parts: list[Sql] = []
+        if self.by_row and is_tried(has):
+            return self.has_by_row(alias, has)
         if has.target == "Patient" and chart.refers_to_patient(has.reference):
             name = self.alias("h")
             condition = self.rows(name, has.reference.type_name, [has.criterion])
@@ -274,6 +285,27 @@ class Conditions:
                 found = _swapped(keys.prefix(has.url.type_name, code), name, has.reference, condition)
                 parts.append(Sql(f"{alias}.keys && array({found.text})", found.parameters))
         return _any(parts)
+
+    def has_by_row(self, alias: str, has: Has) -> Sql:
+        """Return the same for one row at a time: its reference key and the rest, in one GIN scan.
+
+        Counted, because of `exists` the planner believes that the first is found soon, and reads the table.
+        """
+        name = self.alias("h")
+        (code,) = has.reference.sources or (has.reference.code,)
+        head = keys.prefix(has.reference.type_name, code)
+        key = Keys(f"{name}.keys @> array[('{head}' || substr({alias}.rid::text, 9))::uuid]")
+        condition = self.rows(name, has.reference.type_name, [has.criterion], key)
+        counted = f"(select count(*) from {RESOURCE} {name} where {condition.text})"
+        return Sql(f"{counted} > 0", condition.parameters)
+
+    def holders(self, has: Has, limit: int) -> Sql:
+        """Select a row for each of at most `limit` resources that fulfil the innermost criterion."""
+        has = innermost(has)
+        name = self.alias("h")
+        condition = self.rows(name, has.reference.type_name, [has.criterion])
+        found = _select("1", f"{RESOURCE} {name}", condition)
+        return Sql(f"{found.text} limit {limit}", found.parameters)
 
     def alias(self, letter: str) -> str:
         """Return a table alias that the statement does not have yet."""
@@ -405,29 +437,52 @@ def _stretches(clauses: Sequence[Clause]) -> list[spans.Stretch]:
             [[value for value in each.alternatives if isinstance(value, DateValue)] for each in clauses]
         )
     numbers: list[list[NumberValue]] = []
-    for clause in clauses if kind in ("number", "quantity") else ():
-        found = []
-        for value in clause.alternatives:
-            if isinstance(value, QuantityValue) and not value.also and (value.system or not value.code):
-                found.append(value.number)
-            elif isinstance(value, NumberValue):
-                found.append(value)
-            else:
-                return []  # other numbers in other units, or a unit that no index begins with
-        numbers.append(found)
+    for clause in clauses if kind in ("number", "quantity", "composite") else ():
+        found = [_number(value) for value in clause.alternatives]
+        if None in found:
+            return []
+        numbers.append([each for each in found if each is not None])
     return spans.of_numbers(numbers)
+
+
+def _number(value: object) -> NumberValue | None:
+    """Return the number that a value asks of the columns low and high; None where it is not one for all."""
+    if isinstance(value, NumberValue):
+        return value
+    if isinstance(value, QuantityValue):
+        whole = not value.also and (value.system or not value.code)
+        return value.number if whole else None  # a unit without system is one that no index begins with
+    if isinstance(value, CompositeValue):
+        ordered = [part for kind, part in value.parts if kind in ("number", "quantity")]
+        return _number(ordered[0]) if len(ordered) == 1 else None
+    return None
+
+
+def _units(clauses: Sequence[Clause]) -> list[spans.Stretch]:
+    """Return the stretches of one amount in several units."""
+    value = clauses[0].alternatives[0]
+    if len(clauses) > 1 or len(clauses[0].alternatives) > 1 or not isinstance(value, QuantityValue):
+        return []
+    if value.system is None or value.code is None or not value.also:
+        return []
+    asked = [(value.code, value.number), *value.also]
+    return spans.of_units([(keys.unit(value.system, code), number) for code, number in asked])
 
 
 def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
     """Select the pks of the rows that fulfil the clauses, all on one parameter; at most `limit` of them."""
     parameter = clauses[0].parameter
+    parts = [condition for condition, _ in row_stretches(clauses)]
+    if units := _units(clauses):
+        whole = row_condition(clauses)
+        parts = [_joined([Sql(each.sql, each.parameters), whole], " and ") for each in units]
     selects = [
         _select(
             "i.pk",
             f"{TYPES[parameter.kind].table} i",
             Sql(f"i.tenant = {TENANT} and i.{param(parameter)} and {condition.text}", condition.parameters),
         )
-        for condition, _ in row_stretches(clauses)
+        for condition in parts
     ]
     both = _joined(selects, " union all ")
     return both if limit is None else Sql(f"{both.text} limit {limit}", both.parameters)
@@ -465,6 +520,18 @@ def _ranges(parameter: Parameter) -> str:
 def by_row(chain: Chain) -> bool:
     """Tell whether a chain can be tried on one row: to a handful of types, by address and not by url."""
     return len(chain.branches) <= 4 and not chain.urls
+
+
+def innermost(has: Has) -> Has:
+    """Return the last of nested `_has`, whose criterion is none."""
+    return innermost(has.criterion) if isinstance(has.criterion, Has) else has
+
+
+def is_tried(has: Has) -> bool:
+    """Tell whether a `_has` can be tried on one row: where the reference is one, and by address."""
+    single = len(has.reference.sources) <= 1
+    inner = not isinstance(has.criterion, Has) or is_tried(has.criterion)
+    return inner and single and has.url is None and not only_canonical(has.reference)
 
 
 def _select(what: str, source: str, condition: Sql) -> Sql:

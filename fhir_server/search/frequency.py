@@ -107,13 +107,17 @@ class Judge:
 
     def is_dense(self, criteria: Sequence[Criterion], share: float) -> bool:
         """Tell whether it is known that at least such a part of the type fulfils each of the criteria."""
+        types = {each.parameter.type_name for each in criteria if isinstance(each, Clause)}
+        most = max((self.known.of_type(each) for each in types), default=0.0) if self.known else 0.0
+        return self.is_more(criteria, share * most)
+
+    def is_more(self, criteria: Sequence[Criterion], than: float) -> bool:
+        """Tell whether it is known that more resources than that fulfil each of the criteria."""
         for each in criteria:
             if self.known is None or not isinstance(each, Clause) or _kind(each) is None:
                 return False
             any_of = keys_of(each)
-            if any_of is None or self.known.hits(any_of) < share * self.known.of_type(
-                each.parameter.type_name
-            ):
+            if any_of is None or self.known.hits(any_of) <= than:
                 return False
         return True
 

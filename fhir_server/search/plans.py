@@ -8,7 +8,8 @@ guess, so its shape is chosen by what is asked, and where that is not enough by 
     keys        a key that few resources have (a reference, an identifier): GIN, then order
     stretch     keys that many have: walk 2,000 in order; GIN only if they do not fill the page
     few rows    a condition on ordered rows: up to 1,000 (4,000 without sort) of them, then their resources
-    targets     a chain: up to 200 of what it leads to, then what refers to them; else a stretch
+    targets     a chain: what refers to up to 3 of what it leads to; else a stretch, compared with up to 200
+    holders     `_has`: where up to 300 have what is asked for, what they refer to; else a stretch
     walk        none of these: in order until the page is full
 
 A look is a CTE, and what it shows opens one branch of a UNION ALL; the others are not begun.
@@ -23,14 +24,16 @@ from dataclasses import dataclass, field, replace
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart
-from fhir_server.search.ast import Chain, Clause, Criterion, Query, Sort
+from fhir_server.search.ast import Chain, Clause, Criterion, Has, Query, Sort
 from fhir_server.search.conditions import (
     TENANT,
     Conditions,
     Sql,
     by_row,
+    innermost,
     is_bound,
     is_on_rows,
+    is_tried,
     row_source,
     row_stretches,
 )
@@ -42,6 +45,8 @@ RAW = "r.pk, r.type, r.id, r.version, r.last_updated"
 FEW = 1000  # so many rows are fetched and sorted in some milliseconds
 FEW_IN_ORDER = 4  # times as many where they come in the order of the page, and not all are fetched
 FEW_TARGETS = 200  # each may be referred to by many
+FEW_HOLDERS = 300  # what they refer to is fetched
+FEW_REFERRED = 3  # so many are not compared with a stretch first
 STRETCH = 2000  # so many resources are looked at in some milliseconds
 CHARTED = 200  # of one patient's, which lie scattered
 DENSE = 0.1  # the part of a type from which on a look at these is worth it
@@ -139,10 +144,21 @@ def plan(page: Page) -> None:
         targets = page.conditions.targets(chain)
         page.looks.append(("t", Sql(f"{targets.text} limit {FEW_TARGETS + 1}", targets.parameters)))
         rest = page.where([each for each in clauses if each is not chain])
-        few = f"r.keys && array(select * from t) and (select count(*) <= {FEW_TARGETS} from t)"
+        at_once = min(FEW_REFERRED, FEW_TARGETS)
+        few = f"r.keys && array(select * from t) and (select count(*) <= {at_once} from t)"
         few_targets = Sql(f"{rest.text} and {few}{gate}", rest.parameters)
         page.branches.append(_looked_up(page, few_targets, by_keys=True))
-        gate += f" and (select count(*) > {FEW_TARGETS} from t)"
+        gate += f" and (select count(*) > {at_once} from t)"
+        page.conditions.looked_at, page.conditions.looked_at_most = chain, FEW_TARGETS
+        frequency = "many"
+    has = next((each for each in clauses if isinstance(each, Has) and is_tried(each)), None)
+    if frequency != "few" and has is not None:
+        if not page.judge.is_more([innermost(has).criterion], FEW_HOLDERS):
+            page.looks.append(("h", page.conditions.holders(has, FEW_HOLDERS + 1)))
+            where = page.where(clauses)
+            few_holders = f"{where.text}{gate} and (select count(*) <= {FEW_HOLDERS} from h)"
+            page.branches.append(_looked_up(page, Sql(few_holders, where.parameters)))
+            gate += f" and (select count(*) > {FEW_HOLDERS} from h)"
         frequency = "many"
     stretch = _stretch(page, bounds, gate) if frequency == "many" else None
     more = Sql("")
@@ -338,6 +354,8 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
     turned = page.descending_pk != page.backward
     direction, sign = (" desc", "<") if turned else ("", ">")
     many = max(STRETCH // page.beside, 4 * page.limit)
+    if any(isinstance(each, Has) and isinstance(each.criterion, Has) for each in page.query.clauses):
+        many = max(many // 4, page.limit)  # each is a look at many
     page.conditions.by_row = True
     matches = page.where([each for each in page.query.clauses if each not in bounds])
     page.conditions.by_row = False

@@ -91,6 +91,23 @@ def of_numbers(clauses: Sequence[Sequence[NumberValue]]) -> list[Stretch]:
     return [Stretch("low >= %s", (cut,)), Stretch("low < %s and sign(high - low) = 1", (cut,), long=True)]
 
 
+def of_units(asked: Sequence[tuple[str, NumberValue]]) -> list[Stretch]:
+    """Return the same of one amount in several units, by the keys of the units; these have no order.
+
+    >>> [each.sql for each in of_units([("k1", ranges.read("gt5")), ("k2", ranges.read("lt5000"))])]
+    ['unit = %s::uuid and low >= %s', 'unit = %s::uuid and low < %s and sign(high - low) = 1', \
+'unit = %s::uuid and low <= %s']
+    """
+    found = []
+    for unit, number in asked:
+        for each in of_numbers([[number]]) or [Stretch("true", ())]:
+            sql, parameters = f"unit = %s::uuid and {each.sql}", (unit, *each.parameters)
+            if (top := ranges.ceiling(number)) is not None:
+                sql, parameters = f"{sql} and low <= %s", (*parameters, top)
+            found.append(Stretch(sql.replace("true and ", ""), parameters, each.long))
+    return found
+
+
 def _begins(value: DateValue) -> datetime | None:
     """Return that low >= it, None where nothing is said."""
     return {"eq": value.low, "sa": value.high}.get(value.prefix)
