@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint types docs bench bench-validation conformance clean
+.PHONY: help setup demo serve test lint types docs bench bench-validation conformance oracle clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,7 @@ types: $(VENV)/.test ## check types (mypy, strict)
 docs: $(VENV)/.run ## write the generated pages of docs/ anew
 	$(BIN)/python -m tools.configuration_page
 	$(BIN)/python -m tools.code_map
+	$(BIN)/python -m tools.conformance_page
 	$(BIN)/python -m tools.rules_table
 
 bench: $(VENV)/.test ## measure this server beside the floor, in one run
@@ -43,6 +44,9 @@ bench-validation: $(VENV)/.test ## measure validation and FHIRPath as ratios to 
 
 conformance: $(VENV)/.test ## run the tests that hold a clause of a standard
 	$(BIN)/python -m pytest -n $(JOBS) tests/spec tests/official $(ARGS)
+
+oracle: $(VENV)/.test ## hold 20,000 random searches against an independent reading (XINGLIN_ORACLE_SEED=7)
+	XINGLIN_ORACLE_QUERIES=20000 XINGLIN_ORACLE_PATIENTS=all $(BIN)/python -m pytest -s tests/properties/test_search_oracle.py $(ARGS)
 
 clean: ## remove .venv and caches; data stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build *.egg-info

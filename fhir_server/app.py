@@ -30,6 +30,7 @@ from fhir_server.interactions.context import Settings, utc_now
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.policy import Policy
 from fhir_server.interactions.registry import Registry
+from fhir_server.interactions.reindex import Reindexer
 from fhir_server.observability import events, heartbeat
 from fhir_server.operations.calls import prepare
 from fhir_server.operations.registry import offered
@@ -104,6 +105,7 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         operations=prepare,
         registry=create_registry(config, database_url),
         policy=Policy(config.profile_policy),
+        reindex_rate=config.reindex_rate,
     )
     engine = Engine(
         database_url,
@@ -173,7 +175,10 @@ def numbers_folder(config: Config) -> Path:
 def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     """Return the queues of the background worker: name → function that takes the next few entries."""
     entry = create_entry(config, config.database_url, connections=4)
-    return {"dicom-bridge": Bridge(entry, bridge_settings(config)).drain}
+    return {
+        "dicom-bridge": Bridge(entry, bridge_settings(config)).drain,
+        "reindex": Reindexer(entry).drain,
+    }
 
 
 def bridge_settings(config: Config) -> BridgeSettings:

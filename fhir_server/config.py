@@ -109,6 +109,9 @@ class Config:
         2000,
         "longest count for _total=accurate and _summary=count; then the total is an estimate and says so",
     )
+    reindex_rate: int = _setting(
+        1000, "resources a second that a job indexes in the background; 0: as many as it can"
+    )
     profile_policy: tuple[str, ...] = _setting(
         ("warn",),
         "what becomes of a write that breaks a profile it claims: off, warn (stored, and told) or reject "

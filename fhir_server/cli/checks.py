@@ -19,6 +19,9 @@ from fhir_server.cli.serve import is_loopback
 from fhir_server.config import Config
 from fhir_server.database import migrating
 from fhir_server.database.engine import Connection
+from fhir_server.definitions.structures import type_name
+from fhir_server.search.compile import compile_types
+from fhir_server.search.index import FORM
 from fhir_server.storage import outcomes
 
 EXTENSIONS = ("pg_trgm", "btree_gin", "btree_gist", "unaccent")
@@ -163,6 +166,37 @@ def definitions(config: Config, url: str) -> Iterator[Finding]:
         yield Finding("profiles", "advice" if wrong else "ok", says)
 
 
+def search_index(config: Config, url: str) -> Iterator[Finding]:
+    """Whether the index of every type is of this release, and whether anything is missing in it."""
+    with _connection(url) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT to_regclass('index_form') IS NOT NULL")
+        if not cursor.fetchone()[0]:
+            return
+        statement = compile_types()
+        cursor.execute(statement.sql, statement.parameters)
+        present = {code for (code,) in cursor.fetchall()}
+        cursor.execute("SELECT type FROM index_form WHERE form >= %s", (FORM,))
+        older = sorted(type_name(code) for code in present - {code for (code,) in cursor.fetchall()})
+        cursor.execute(
+            "SELECT (SELECT count(*) FROM reindex WHERE state IN ('waiting', 'running')), "
+            "(SELECT count(DISTINCT (type, pk)) FROM unindexed)"
+        )
+        jobs, missing = cursor.fetchone()
+        at_work = f"; {jobs} jobs are at work (xinglin reindex --status)" if jobs else ""
+        if older:
+            flags = " ".join(f"--type {name}" for name in older)
+            says = f"made by an older release: {', '.join(older)}; run `xinglin reindex {flags}`{at_work}"
+            yield Finding("search index", "advice", says)
+        else:
+            yield Finding("search index", "ok", f"of this release{at_work}")
+        if missing:
+            says = (
+                f"{missing} resources could not be indexed in full; xinglin reindex --status JOB lists them"
+            )
+            yield Finding("search index", "advice", says)
+
+
 def privacy(config: Config, url: str) -> Iterator[Finding]:
     """Whether the database writes patient data to its log: our SQL holds names and identifiers."""
     with _connection(url) as connection:
@@ -229,4 +263,4 @@ def _show(connection: Connection, name: str) -> str:
 
 
 MACHINE = (data_folder, exposure, libraries, ports)
-DATABASE = (server, schema, definitions, privacy)
+DATABASE = (server, schema, definitions, search_index, privacy)

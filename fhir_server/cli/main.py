@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("fhir_server.cli.serve", "run the server: HTTP, DIMSE, background worker, database"),
     "worker": ("fhir_server.cli.worker", "drain jobs and DICOM-to-FHIR events, apart from serve"),
     "load": ("fhir_server.cli.load", "load files of resources"),
+    "reindex": ("fhir_server.cli.reindex", "make the search index anew, or see how far a job is"),
     "package": ("fhir_server.cli.package", "FHIR packages (profiles, value sets): install, list, remove"),
     "ae": ("fhir_server.cli.ae", "application entities that may call us or be sent to: add, list, remove"),
     "backup": ("fhir_server.cli.backup", "database and DICOM files into a folder, verified"),

@@ -41,13 +41,20 @@ class Position:
         return cls(int(epoch), int(stamp), int(pk))
 
 
+PURGED = "X"
+"""The method of an entry that says: of this resource nothing is left. Its id is gone, too."""
+
 START = Position(0, 0, 0)
 """Before everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One version that was committed: `type_code` and `pk` name the resource."""
+    """One version that was committed: `type_code` and `pk` name the resource.
+
+    With the method PURGED no version was made, but all of them were removed. Single versions that were
+    removed are not told: whoever comes late sees the current one.
+    """
 
     position: Position
     type_code: int
@@ -63,19 +70,26 @@ def read(unit: UnitOfWork, after: Position, limit: int) -> list[Entry]:
     return [Entry(Position(row[0], row[1], row[2]), row[3], row[2], *row[4:]) for row in rows]
 
 
-_READ = """
+_BEHIND = (
+    "tenant = 0 AND (stamp, pk) > (SELECT stamp, pk FROM start) "
+    "AND stamp < (SELECT stamp_base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM now)"
+)
+
+_READ = f"""
 WITH now AS (SELECT epoch, stamp_base FROM feed_epoch ORDER BY epoch DESC LIMIT 1),
 start AS (
     SELECT CASE WHEN back.stamp < %(stamp)s THEN back.stamp ELSE %(stamp)s END AS stamp,
            CASE WHEN back.stamp < %(stamp)s THEN 0 ELSE %(pk)s END AS pk
     FROM (SELECT min(first_stamp) AS stamp FROM feed_epoch WHERE epoch > %(epoch)s AND %(epoch)s > 0) AS back
 )
-SELECT (SELECT epoch FROM now), v.stamp, v.pk, v.type, r.id, v.version, v.method::text FROM (
-    SELECT stamp, pk, type, version, method FROM resource_version
-    WHERE tenant = 0 AND (stamp, pk) > (SELECT stamp, pk FROM start)
-    AND stamp < (SELECT stamp_base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM now)
+SELECT (SELECT epoch FROM now), v.stamp, v.pk, v.type, coalesce(r.id, ''), v.version, v.method FROM (
+    (SELECT stamp, pk, type, version, method::text FROM resource_version
+     WHERE {_BEHIND} ORDER BY stamp, pk, version LIMIT %(limit)s)
+    UNION ALL
+    (SELECT stamp, pk, type, version, '{PURGED}' FROM resource_purged
+     WHERE {_BEHIND} ORDER BY stamp, pk LIMIT %(limit)s)
     ORDER BY stamp, pk, version LIMIT %(limit)s
-) AS v JOIN resource AS r ON r.tenant = 0 AND r.type = v.type AND r.pk = v.pk
+) AS v LEFT JOIN resource AS r ON r.tenant = 0 AND r.type = v.type AND r.pk = v.pk
 ORDER BY v.stamp, v.pk, v.version
 """
 
@@ -94,7 +108,10 @@ _ADOPT = """
 WITH here AS (SELECT system_identifier AS cluster FROM pg_control_system()),
 last AS (SELECT epoch, cluster FROM feed_epoch ORDER BY epoch DESC LIMIT 1),
 highest AS (
-    SELECT greatest((SELECT max(stamp) FROM resource_version WHERE tenant = 0), 0) + 1 AS stamp
+    SELECT greatest(
+        (SELECT max(stamp) FROM resource_version WHERE tenant = 0),
+        (SELECT max(stamp) FROM resource_purged WHERE tenant = 0), 0
+    ) + 1 AS stamp
 )
 INSERT INTO feed_epoch (epoch, cluster, stamp_base, first_stamp)
 SELECT last.epoch + 1, here.cluster, highest.stamp - pg_current_xact_id()::text::bigint, highest.stamp

@@ -80,7 +80,7 @@ class UnitOfWork:
     that BEGIN, three INSERTs and COMMIT cost one round trip. `changes` collects what was
     written; `run_write` hands it to the listeners. `keys` gives out primary keys. `attempt` counts
     the runs that came to nothing before this one. `definitions` is the state of the definitions by
-    which the whole unit judges, once somebody asked for it.
+    which the whole unit judges, once somebody asked for it; `parameters` what it indexes and searches by.
     """
 
     __slots__ = (
@@ -92,6 +92,7 @@ class UnitOfWork:
         "cursor",
         "definitions",
         "keys",
+        "parameters",
         "writing",
     )
 
@@ -102,6 +103,7 @@ class UnitOfWork:
         self.writing = writing
         self.attempt = attempt
         self.definitions: Any = None
+        self.parameters: Any = None
         self.changes: list[Change] = []
         self._deferred: list[bytes] = []
         self._in_snapshot = False

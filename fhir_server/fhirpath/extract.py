@@ -14,6 +14,7 @@ resource type selects nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -32,6 +33,7 @@ from fhir_server.fhirpath.walk import (
     emit_resources,
     walk,
 )
+from fhir_server.fhirpath.watch import Watch
 
 _UCUM = "http://unitsofmeasure.org"
 
@@ -180,14 +182,58 @@ def predicate(expression: str, type_name: str) -> Predicate | None:
 def by_engine(expression: str, type_name: str) -> Extractor:
     """Return an extractor for what is none of the common shapes."""
     compiled = api.compile(expression, lenient=True)
+    return _evaluating(type_name, lambda: compiled)
 
+
+def _evaluating(type_name: str, expression: Callable[[], api.Expression]) -> Extractor:
     def extract(element: dict[str, Any], resource: dict[str, Any] | None = None, /) -> Pairs:
         holder = [api.root(element if resource is None else resource)]
         environment = {"resource": holder, "rootResource": holder}
-        items = compiled.evaluate(api.Element(element, type_name), environment=environment)
+        items = expression().evaluate(api.Element(element, type_name), environment=environment)
         return [pair for pair in map(_pair, items) if pair[1] is not None]
 
     return extract
+
+
+STRANGERS_SECONDS = 0.25
+STRANGERS_STEPS = 100_000
+
+
+def watched_extractor(expression: str, type_name: str) -> Extractor:
+    """Return the same as `extractor` for an expression of a stranger: the engine is watched.
+
+    An evaluation that takes more than a quarter of a second raises TooCostly.
+    """
+    try:
+        return _Planner(expression, type_name).compile(parse(expression))
+    except Unplanned:
+        api.compile(expression)  # for what is wrong with it
+    return _evaluating(
+        type_name, lambda: api.compile_watched(expression, Watch(STRANGERS_SECONDS, STRANGERS_STEPS))
+    )
+
+
+@lru_cache(maxsize=1024)
+def selected(expression: str, type_name: str) -> frozenset[tuple[str, str]] | None:
+    """Return (path, type) of the elements that an expression selects; None where only the engine can tell.
+
+    >>> selected("Patient.contact.name | Person.name", "Patient")
+    frozenset({('contact.name', 'HumanName')})
+
+    Raises what `extractor` raises.
+    """
+    planner = _Planner(expression, type_name)
+    tree = parse(expression)
+    if is_condition(tree):
+        return frozenset({("", "boolean")})
+    try:
+        branches = planner.branches(tree, (Branch((), type_name),), at_start=True)
+    except Unplanned:
+        return None
+    return frozenset(
+        (".".join(step for step in branch.path if isinstance(step, str)), branch.type_name)
+        for branch in branches
+    )
 
 
 def _pair(item: Any) -> tuple[str, Any]:

@@ -23,10 +23,11 @@ from fhir_server.interactions.search_type import resources
 from fhir_server.model import json_format, temporal
 from fhir_server.search.ast import Parameter
 from fhir_server.search.parse import modifiers_of
-from fhir_server.search.registry import Registry
+from fhir_server.search.registry import Registry, standard
 from fhir_server.search.registry import parameters as parameters_of
 from fhir_server.search.types.special import ON_RESOURCE
 from fhir_server.storage import definitions
+from fhir_server.storage import parameters as stored
 
 FHIR_VERSION = "4.0.1"
 
@@ -55,10 +56,14 @@ _SECURITY_OFF = (
 
 @dataclass(frozen=True, slots=True)
 class Supported:
-    """What is installed: profiles as (type, url, version), implementation guides as canonicals."""
+    """What is installed: profiles as (type, url, version), implementation guides as canonicals.
+
+    `parameters` are what may be searched by, None for what R4 defines.
+    """
 
     profiles: Sequence[tuple[str, str, str]] = ()
     guides: Sequence[str] = ()
+    parameters: Registry | None = None
 
 
 class Offered(NamedTuple):
@@ -101,19 +106,23 @@ class Capabilities:
         self._interactions = frozenset(interactions)
         self._started = started
         self._auth = auth
-        self._made: dict[str, tuple[int, Published]] = {}
+        self._made: dict[str, tuple[tuple[int, int], Published]] = {}
         self._operations = tuple(operations)
 
     def published(self, context: Context, mode: str = "full") -> Published:
         """Return the statement of one of MODES, as of the definitions that are installed."""
         made = self._made.get(mode)
-        if made is None or made[0] != definitions.generation(context.unit):
+        if made is None or made[0] != _generations(context):
             context.unit.snapshot()
-            generation = definitions.generation(context.unit)
+            generation = _generations(context)
             if mode == "terminology":
                 resource = self._terminology(_code_systems(context))
             else:
-                supported = Supported(definitions.profiles(context.unit), definitions.guides(context.unit))
+                supported = Supported(
+                    definitions.profiles(context.unit),
+                    definitions.guides(context.unit),
+                    context.searchable().all(),
+                )
                 resource = self._statement(mode, supported)
             self._made[mode] = made = (generation, _published(resource))
         return made[1]
@@ -134,6 +143,10 @@ class Capabilities:
 
     def _terminology(self, installed: Iterable[tuple[str, str]]) -> dict[str, Any]:
         return terminology_capabilities.statement(self._settings, self._started, installed)
+
+
+def _generations(context: Context) -> tuple[int, int]:
+    return definitions.generation(context.unit), stored.generation(context.unit)
 
 
 def _published(resource: dict[str, Any]) -> Published:
@@ -190,7 +203,7 @@ def statement(
     forms as "update-conditional" and "delete-conditional"; `supported` is what packages brought.
     """
     profiles = _by_type(supported.profiles)
-    registry = Registry()
+    registry = supported.parameters or standard()
     searchable = {name: _searchable(name, registry) for name in resource_types()}
     referring = _referring(searchable)
     rest: dict[str, Any] = {
@@ -217,7 +230,7 @@ def statement(
             for name in compartments.compartment_types()
         ]
     if "search-system" in interactions:
-        rest["searchParam"] = _on_system()
+        rest["searchParam"] = _on_system(searchable)
     for resource in rest["resource"]:
         on_type = [one for one in operations if {"Resource", resource["type"]} & set(one.types)]
         if on_type:
@@ -297,11 +310,11 @@ def _resource(
         {
             "name": parameter.code,
             "definition": parameter.url,
-            "type": types[parameter.code].type,
+            "type": types[parameter.code].type if parameter.code in types else parameter.kind,
             "documentation": _ways(parameter),
         }
         for parameter in searchable
-        if parameter.code in types
+        if parameter.code in types or parameter.index
     ]
     return resource
 
@@ -334,11 +347,15 @@ def _ways(parameter: Parameter) -> str:
     return f"{parameter.kind}: {'; '.join(said)}" if said else parameter.kind
 
 
-def _on_system() -> list[dict[str, str]]:
+def _on_system(searchable: Mapping[str, Sequence[Parameter]]) -> list[dict[str, str]]:
     """Return the parameters that a search over all types has."""
     known = search_parameters.for_type("Binary")  # which has these alone
     codes = {parameter.code for parameter in parameters_of("Binary")} | {"_filter"}
-    return [{"name": code, "definition": known[code].url, "type": known[code].type} for code in sorted(codes)]
+    found = {code: (known[code].url, known[code].type) for code in codes}
+    own = [{each.code: each for each in some if each.index} for some in searchable.values()]
+    for code in set.intersection(*(set(each) for each in own)):
+        found[code] = (own[0][code].url, own[0][code].kind)
+    return [{"name": code, "definition": url, "type": kind} for code, (url, kind) in sorted(found.items())]
 
 
 def _referring(searchable: Mapping[str, Sequence[Parameter]]) -> dict[str, list[str]]:

@@ -57,7 +57,7 @@ def criteria(context: Context, type_name: str, text: str, *, countable: bool = F
         base_urls=settings.base_urls,
         time_zone=settings.environment.zone,
         now=context.clock(),
-        registry=settings.indexer.registry,
+        registry=context.searchable(),
         codes=SearchCodes(context),
         stored=StoredValues(context.unit.execute),
     )

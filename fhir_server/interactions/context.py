@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.unit_of_work import UnitOfWork, looking_up
+from fhir_server.interactions.parameters import Parameters, Searchable
 from fhir_server.interactions.policy import Policy
 from fhir_server.interactions.registry import Registry
 from fhir_server.interactions.statistics import Statistics
@@ -53,8 +54,10 @@ class Settings:
 
     `base_urls` are the addresses of the FHIR base, the first one being that of our links;
     `indexer` knows the search parameters and what zone-less dates and our own addresses mean;
-    `registry` the definitions that are installed, `policy` what becomes of a write that does not
-    keep the profiles it claims, `operations` those that an entry of a Bundle may call.
+    `registry` the definitions that are installed, `parameters` the search parameters among them,
+    `reindex_rate` how many resources a second a job indexes by them (0: no limit), `policy` what becomes
+    of a write that does not keep the profiles it claims, `operations` those that an entry of a Bundle
+    may call.
     """
 
     base_urls: tuple[str, ...]
@@ -74,6 +77,8 @@ class Settings:
     secrets: Secrets = field(default_factory=Secrets)
     statistics: Statistics = field(default_factory=Statistics)
     registry: Registry = field(default_factory=Registry)
+    parameters: Parameters = field(default_factory=Parameters)
+    reindex_rate: int = 1000
     policy: Policy = field(default_factory=Policy)
 
     @property
@@ -112,6 +117,14 @@ class Context:
         """Return what validation may know: definitions, codes, and what is stored for the caller's eyes."""
         state = self.settings.registry.state(self.unit)
         return Knowledge(state.conformance, state.terminology, lru_cache(MOST_RESOLVED)(self._resolve))
+
+    def indexer(self) -> Indexer:
+        """Return what indexes the resources that this unit writes."""
+        return self.settings.parameters.known(self.unit, self.settings.indexer).indexer
+
+    def searchable(self) -> Searchable:
+        """Return the parameters by which this unit may search."""
+        return Searchable(self.unit, self.settings.parameters, self.settings.indexer)
 
     def _resolve(self, reference: str) -> dict[str, Any] | None:
         """Return the resource that a reference leads to if it is ours, there, and for this caller's eyes."""

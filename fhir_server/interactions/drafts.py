@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import NamedTuple
 
-from fhir_server.interactions import claims
+from fhir_server.interactions import claims, parameters
 from fhir_server.interactions.context import Context, Resource
 from fhir_server.outcome import Invalid, Issue
 from fhir_server.storage.writer import Draft
@@ -57,10 +57,11 @@ def check(resource: Resource) -> tuple[Issue, ...]:
 def judge(context: Context, resource: Resource) -> Checked:
     """Return what is to be said of a resource that may be stored.
 
-    Raises what `check` raises, and Unprocessable (422) with the problems that break a claimed
-    profile where the policy is to reject.
+    Raises what `check` raises, and Unprocessable (422) for a search parameter that cannot be indexed,
+    and with the problems that break a claimed profile where the policy is to reject.
     """
     issues = check(resource)
+    parameters.admit(resource)
     if claims.possible(resource):
         # without knowledge every Questionnaire is unknown: the second look tells
         issues = tuple(issue for issue in issues if not claims.is_about_an_unknown_claim(issue))
@@ -72,7 +73,7 @@ def judge(context: Context, resource: Resource) -> Checked:
 def draft(context: Context, resource: Resource, id_: str, method: str, **conditions: object) -> Draft:
     """Return the draft of a valid resource under `id_`; `conditions` are those of Draft."""
     type_name: str = resource["resourceType"]
-    rows = context.settings.indexer.index(type_name, resource)
+    rows = context.indexer().index(type_name, resource)
     made = Draft(type_name, id_, method, resource, rows)
     for name, value in conditions.items():
         setattr(made, name, value)

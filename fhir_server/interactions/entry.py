@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fhir_server.authorization.grant import Grant
+from fhir_server.database.changes import Change
 from fhir_server.database.engine import Engine
 from fhir_server.database.unit_of_work import Listener, Through, UnitOfWork, run_read, run_write
+from fhir_server.interactions import parameters
 from fhir_server.interactions.context import Clock, Context, Settings
+from fhir_server.model.temporal import instant
 from fhir_server.storage import definitions
 
 T = TypeVar("T")
@@ -38,8 +41,11 @@ class Entry:
         `work` may run several times: it must not do anything that a rollback cannot undo.
         """
 
-        listeners = (definitions.notice, *self.listeners)
+        listeners = (definitions.notice, self._notice_parameters, *self.listeners)
         return run_write(self.engine, listeners, self._with_context(grant, work))
+
+    def _notice_parameters(self, unit: UnitOfWork, changes: list[Change]) -> None:
+        parameters.notice(unit, changes, instant(self.clock()), self.settings.reindex_rate)
 
     def _with_context(self, grant: Grant, work: Callable[[Context], T]) -> Callable[[UnitOfWork], T]:
         def with_context(unit: UnitOfWork) -> T:

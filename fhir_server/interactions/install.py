@@ -7,13 +7,15 @@ with one that is faulty the package is refused, unless `lenient` leaves the faul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.authorization.permit import permit
 from fhir_server.definitions.package import CORE, Definition, Package
+from fhir_server.interactions import parameters
 from fhir_server.interactions.context import Context
+from fhir_server.interactions.parameters import Settled
 from fhir_server.model import json_format
 from fhir_server.outcome import FhirError, Issue, NotFound, Unprocessable
 from fhir_server.storage import packages
@@ -115,7 +117,25 @@ def install(context: Context, checked: Checked, *, lenient: bool = False) -> Ins
     for each in checked.taken:
         counts[each.type_name] = counts.get(each.type_name, 0) + 1
     status = "replaced" if before else "installed"
+    settled = parameters.settle(
+        context.unit, context.now(), context.grant.subject, context.settings.reindex_rate
+    )
+    notes += _of_parameters(
+        settled, {each.url for each in checked.taken if each.type_name == parameters.TYPE}
+    )
     return Installation(package.name, package.version, status, dict(sorted(counts.items())), notes)
+
+
+def _of_parameters(settled: Settled, urls: Collection[str]) -> tuple[str, ...]:
+    """Return what became of the search parameters of a package, in words."""
+    notes = []
+    if new := sorted({f"{each.type_name}?{each.code}" for each in settled.new if each.url in urls}):
+        notes.append(
+            f"{', '.join(new)} can be searched by when what is stored is indexed: "
+            f"GET /fhir/$reindex-status?job={settled.job} tells how far that is"
+        )
+    notes += [f"{url} is not searched by: {why}" for url, why in settled.left_out if url in urls]
+    return tuple(notes[:MOST_FAULTS])
 
 
 def _refusal(package: Package, faults: Sequence[Issue]) -> list[Issue]:
@@ -144,8 +164,6 @@ def _notes(checked: Checked, there: Sequence[Installed]) -> tuple[str, ...]:
         )
     if any(version.startswith("4.3") for version in package.fhir_versions):
         notes.append("it is made for R4B (4.3) and is read as R4")
-    if parameters := package.counts().get("SearchParameter"):
-        notes.append(f"its {parameters} search parameters are kept, but cannot be searched by yet")
     notes += [f"{file} is left out: {reason}" for file, reason in package.left_out[:MOST_FAULTS]]
     notes += [f"left out as faulty: {issue.diagnostics}" for issue in checked.faults[:MOST_FAULTS]]
     return tuple(notes)
@@ -180,6 +198,7 @@ def remove(context: Context, name: str, version: str | None = None) -> list[Inst
             expression="ImplementationGuide",
         )
     packages.remove(context.unit, [each.pk for each in found])
+    parameters.settle(context.unit, context.now(), context.grant.subject, context.settings.reindex_rate)
     return found
 
 

@@ -191,8 +191,7 @@ def _referred(context: Context, gone: dict[int, tuple[str, str]], rule: str) -> 
 
 
 def _referrers(context: Context, addresses: Sequence[tuple[str, str]], limit: int) -> list[str]:
-    registry = context.settings.indexer.registry
-    asked = referrers.statement(registry, [f"{name}/{id_}" for name, id_ in addresses], limit)
+    asked = referrers.statement([f"{name}/{id_}" for name, id_ in addresses], limit)
     rows = context.unit.execute(asked.sql, asked.parameters)
     return [f"{type_named(type_code)}/{id_}" for type_code, id_ in rows]
 

@@ -44,7 +44,7 @@ def search(
     def query(asked: Pairs) -> Query:
         if member == ALL:
             return several(context, types, asked, (compartment, id), strict=strict)
-        reader = Reader(member, environment(context), context.settings.indexer.registry)
+        reader = Reader(member, environment(context), context.searchable())
         return parsed(context, member, asked, strict).also(in_compartment(compartment, id, member, reader))
 
     return conduct(context, f"{compartment}/{id}/{member}", pairs, query)

@@ -44,6 +44,7 @@ def several(
     context.unit.snapshot()
     statement = compile_types()
     present = [type_name(code) for (code,) in context.unit.execute(statement.sql, statement.parameters)]
+    searchable = context.searchable()
     query = parse_several(
         searched or named or types,
         [name for name in present if name in searched],
@@ -51,6 +52,9 @@ def several(
         compartment=compartment,
         strict=strict,
         environment=environment(context),
-        registry=context.settings.indexer.registry,
+        registry=searchable,
     )
-    return replace(query, parts=tuple(narrow(context.grant, part) for part in query.parts or ()))
+    issues = (*query.issues, *searchable.warnings())
+    return replace(
+        query, issues=issues, parts=tuple(narrow(context.grant, part) for part in query.parts or ())
+    )

@@ -58,27 +58,24 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     asked, position = _opened(context, path, pairs)
     query = query_of(asked)
     limit = min(query.count or context.settings.default_count, context.settings.max_count)
-    told: tuple[Issue, ...] = ()
     if explained is not None:
         return explain.explanation(context, query, limit, position, explained)
     if query.summary == "count" or query.count == 0:
-        number, told = totals.total(context, query)
-        links, issues = [("self", _address(context, path, query))], (*query.issues, *told)
-        text = bundle.searchset(context.settings, context.now(), links, (), total=number, issues=issues)
-        return Result(200, text=text, tag=_tag(links, (), number, issues))
+        return _counted(context, path, query)
     if query.includes or query.total != "none":
         context.unit.snapshot()
     most_bytes = context.settings.max_response_bytes
     statement = compile(query, limit + 1, position, frequencies=context.frequencies())
     rows, matches, more = _page(context, statement, limit, most_bytes)
     included, cut = _included(context, query, matches)
-    total: int | None = None
-    if query.total != "none" and position is None and not more:
-        total, told = len(matches), ()  # they are all here
-    elif query.total != "none":
-        total, told = totals.total(context, query, len(matches) + more)
+    counted: totals.Total | None = None
+    if query.total != "none":
+        whole_page = position is None and not more
+        known = len(matches) + more
+        counted = totals.Total(len(matches)) if whole_page else totals.total(context, query, known)
+    total = None if counted is None else counted.number
     links = _links(context, path, query, position, rows, more)
-    issues = (*query.issues, *cut, *told)
+    issues = (*query.issues, *cut, *(() if counted is None else counted.issues))
     text = bundle.searchset(
         context.settings,
         context.now(),
@@ -127,6 +124,7 @@ def _opened(context: Context, path: str, pairs: Pairs) -> tuple[Pairs, Position 
 def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Query:
     """Return the search on one type that pairs ask for, inside what the caller may see."""
     settings = context.settings
+    searchable = context.searchable()
     query = parse(
         type_name,
         pairs,
@@ -134,10 +132,11 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         base_urls=settings.base_urls,
         time_zone=settings.environment.zone,
         now=context.clock(),
-        registry=settings.indexer.registry,
+        registry=searchable,
         codes=SearchCodes(context),
         stored=StoredValues(context.unit.execute),
     )
+    query = replace(query, issues=(*query.issues, *searchable.warnings()))
     return narrow(context.grant, query)
 
 
@@ -183,7 +182,7 @@ def _included(
         if not includes or not new:
             break
         statements = include.statements(
-            includes, new, known, most + 1 - len(added), registry=context.settings.indexer.registry
+            includes, new, known, most + 1 - len(added), registry=context.searchable()
         )
         new = []
         for statement in statements:
@@ -219,6 +218,15 @@ def _text(query: Query, version: Version) -> str:
         wanted = summary.existing(version.type_name, query.elements)
     resource = json_format.parse(version.text().encode())
     return json_format.encode(summary.subset(resource, wanted)).decode()
+
+
+def _counted(context: Context, path: str, query: Query) -> Result:
+    """Return a Bundle with the number of matches and no entries (_summary=count)."""
+    links = [("self", _address(context, path, query))]
+    counted = totals.total(context, query)
+    issues = (*query.issues, *counted.issues)
+    text = bundle.searchset(context.settings, context.now(), links, (), total=counted.number, issues=issues)
+    return Result(200, text=text, tag=_tag(links, (), counted.number, issues))
 
 
 def _links(

@@ -5,14 +5,25 @@ from __future__ import annotations
 from fhir_server.definitions.operations import all_operations
 from fhir_server.interactions.capabilities import Offered
 from fhir_server.operations.declaration import INSTANCE, SYSTEM, TYPE, Operation
+from fhir_server.operations.expunge import EXPUNGE
 from fhir_server.operations.fhirpath import FHIRPATH
 from fhir_server.operations.install import INSTALL
+from fhir_server.operations.reindex import CANCEL, REINDEX, STATUS
 from fhir_server.operations.validate import VALIDATE
 from fhir_server.operations.validation_outcome import VALIDATION_OUTCOME
 from fhir_server.outcome import NotFound
 from fhir_server.validation.explain import did_you_mean
 
-OPERATIONS: tuple[Operation, ...] = (VALIDATE, FHIRPATH, INSTALL, VALIDATION_OUTCOME)
+OPERATIONS: tuple[Operation, ...] = (
+    VALIDATE,
+    FHIRPATH,
+    INSTALL,
+    VALIDATION_OUTCOME,
+    EXPUNGE,
+    REINDEX,
+    STATUS,
+    CANCEL,
+)
 
 _LEVELS = {
     SYSTEM: "the whole system: /fhir/${code}",

@@ -81,6 +81,16 @@ resource = Table(
     PrimaryKeyConstraint("tenant", "type", "pk"),
     UniqueConstraint("tenant", "rid"),
 )
+resource_purged = Table(
+    "resource_purged",
+    METADATA,
+    Column("pk", BigInteger, nullable=False, autoincrement=False),
+    Column("stamp", BigInteger, nullable=False, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    _tenant(),
+    Column("type", SmallInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "stamp", "pk"),
+)
 Index("resource_keys", resource.c["keys"], postgresql_using="gin", postgresql_with={"fastupdate": "off"})
 Index("resource_updated", resource.c.tenant, resource.c.type, resource.c.last_updated, resource.c.pk)
 Index(

@@ -18,7 +18,9 @@ class Parameter:
 
     `kind` is the type of R4/valueset-search-param-type.html, or "special" for what does not live
     in the index (_id, _lastUpdated). `sources` are the codes whose index rows answer it: itself,
-    or others where its expression is the union of theirs (Observation.combo-code).
+    or others where its expression is the union of theirs (Observation.combo-code). `index` is the name
+    under which its own rows stand; those that R4 does not define have one that no other definition
+    had before or will have (`code@pk`), so that rows of an older meaning never answer.
     """
 
     type_name: str
@@ -29,6 +31,12 @@ class Parameter:
     components: tuple[Component, ...] = ()
     sources: tuple[str, ...] = ()
     url: str = ""
+    index: str = ""
+
+    @property
+    def rows(self) -> str:
+        """The name under which rows and keys of its own stand."""
+        return self.index or self.code
 
 
 @dataclass(frozen=True, slots=True)

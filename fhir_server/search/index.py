@@ -6,14 +6,14 @@ resource runs them. Nothing is parsed and nothing looked up by name on that way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
-from fhir_server.fhirpath.extract import extractor
+from fhir_server.fhirpath.extract import extractor, watched_extractor
 from fhir_server.search import chart, keys, referrers, wording
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry, standard
@@ -29,7 +29,9 @@ class IndexRows:
     `keys` are distinct, as 32 hex digits. Rows are tuples in the order of the columns of
     schema/indexes.py between `tenant` and `pk`, so they begin with the parameter's column hash.
     Moments and numbers are texts that Postgres reads, '-infinity' and 'Infinity' among them. `chart`
-    and `chart_date` are what chart.py says.
+    and `chart_date` are what chart.py says. `own` says that the type has parameters which R4 does not
+    define; `failed` has those of them, by `Parameter.index`, whose expression could not be evaluated,
+    and the reason.
     """
 
     keys: list[str] = field(default_factory=list)
@@ -41,12 +43,18 @@ class IndexRows:
     positions: list[tuple[Any, ...]] = field(default_factory=list)
     chart: str | None = None
     chart_date: str | None = None
+    own: bool = False
+    failed: list[tuple[str, str]] = field(default_factory=list)
 
     def of(self, table: str) -> list[tuple[Any, ...]]:
         """Return the rows of one index table."""
         rows: list[tuple[Any, ...]] = getattr(self, ATTRIBUTES[table])
         return rows
 
+
+FORM = 1
+"""Which rows and keys a resource leaves, as a number: one more with every change of it, so that an
+installation knows of which types the index was made by an older release."""
 
 ATTRIBUTES = {
     "idx_string": "strings",
@@ -78,23 +86,36 @@ class Indexer:
         self.registry = registry or Registry()
         self.references = references
         self.environment = environment or Environment()
-        self._compiled: dict[str, tuple[object, list[Step]]] = {}
+        self._compiled: dict[str, tuple[int, list[Step], list[Step]]] = {}
+        self._steps: dict[Parameter, Step] = {}
         self._charts: dict[str, tuple[Callable[[dict[str, Any]], str | None] | None, int | None]] = {}
+
+    def knowing(self, registry: Registry) -> Indexer:
+        """Return an indexer for other parameters, which shares what is compiled with this one."""
+        other = Indexer(registry, self.environment, references=self.references)
+        other._steps, other._charts = self._steps, self._charts
+        return other
 
     def index(self, type_name: str, resource: dict[str, Any]) -> IndexRows:
         """Return the index rows of one resource of type `type_name`."""
         version = self.registry.version(type_name)
         compiled = self._compiled.get(type_name)
         if compiled is None or compiled[0] != version:
-            compiled = self._compiled[type_name] = (version, self._compile(type_name))
+            compiled = self._compiled[type_name] = (version, *self._compile(type_name))
         rows = IndexRows()
         found: list[str] = []
         for step in compiled[1]:
             step(resource, found, rows)
-        rows.keys = list(dict.fromkeys(found))
         if self.references:
-            parameters = self.registry.for_type(type_name).values()
-            rows.keys += referrers.uncovered(resource, rows.keys, parameters, self.environment.base_urls)
+            # by R4's parameters alone: the others come and go, each with a run over its own keys
+            parameters = standard().for_type(type_name).values()
+            found += referrers.uncovered(resource, found, parameters, self.environment.base_urls)
+        if compiled[2]:
+            rows.own = True
+            given = as_given(resource)
+            for step in compiled[2]:
+                step(given, found, rows)
+        rows.keys = list(dict.fromkeys(found))
         patient, column = self._chart(type_name)
         if patient is not None:
             rows.chart = patient(resource)
@@ -108,12 +129,59 @@ class Indexer:
             self._charts[type_name] = made
         return made
 
-    def _compile(self, type_name: str) -> list[Step]:
-        return [
-            step(parameter, self.environment)
-            for parameter in self.registry.for_type(type_name).values()
-            if is_indexed(parameter)
-        ]
+    def index_by(self, resource: dict[str, Any], parameters: Iterable[Parameter]) -> IndexRows:
+        """Return what parameters that R4 does not define leave of a resource, and nothing else."""
+        rows = IndexRows(own=True)
+        found: list[str] = []
+        given = as_given(resource)
+        for parameter in parameters:
+            self._step(parameter)(given, found, rows)
+        rows.keys = list(dict.fromkeys(found))
+        return rows
+
+    def _compile(self, type_name: str) -> tuple[list[Step], list[Step]]:
+        """Return the steps of R4's parameters, and those of the others."""
+        indexed = [each for each in self.registry.for_type(type_name).values() if is_indexed(each)]
+        return (
+            [self._step(each) for each in indexed if not each.index],
+            [self._step(each) for each in indexed if each.index],
+        )
+
+    def _step(self, parameter: Parameter) -> Step:
+        made = self._steps.get(parameter)
+        if made is None:
+            made = step(parameter, self.environment)
+            self._steps[parameter] = made = watched(made, parameter) if parameter.index else made
+        return made
+
+
+def as_given(resource: dict[str, Any]) -> dict[str, Any]:
+    """Return a resource without what the server says of it: id, versionId, lastUpdated.
+
+    So an expression yields the same before a write gives them and after; `_id` and `_lastUpdated` ask
+    for them.
+    """
+    given = {name: value for name, value in resource.items() if name != "id"}
+    if isinstance(meta := given.get("meta"), dict):
+        given["meta"] = {k: v for k, v in meta.items() if k not in ("versionId", "lastUpdated")}
+    return given
+
+
+def watched(made: Step, parameter: Parameter) -> Step:
+    """Return a step that notes its failure and leaves nothing then: the write of a resource goes on."""
+
+    def run(resource: dict[str, Any], found: list[str], rows: IndexRows) -> None:
+        mine, own = [], IndexRows()  # type: list[str], IndexRows
+        try:
+            made(resource, mine, own)
+        except Exception as error:  # whatever a stranger's expression may do
+            rows.failed.append((parameter.index, f"{type(error).__name__}: {error}"[:500]))
+            return
+        found += mine
+        for attribute in ATTRIBUTES.values():
+            getattr(rows, attribute).extend(getattr(own, attribute))
+
+    return run
 
 
 def is_indexed(parameter: Parameter) -> bool:
@@ -122,7 +190,7 @@ def is_indexed(parameter: Parameter) -> bool:
         parameter.expression is not None
         and parameter.kind in TYPES
         and parameter.kind != "special"
-        and parameter.sources in ((), (parameter.code,))
+        and parameter.sources in ((), (parameter.rows,))
         and (parameter.kind != "composite" or composite.layout(parameter.components, SIMPLE) is not None)
     )
 
@@ -131,12 +199,12 @@ def step(parameter: Parameter, environment: Environment) -> Step:
     """Return the closure that indexes one parameter of a resource."""
     assert parameter.expression is not None
     kind = TYPES[parameter.kind]
-    select = extractor(parameter.expression, parameter.type_name)
+    select = (watched_extractor if parameter.index else extractor)(parameter.expression, parameter.type_name)
     if "extension(" in parameter.expression:
         select = _inside(select)
     cells: Extractor = kind.extract(parameter, environment)
-    start = keys.prefix(parameter.type_name, parameter.code)
-    column = keys.column_hash(parameter.type_name, parameter.code)
+    start = keys.prefix(parameter.type_name, parameter.rows)
+    column = keys.column_hash(parameter.type_name, parameter.rows)
     present = start + keys.digest(keys.PRESENT)
     attribute = ATTRIBUTES.get(kind.table or "", "")
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from fhir_server.outcome import FhirError
+from fhir_server.outcome import FhirError, NotSupported
 
 
 class Unknown(FhirError):
     """400: a name that nothing is known of; lenient handling leaves it out."""
 
     status, code = 400, "invalid"
+
+
+class NotIndexed(NotSupported):
+    """400: a parameter that is known and whose index is being made; lenient handling leaves it out."""
+
+    code = "transient"
 
 
 def unknown(said: str, name: str, known: Sequence[str]) -> Unknown:

@@ -18,7 +18,7 @@ from fhir_server.definitions import structures
 from fhir_server.outcome import FhirError, Invalid, Issue, NotSupported
 from fhir_server.search import elements, filters, results, values, wording
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Has, Parameter, Query
-from fhir_server.search.names import Unknown, unknown
+from fhir_server.search.names import NotIndexed, Unknown, unknown
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types.protocol import Codes, Environment, NoCodes, NothingStored, Stored
 from fhir_server.search.types.table import TYPES
@@ -158,8 +158,18 @@ class Reader:
             raise self.unknown_parameter(type_name, code)
         return parameter
 
-    def unknown_parameter(self, type_name: str, code: str) -> Unknown:
-        """Return the refusal of a code that a type does not have."""
+    def knows(self, type_name: str, code: str) -> bool:
+        """Say whether a type has a parameter; raises NotIndexed where its index is being made."""
+        if self.registry.get(type_name, code) is not None:
+            return True
+        if why := self.registry.pending(type_name, code):
+            raise NotIndexed(why)
+        return False
+
+    def unknown_parameter(self, type_name: str, code: str) -> FhirError:
+        """Return the refusal of a code that a type does not have, or not yet."""
+        if why := self.registry.pending(type_name, code):
+            return NotIndexed(why)
         known = sorted(OF_ALL.union(code for code in self.registry.for_type(type_name) if code not in LATER))
         return unknown(f"{type_name} has no search parameter {code!r}", code, known)
 
@@ -244,7 +254,7 @@ class Reader:
         branches: list[tuple[str, Criterion]] = []
         refusal: FhirError | None = None
         for type_name in (target,) if target else reference.targets:
-            if target is None and code not in ANY_TYPE and self.registry.get(type_name, code) is None:
+            if target is None and code not in ANY_TYPE and not self.knows(type_name, code):
                 continue
             self.visit(
                 f"the chain {reference.code}.{code} leads over more than {WIDEST} types; "

@@ -19,7 +19,7 @@ from fhir_server.schema.names import RESOURCE
 from fhir_server.search import keys
 from fhir_server.search.ast import Parameter
 from fhir_server.search.compile import Statement
-from fhir_server.search.registry import Registry, standard
+from fhir_server.search.registry import standard
 
 UNBOUND = ("AuditEvent", "Bundle", "Parameters", "Provenance")
 """The types whose references may lead to nothing."""
@@ -83,13 +83,13 @@ def _standard_heads() -> frozenset[str]:
     return frozenset().union(*(_heads(standard().for_type(name).values()) for name in resource_types()))
 
 
-def statement(registry: Registry, addresses: Sequence[str], limit: int) -> Statement:
+def statement(addresses: Sequence[str], limit: int) -> Statement:
     """Return what finds up to `limit` current resources that refer to one of `addresses` (Type/id).
 
     Rows are (type code, id).
     """
-    stored = (_heads(registry.version(name)) for name in resource_types())
-    heads = _standard_heads().union({ELSEWHERE}, *stored)
+    # a reference that another parameter covers stands elsewhere as well
+    heads = _standard_heads() | {ELSEWHERE}
     asked = [head + tail for tail in map(keys.digest, addresses) for head in sorted(heads)]
     unbound = [type_code(name) for name in UNBOUND]
     return Statement(

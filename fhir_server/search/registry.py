@@ -32,6 +32,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._stored: dict[str, dict[str, Parameter]] = {}
+        self._changes: dict[str, int] = {}
 
     def for_type(self, type_name: str) -> Mapping[str, Parameter]:
         """Return all parameters of a resource type by code.
@@ -57,14 +58,20 @@ class Registry:
         if parameter.code in _standard(parameter.type_name):
             raise ValueError(f"{parameter.code} of {parameter.type_name} is defined by R4 itself")
         self._stored.setdefault(parameter.type_name, {})[parameter.code] = parameter
+        self._changes[parameter.type_name] = self.version(parameter.type_name) + 1
 
     def remove(self, type_name: str, code: str) -> None:
         """Forget a stored parameter; one that is not there is no error."""
         self._stored.get(type_name, {}).pop(code, None)
+        self._changes[type_name] = self.version(type_name) + 1
 
-    def version(self, type_name: str) -> frozenset[Parameter]:
-        """Return the stored parameters of a type: what compiled indexers must be equal in."""
-        return frozenset(self._stored.get(type_name, {}).values())
+    def version(self, type_name: str) -> int:
+        """Return how often the stored parameters of a type changed: compiled indexers are as old as that."""
+        return self._changes.get(type_name, 0)
+
+    def pending(self, type_name: str, code: str) -> str | None:
+        """Return why a parameter that is known cannot be searched by yet, None for all others."""
+        return None
 
 
 @cache
@@ -78,19 +85,19 @@ def parameter_of(definition: SearchParameter, type_name: str) -> Parameter:
     kind = "special" if definition.code in SPECIAL else definition.type
     if kind == "special" and definition.code == "near":
         kind = "near"
-    targets = definition.target
+    allowed = definition.target
     expression = definition.expression
     if expression is not None:
         expression = " | ".join(elements.branches(expression, type_name)) or None
     if kind == "reference":
-        targets = _targets(targets, elements.of(expression, type_name) if expression else elements.UNKNOWN)
+        allowed = targets(allowed, elements.of(expression, type_name) if expression else elements.UNKNOWN)
     components = tuple(Component(_component(url, type_name), below) for url, below in definition.components)
     return Parameter(
-        type_name, definition.code, kind, expression, targets, components, (definition.code,), definition.url
+        type_name, definition.code, kind, expression, allowed, components, (definition.code,), definition.url
     )
 
 
-def _targets(stated: tuple[str, ...], facts: elements.Facts) -> tuple[str, ...]:
+def targets(stated: tuple[str, ...], facts: elements.Facts) -> tuple[str, ...]:
     """Return what a reference may point to: by the parameter and by its elements, where both say it."""
     every = structures.resource_types()
     allowed = set(every if not stated or "Resource" in stated else stated)

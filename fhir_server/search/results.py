@@ -10,7 +10,7 @@ from fhir_server.model import summary as parts
 from fhir_server.outcome import Invalid, Issue, NotSupported
 from fhir_server.search import paths
 from fhir_server.search.ast import Criterion, Include, Parameter, Query, Sort
-from fhir_server.search.names import unknown
+from fhir_server.search.names import NotIndexed, unknown
 from fhir_server.search.registry import Registry
 from fhir_server.search.types.table import TYPES
 
@@ -122,6 +122,8 @@ def sort_key(type_name: str, text: str, registry: Registry) -> Sort:
     descending, code = text.startswith("-"), text.removeprefix("-")
     parameter = registry.get(type_name, code)
     if parameter is None:
+        if why := registry.pending(type_name, code):
+            raise NotIndexed(why)
         known = sorted(code for code, known in registry.for_type(type_name).items() if is_sortable(known))
         raise unknown(f"{type_name} cannot be sorted by {code!r}", code, known)
     if not is_sortable(parameter):
@@ -174,6 +176,8 @@ def include(type_name: str, name: str, text: str, iterate: bool, registry: Regis
         references = [known for known in references if iterate or type_name in known.targets]
     found = [known for known in references if code in ("*", known.code)]
     if not found:
+        if why := registry.pending(source, code):
+            raise NotIndexed(why)
         codes = sorted(known.code for known in references)
         raise unknown(f"{name}={text}: {source} has no such reference parameter here", code, codes)
     for known in found:

@@ -18,7 +18,7 @@ from fhir_server.model import summary
 from fhir_server.outcome import FhirError, Invalid, Issue
 from fhir_server.search import results, values
 from fhir_server.search.ast import All, Criterion, Either, Include, Query, Sort
-from fhir_server.search.names import unknown
+from fhir_server.search.names import NotIndexed, unknown
 from fhir_server.search.parse import ANY_TYPE, Reader, each_pair
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types.protocol import Environment
@@ -169,6 +169,8 @@ class _Several:
     def unknown(self, type_name: str, code: str) -> FhirError:
         """Return the refusal of a parameter that not every type has."""
         registry = self.reader.registry
+        if why := registry.pending(type_name, code):
+            return NotIndexed(why)
         first = registry.for_type(self.types[0])
         shared = [
             known

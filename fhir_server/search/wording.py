@@ -56,7 +56,7 @@ def rows(parameter: Parameter) -> Callable[[str, Any], list[Row]] | None:
     """Return what gives the rows of one element, None where none can have words."""
     if not has_words(parameter):
         return None
-    column = keys.column_hash(parameter.type_name, f"{parameter.code}:text")
+    column = keys.column_hash(parameter.type_name, f"{parameter.rows}:text")
 
     def of_element(type_name: str, value: Any) -> list[Row]:
         if type_name not in WORDED or not isinstance(value, dict):

@@ -22,7 +22,7 @@ from fhir_server.outcome import Issue, MethodNotAllowed, PreconditionFailed
 from fhir_server.schema.names import ROWS
 from fhir_server.search.index import ATTRIBUTES, IndexRows
 from fhir_server.search.keys import rid
-from fhir_server.storage import outcomes
+from fhir_server.storage import outcomes, unindexed
 from fhir_server.storage.version import BODY, COLUMNS, METHODS, Version, from_row
 
 ANY_VERSION = 0
@@ -278,15 +278,14 @@ def _store(
     )
     for table, columns in ROWS.items():
         attribute = ATTRIBUTES[table]
-        template = f"({', '.join(['%s'] * (len(columns) + 1))})"
         rows = [
             (version.pk, *row)
             for draft, version in both
             if draft.rows is not None
             for row in getattr(draft.rows, attribute)
         ]
-        if rows:
-            _defer_rows(unit, f"INSERT INTO {table} (pk, {', '.join(columns)}) VALUES ", template, rows)
+        insert_rows(unit, table, columns, rows)
+    unindexed.note(unit, [(v, d.rows) for d, v in both])
     judged = [(version, draft.issues) for draft, version in both if draft.issues]
     outcomes.keep(unit, [each for each in judged if outcomes.worth_keeping(each[1])])
 
@@ -299,6 +298,15 @@ def _chart(draft: Draft) -> tuple[str | None, str | None]:
 def _keys(draft: Draft) -> str:
     """Return the search keys as the text of a Postgres array."""
     return "{" + ",".join(draft.rows.keys) + "}" if draft.rows is not None else "{}"
+
+
+def insert_rows(
+    unit: UnitOfWork, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Defer the rows of an index table, each beginning with the pk."""
+    if rows:
+        template = f"({', '.join(['%s'] * (len(columns) + 1))})"
+        _defer_rows(unit, f"INSERT INTO {table} (pk, {', '.join(columns)}) VALUES ", template, rows)
 
 
 def _defer_rows(

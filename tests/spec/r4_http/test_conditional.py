@@ -246,7 +246,7 @@ def test_if_match(client: FhirClient, stored: Store) -> None:
     assert client.delete(f"Patient/{id_}", If_Match='W/"2"').status == 204
 
 
-@clause("RFC9110#13.1.1", "If-Match: * asks for any current version")
+@clause("RFC 9110 13.1.1", "If-Match: * asks for any current version")
 def test_if_match_any(client: FhirClient, stored: Store) -> None:
     id_ = stored(patient())
     assert client.put(f"Patient/{id_}", patient("New", id=id_), If_Match="*").status == 200

@@ -208,7 +208,7 @@ def test_general_parameters(client: FhirClient, stored: Store) -> None:
     assert "name" not in client.get(f"Patient/{id_}?_elements=birthDate").json
 
 
-@clause("RFC9110#12.5.3", "gzip when the client takes it, both ways")
+@clause("RFC 9110 12.5.3", "gzip when the client takes it, both ways")
 def test_gzip(client: FhirClient) -> None:
     large = patient(extension=[{"url": f"urn:x:{number}", "valueBoolean": True} for number in range(60)])
     packed = {"Content-Encoding": "gzip", "Accept-Encoding": "gzip"}

@@ -183,7 +183,7 @@ def test_host(running: Server, host: str) -> None:
     assert all(each["url"].startswith(f"{running.url}/fhir/") for each in reply.json["link"])
 
 
-@clause("RFC9112#3", "what is no HTTP request is ended with 4xx by the listener, and the next one is served")
+@clause("RFC 9112 3", "what is no HTTP request is ended with 4xx by the listener, and the next one is served")
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
@@ -200,7 +200,7 @@ def test_no_http(running: Server, sent: bytes, status: int) -> None:
     assert ask(running, "GET", "/healthz").status == 200
 
 
-@clause("RFC9110#15.5.9", "clients whose body does not come keep nobody waiting, and are told so with 408")
+@clause("RFC 9110 15.5.9", "clients whose body does not come keep nobody waiting, and are told so with 408")
 def test_stalled_bodies(running: Server) -> None:
     port, held = running.facts["port"], []
     begun = time.monotonic()

@@ -120,8 +120,10 @@ def test_lenient(client: FhirClient) -> None:
 def test_capabilities(client: FhirClient) -> None:
     statement = client.get("metadata").json
     [rest] = statement["rest"]
+    on_system = ["fhirpath", "reindex", "reindex-status", "reindex-cancel"]
     assert rest["operation"] == [
-        {"name": "fhirpath", "definition": "http://127.0.0.1/fhir/OperationDefinition/fhirpath"}
+        {"name": name, "definition": f"http://127.0.0.1/fhir/OperationDefinition/{name}"}
+        for name in on_system
     ]
     for resource in rest["resource"]:
         assert {"name": "validate", "definition": VALIDATE} in resource["operation"]

@@ -131,7 +131,10 @@ def test_every_process_sees_an_install_with_its_next_request(installation: Open)
         ("Questionnaire", {}),
         (
             "SearchParameter",
-            {"name": "A", "description": "a", "code": "a", "base": ["Patient"], "type": "token"},
+            {
+                "name": "A", "description": "a", "code": "a", "base": ["Patient"], "type": "token",
+                "expression": "Patient.active",
+            },
         ),
     ],
 )  # fmt: skip

@@ -125,7 +125,7 @@ def test_pretty_keeps_every_digit() -> None:
     assert response.pretty(b'{"a":1.50,"b":1.0e2}') == b'{\n  "a": 1.50,\n  "b": 1.0e2\n}'
 
 
-@clause("RFC9110#8.4", "gzip when asked, above 1 kB, and when it is worth it")
+@clause("RFC 9110 8.4", "gzip when asked, above 1 kB, and when it is worth it")
 def test_compression() -> None:
     large = b'{"resourceType":"Patient"}' * 100
     packed = response.compressed(large, "br, gzip")

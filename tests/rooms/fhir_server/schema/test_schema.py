@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from fhir_server.schema import indexes, names, resources
+from fhir_server.schema import indexes, names, reindexing, resources
 from fhir_server.schema.metadata import METADATA
 
 
@@ -15,6 +15,7 @@ def test_migrations_make_what_the_schema_says(database_url: str) -> None:
     ours = set(METADATA.tables)
     assert {names.RESOURCE, *names.ROWS} <= ours
     assert resources.resource.name == names.RESOURCE
+    assert reindexing.reindex.name in ours
     for table, columns in names.ROWS.items():
         written = {each.name for each in indexes.METADATA.tables[table].columns if each.computed is None}
         assert written == {"pk", "tenant", *columns}

@@ -2,14 +2,14 @@
 
 The indexes on numbers that are no points say so in a form that the planner takes for rare, as it is.
 
-Revision ID: m0011
-Revises: m0010
+Revision ID: m0012
+Revises: m0011
 """
 
 from alembic import op
 
-revision = "m0011"
-down_revision = "m0010"
+revision = "m0012"
+down_revision = "m0011"
 branch_labels = None
 depends_on = None
 
