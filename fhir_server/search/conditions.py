@@ -21,12 +21,20 @@ from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE, ROWS
 from fhir_server.schema.names import TENANT as TENANT
 from fhir_server.search import chart, elements, keys, spans
-from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Parameter
-from fhir_server.search.moments import DateValue
-from fhir_server.search.ranges import NumberValue
-from fhir_server.search.types.composite import CompositeValue
+from fhir_server.search.ast import (
+    All,
+    Chain,
+    Clause,
+    Criterion,
+    Either,
+    Has,
+    Not,
+    Parameter,
+    alternatives,
+    innermost,
+    type_of,
+)
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
-from fhir_server.search.types.quantity import QuantityValue
 from fhir_server.search.types.table import TYPES
 
 COMPLEMENTS = frozenset({"not", "not-in"})  # modifiers that ask for all else, resources without a value too
@@ -368,27 +376,6 @@ def is_indexed(criterion: Criterion) -> bool:
     return True
 
 
-def alternatives(either: Either) -> list[Criterion]:
-    """Return the criteria of an OR, those of an OR in it among them."""
-    found: list[Criterion] = []
-    for each in either.criteria:
-        found += alternatives(each) if isinstance(each, Either) else [each]
-    return found
-
-
-def type_of(criterion: Criterion) -> str:
-    """Return the resource type that a criterion is about."""
-    match criterion:
-        case Clause(parameter) | Chain(parameter):
-            return parameter.type_name
-        case Has(_, target):
-            return target
-        case Either(criteria) | All(criteria):
-            return type_of(criteria[0])
-        case Not(inside):
-            return type_of(inside)
-
-
 def is_bound(clause: Clause) -> bool:
     """Tell whether a clause is a condition on the one row that a resource has for the parameter."""
     return (
@@ -425,55 +412,16 @@ def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
     condition = row_condition(clauses) if clauses else Sql("true")
     found = [
         (_joined([Sql(each.sql, each.parameters), condition], " and "), each.long)
-        for each in _stretches(clauses)
+        for each in spans.of(clauses)
     ]
     return found or [(condition, False)]
-
-
-def _stretches(clauses: Sequence[Clause]) -> list[spans.Stretch]:
-    kind = clauses[0].parameter.kind if clauses else ""
-    if kind == "date":
-        return spans.of_dates(
-            [[value for value in each.alternatives if isinstance(value, DateValue)] for each in clauses]
-        )
-    numbers: list[list[NumberValue]] = []
-    for clause in clauses if kind in ("number", "quantity", "composite") else ():
-        found = [_number(value) for value in clause.alternatives]
-        if None in found:
-            return []
-        numbers.append([each for each in found if each is not None])
-    return spans.of_numbers(numbers)
-
-
-def _number(value: object) -> NumberValue | None:
-    """Return the number that a value asks of the columns low and high; None where it is not one for all."""
-    if isinstance(value, NumberValue):
-        return value
-    if isinstance(value, QuantityValue):
-        whole = not value.also and (value.system or not value.code)
-        return value.number if whole else None  # a unit without system is one that no index begins with
-    if isinstance(value, CompositeValue):
-        ordered = [part for kind, part in value.parts if kind in ("number", "quantity")]
-        return _number(ordered[0]) if len(ordered) == 1 else None
-    return None
-
-
-def _units(clauses: Sequence[Clause]) -> list[spans.Stretch]:
-    """Return the stretches of one amount in several units."""
-    value = clauses[0].alternatives[0]
-    if len(clauses) > 1 or len(clauses[0].alternatives) > 1 or not isinstance(value, QuantityValue):
-        return []
-    if value.system is None or value.code is None or not value.also:
-        return []
-    asked = [(value.code, value.number), *value.also]
-    return spans.of_units([(keys.unit(value.system, code), number) for code, number in asked])
 
 
 def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
     """Select the pks of the rows that fulfil the clauses, all on one parameter; at most `limit` of them."""
     parameter = clauses[0].parameter
     parts = [condition for condition, _ in row_stretches(clauses)]
-    if units := _units(clauses):
+    if units := spans.in_units(clauses):
         whole = row_condition(clauses)
         parts = [_joined([Sql(each.sql, each.parameters), whole], " and ") for each in units]
     selects = [
@@ -520,11 +468,6 @@ def _ranges(parameter: Parameter) -> str:
 def by_row(chain: Chain) -> bool:
     """Tell whether a chain can be tried on one row: to a handful of types, by address and not by url."""
     return len(chain.branches) <= 4 and not chain.urls
-
-
-def innermost(has: Has) -> Has:
-    """Return the last of nested `_has`, whose criterion is none."""
-    return innermost(has.criterion) if isinstance(has.criterion, Has) else has
 
 
 def is_tried(has: Has) -> bool:

@@ -15,6 +15,7 @@ from fhir_server.search.types.table import TYPES
 SHAPES = (
     ("p as materialized", "few rows: if few fulfil the condition that tells most, those and their resources"),
     ("t as materialized", "targets: if the chain leads to few resources, those that refer to them"),
+    ("h as materialized", "holders: if few have what _has asks for, what they refer to"),
     ("w as materialized", "stretch: the next resources in order are looked at, which may fill the page"),
     ("r.pk + 0", "keys: all that have the keys, by the GIN index, then put in order"),
 )

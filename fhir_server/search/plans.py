@@ -24,13 +24,12 @@ from dataclasses import dataclass, field, replace
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart
-from fhir_server.search.ast import Chain, Clause, Criterion, Has, Query, Sort
+from fhir_server.search.ast import Chain, Clause, Criterion, Has, Query, Sort, innermost
 from fhir_server.search.conditions import (
     TENANT,
     Conditions,
     Sql,
     by_row,
-    innermost,
     is_bound,
     is_on_rows,
     is_tried,
