@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -33,9 +34,10 @@ from fhir_server.interactions.registry import Registry
 from fhir_server.interactions.reindex import Reindexer
 from fhir_server.observability import events, heartbeat
 from fhir_server.operations.calls import prepare
-from fhir_server.operations.registry import offered
+from fhir_server.operations.registry import definitions, offered
 from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
+from fhir_server.rest.async_run import Runner
 from fhir_server.rest.door import Door
 from fhir_server.rest.front import in_front
 from fhir_server.rest.handlers import BUILT, Installation
@@ -84,6 +86,16 @@ def create_app(config: Config) -> Flask:
     return app
 
 
+def create_runners(config: Config, stopping: Callable[[], bool]) -> list[Runner]:
+    """Return who carries out asynchronous requests in the background worker, each in a thread of its own."""
+    slow = replace(config, statement_timeout_ms=config.job_statement_timeout_ms)
+    # each holds a connection for its lock, one for its unit and one for what it writes down meanwhile
+    entry = create_entry(slow, config.database_url, connections=3 * config.job_threads)
+    capabilities = Capabilities(entry.settings, BUILT, utc_now(), auth=config.auth, operations=offered())
+    here = Installation(entry, config, capabilities)
+    return [Runner(here, stopping) for _ in range(config.job_threads)]
+
+
 def create_entry(config: Config, database_url: str, *, connections: int) -> Entry:
     """Return the way into the interactions of the installation whose database is at `database_url`."""
     base_urls = config.base_url or (f"http://{config.host}:{config.port}/fhir",)
@@ -103,6 +115,7 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         referential_integrity=integrity.action(config.referential_integrity),
         max_response_bytes=config.max_response_bytes,
         operations=prepare,
+        operation_definitions=definitions(base_urls[0]),
         registry=create_registry(config, database_url),
         policy=Policy(config.profile_policy),
         reindex_rate=config.reindex_rate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -57,7 +57,7 @@ class Settings:
     `registry` the definitions that are installed, `parameters` the search parameters among them,
     `reindex_rate` how many resources a second a job indexes by them (0: no limit), `policy` what becomes
     of a write that does not keep the profiles it claims, `operations` those that an entry of a Bundle
-    may call.
+    may call, `operation_definitions` our own OperationDefinitions by id.
     """
 
     base_urls: tuple[str, ...]
@@ -74,6 +74,7 @@ class Settings:
     referential_integrity: str = "off"
     max_response_bytes: int = 16 * 1024 * 1024
     operations: Operations | None = None
+    operation_definitions: Mapping[str, Resource] = field(default_factory=dict)
     secrets: Secrets = field(default_factory=Secrets)
     statistics: Statistics = field(default_factory=Statistics)
     registry: Registry = field(default_factory=Registry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from fhir_server.authorization.permit import permit
+from fhir_server.interactions import published
 from fhir_server.interactions.context import Context, Result
 from fhir_server.outcome import Gone, NotFound
 from fhir_server.storage import reader
@@ -17,7 +18,10 @@ def read(context: Context, type_name: str, id_: str) -> Result:
     Raises NotFound (404) for an id that never was, Gone (410) for a deleted one.
     """
     permit(context.grant, "read", type_name)
-    return Result(200, standing(reader.read(context.unit, type_name, id_), type_name, id_))
+    version = reader.read(context.unit, type_name, id_)
+    if version is None or version.deleted:
+        version = published.read(context, type_name, id_) or version
+    return Result(200, standing(version, type_name, id_))
 
 
 def standing(version: Version | None, type_name: str, id_: str) -> Version:

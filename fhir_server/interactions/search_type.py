@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
-from fhir_server.interactions import bundle, explain, totals
+from fhir_server.interactions import bundle, explain, published, totals
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.stored import StoredValues
@@ -68,12 +68,15 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     statement = compile(query, limit + 1, position, frequencies=context.frequencies())
     rows, matches, more = _page(context, statement, limit, most_bytes)
     included, cut = _included(context, query, matches)
+    beside = published.matches(context, query)
     counted: totals.Total | None = None
     if query.total != "none":
         whole_page = position is None and not more
         known = len(matches) + more
         counted = totals.Total(len(matches)) if whole_page else totals.total(context, query, known)
-    total = None if counted is None else counted.number
+    total = None if counted is None else counted.number + len(beside)
+    if position is None:
+        matches = [*beside, *matches]
     links = _links(context, path, query, position, rows, more)
     issues = (*query.issues, *cut, *(() if counted is None else counted.issues))
     text = bundle.searchset(
@@ -160,7 +163,8 @@ def _page(
 
     They are fewer where their contents are more than `most_bytes`: the page ends there.
     """
-    rows = context.unit.execute(statement.sql, statement.parameters)
+    execute = context.unit.execute_prepared if statement.settled else context.unit.execute
+    rows = execute(statement.sql, statement.parameters)
     matches = whole(context.unit, (from_search(row) for row in rows[:limit]), most_bytes)
     more = len(rows) > len(matches)
     rows = rows[: len(matches)]
@@ -224,9 +228,10 @@ def _counted(context: Context, path: str, query: Query) -> Result:
     """Return a Bundle with the number of matches and no entries (_summary=count)."""
     links = [("self", _address(context, path, query))]
     counted = totals.total(context, query)
+    number = counted.number + len(published.matches(context, query))
     issues = (*query.issues, *counted.issues)
-    text = bundle.searchset(context.settings, context.now(), links, (), total=counted.number, issues=issues)
-    return Result(200, text=text, tag=_tag(links, (), counted.number, issues))
+    text = bundle.searchset(context.settings, context.now(), links, (), total=number, issues=issues)
+    return Result(200, text=text, tag=_tag(links, (), number, issues))
 
 
 def _links(

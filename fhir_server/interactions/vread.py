@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fhir_server.authorization.permit import permit
+from fhir_server.interactions import published
 from fhir_server.interactions.context import Context, Result
 from fhir_server.outcome import Gone, NotFound
 from fhir_server.storage import reader
@@ -17,6 +18,8 @@ def vread(context: Context, type_name: str, id_: str, version_id: str) -> Result
     permit(context.grant, "vread", type_name)
     number = int(version_id) if version_id.isascii() and version_id.isdigit() and len(version_id) < 10 else 0
     version = reader.vread(context.unit, type_name, id_, number) if number else None
+    if version is None and number == 1:
+        version = published.read(context, type_name, id_)
     if version is None:
         _refuse_purged(context, type_name, id_, number)
         raise NotFound(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from fhir_server.definitions.operations import all_operations
+from fhir_server import __version__
+from fhir_server.definitions import published
+from fhir_server.definitions.operations import OperationDefinition, all_operations
 from fhir_server.interactions.capabilities import Offered
+from fhir_server.interactions.context import Resource
 from fhir_server.operations.declaration import INSTANCE, SYSTEM, TYPE, Operation
 from fhir_server.operations.expunge import EXPUNGE
 from fhir_server.operations.fhirpath import FHIRPATH
@@ -64,6 +67,32 @@ def find(code: str, level: str, type_name: str | None = None) -> Operation:
     ]
     here = {SYSTEM: "the whole system", TYPE: "a type", INSTANCE: "one resource"}[level]
     raise NotFound(f"${code} cannot be called on {here}, but on {' or on '.join(may)}", code="not-supported")
+
+
+def definitions(base_url: str) -> dict[str, Resource]:
+    """Return the OperationDefinitions of our own operations by id, as they are read here.
+
+    >>> definitions("http://a.org/fhir")["reindex"]["url"]
+    'http://a.org/fhir/OperationDefinition/reindex'
+    """
+    made: dict[str, Resource] = {}
+    for one in OPERATIONS:
+        if ":" in one.definition:
+            continue
+        facts = OperationDefinition(
+            f"{base_url}/{one.definition}",
+            one.code,
+            "".join(part.capitalize() for part in one.code.split("-")),
+            one.affects_state,
+            SYSTEM in one.levels,
+            TYPE in one.levels,
+            INSTANCE in one.levels,
+            one.types,
+            one.parameters,
+        )
+        resource = published.operation_definition(facts)
+        made[one.definition.rpartition("/")[2]] = {**resource, "version": __version__}
+    return made
 
 
 def offered() -> tuple[Offered, ...]:

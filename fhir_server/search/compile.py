@@ -19,7 +19,7 @@ from fhir_server.search.ast import Query
 from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
 from fhir_server.search.frequency import Frequencies, Judge
 from fhir_server.search.order import Position
-from fhir_server.search.plans import STRETCH, Page, in_order, plan
+from fhir_server.search.plans import STRETCH, Page, in_order, is_settled, plan
 
 COLUMNS = (
     "r.pk, r.type, r.id, r.version, r.last_updated::text, "
@@ -32,11 +32,15 @@ WIDTH = 6
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL in psycopg2's %s style. With `backward` the rows come in the reverse of their order."""
+    """SQL in psycopg2's %s style. With `backward` the rows come in the reverse of their order.
+
+    `settled` says that the best plan is the same whatever the parameters are, so that it may be kept.
+    """
 
     sql: str
     parameters: list[Any]
     backward: bool = False
+    settled: bool = False
 
 
 def compile(
@@ -60,7 +64,7 @@ def compile(
     page = Page(query, Conditions(visible), limit, position, judge=Judge(frequencies, limit / STRETCH))
     plan(page)
     found = page.found(f"select {COLUMNS}{_texts(page)}")
-    return Statement(found.text, list(found.parameters), page.backward)
+    return Statement(found.text, list(found.parameters), page.backward, is_settled(page))
 
 
 def _texts(page: Page) -> str:

@@ -175,6 +175,28 @@ def plan(page: Page) -> None:
         page.branches += _walked(page, bounds, gate)
 
 
+def is_settled(page: Page) -> bool:
+    """Tell whether the best plan of a page is the same whatever values are asked for.
+
+    It is where only keys are asked for: their shapes leave Postgres nothing to guess. Of ranges it is
+    only where the page is a walk of the one index that they are ranges of.
+    """
+    if page.conditions.visible is not None or len(page.keys) > 1:
+        return False
+    clauses = page.query.clauses
+    if not all(_is_by_keys(each) for each in clauses) and len(_bounds(page)) < len(clauses):
+        return False
+    return not page.keys or page.first is not None or page.keys[0].expression == CHART.expression
+
+
+def _is_by_keys(criterion: Criterion) -> bool:
+    return (
+        isinstance(criterion, Clause)
+        and not is_on_rows(criterion)
+        and (criterion.parameter.kind != "special" or criterion.parameter.code == "_id")
+    )
+
+
 def _sorted_by_chart(page: Page) -> bool:
     """Tell whether the first key is the clinical date, which stands in the row itself."""
     found = chart.chart(page.query.type_name)
@@ -232,7 +254,10 @@ def _by_chart(page: Page, clause: Clause, patient: str) -> None:
         page.branches.append(Sql(f"select * from w where {enough.text}", enough.parameters))
         more = Sql(f" and not {enough.text}", enough.parameters)
     where = page.where(page.query.clauses if others else [])
-    found = Sql(f"{where.text} and {in_chart}{more.text}", (*where.parameters, patient, *more.parameters))
+    if not others or not all(_is_by_keys(each) for each in others):
+        # Else a plan for any values would look into both indexes.
+        where = Sql(f"{where.text} and {in_chart}", (*where.parameters, patient))
+    found = Sql(where.text + more.text, (*where.parameters, *more.parameters))
     page.branches.append(_looked_up(page, found))
 
 

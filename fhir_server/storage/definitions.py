@@ -13,6 +13,7 @@ from functools import cache
 from fhir_server.database.changes import Change
 from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code, type_name
+from fhir_server.definitions.versions import order
 from fhir_server.search import keys
 from fhir_server.search.registry import standard
 
@@ -104,6 +105,29 @@ def content(unit: UnitOfWork, type_name: str, place: Place) -> str | None:
             (type_code(type_name), place.pk, place.row_version),
         )
     return rows[0][0] if rows else None
+
+
+READ = STORED | {"OperationDefinition"}
+"""The types whose definitions are read although nobody has stored them as resources."""
+
+
+def of_packages_by_url(unit: UnitOfWork, type_name: str, url: str) -> str | None:
+    """Return the JSON text of the newest definition that packages have of a url, None without one."""
+    rows = unit.execute(
+        "SELECT version, package, pk, content FROM definition WHERE tenant = 0 AND type = %s AND url = %s",
+        (type_code(type_name), url),
+    )
+    return max(rows, key=lambda row: (order(row[0]), *row[1:3]))[3] if rows else None
+
+
+def of_packages_by_id(unit: UnitOfWork, type_name: str, id_: str) -> str | None:
+    """Return the same by the id that the package gave it, which is the last part of its url."""
+    rows = unit.execute(
+        "SELECT DISTINCT url FROM definition WHERE tenant = 0 AND type = %s AND right(url, %s) = %s "
+        "ORDER BY url LIMIT 1",
+        (type_code(type_name), len(id_) + 1, f"/{id_}"),
+    )
+    return of_packages_by_url(unit, type_name, rows[0][0]) if rows else None
 
 
 def of_package(unit: UnitOfWork, package: int) -> dict[str, str]:

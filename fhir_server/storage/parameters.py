@@ -192,6 +192,8 @@ def failures(unit: UnitOfWork, pks: Sequence[int]) -> int:
     """Return of how many resources the index by some of the parameters is not known."""
     return int(
         unit.execute(
-            "SELECT count(DISTINCT (type, pk)) FROM unindexed WHERE parameter = ANY(%s)", (list(pks),)
+            "SELECT count(DISTINCT pk) FROM unindexed JOIN resource USING (tenant, type, pk) "
+            "WHERE parameter = ANY(%s)",
+            (list(pks),),
         )[0][0]
     )
