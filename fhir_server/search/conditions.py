@@ -20,7 +20,7 @@ from typing import Any
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE, ROWS
 from fhir_server.schema.names import TENANT as TENANT
-from fhir_server.search import chart, elements, keys, spans
+from fhir_server.search import absence, chart, elements, keys, spans
 from fhir_server.search.ast import (
     All,
     Chain,
@@ -351,7 +351,7 @@ def _keys(parameter: Parameter, texts: Iterable[str]) -> list[str]:
 def keys_of(clause: Clause) -> list[str] | None:
     """Return the keys of which a clause asks for one, None where it is answered by more than keys."""
     if clause.modifier == "missing":
-        return _keys(clause.parameter, [keys.PRESENT])
+        return _keys(clause.parameter, [keys.ABSENT if clause.alternatives[0] else keys.PRESENT])
     kind = TYPES[clause.parameter.kind]
     texts: list[str] = []
     for value in clause.alternatives:
@@ -366,7 +366,9 @@ def is_indexed(criterion: Criterion) -> bool:
     """Tell whether an index finds what fulfils a criterion; what is absent stands in none."""
     match criterion:
         case Clause(_, modifier, alternatives):
-            return modifier not in COMPLEMENTS and (modifier != "missing" or alternatives == (False,))
+            if modifier == "missing" and alternatives == (True,):
+                return absence.is_kept(criterion.parameter)
+            return modifier not in COMPLEMENTS
         case Either(criteria):
             return all(map(is_indexed, criteria))
         case All(criteria):
@@ -437,6 +439,8 @@ def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
 
 
 def _missing(alias: str, parameter: Parameter, missing: bool) -> Sql:
+    if missing and absence.is_kept(parameter):
+        return has_key(alias, _keys(parameter, [keys.ABSENT]))
     present = has_key(alias, _keys(parameter, [keys.PRESENT]))
     return _not(present) if missing else present
 

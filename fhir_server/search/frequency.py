@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fhir_server.definitions.structures import type_code
-from fhir_server.search import elements
+from fhir_server.search import absence, elements
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Parameter
 from fhir_server.search.conditions import COMPLEMENTS, by_row, is_indexed, is_on_rows, keys_of
 
@@ -125,7 +125,9 @@ class Judge:
 def _kind(clause: Clause) -> str | None:
     """Tell how frequent a key of this kind is taken to be."""
     parameter, modifier, alternatives = clause.parameter, clause.modifier, clause.alternatives
-    if modifier in COMPLEMENTS or alternatives == (True,):
+    if modifier in COMPLEMENTS:
+        return None
+    if modifier == "missing" and alternatives == (True,) and not absence.is_kept(parameter):
         return None
     if parameter.code == "_id":
         return "few"

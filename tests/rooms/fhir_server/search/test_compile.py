@@ -50,7 +50,8 @@ def k(code: str, text: str, type_name: str = "Observation") -> str:
             ],
         ),
         ("Observation?code:not=a", "r is 96 and not (r.keys @> %s::uuid[])", [[k("code", "a")]]),
-        ("Observation?code:missing=true", "r is 96 and not (r.keys @> %s::uuid[])", [[k("code", "")]]),
+        ("Observation?method:missing=true", "r is 96 and not (r.keys @> %s::uuid[])", [[k("method", "")]]),
+        ("Observation?code:missing=true", "r lives and r.keys @> %s::uuid[]", [[k("code", keys.ABSENT)]]),
         ("Observation?code:missing=false", "r lives and r.keys @> %s::uuid[]", [[k("code", "")]]),
         (
             "Observation?combo-code=a",
