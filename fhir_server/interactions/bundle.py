@@ -48,8 +48,17 @@ def searchset(
     return _bundle("searchset", now, links, entries, total)
 
 
+def entries(settings: Settings, versions: Iterable[Version], mode: str) -> list[str]:
+    """Return the entries of a searchset for resources as they are stored."""
+    base, end = settings.base_url, f',"search":{{"mode":"{mode}"}}}}'
+    return [
+        f'{{"fullUrl":"{base}/{version.type_name}/{version.id}","resource":{version.text()}{end}'
+        for version in versions
+    ]
+
+
 def entry(settings: Settings, version: Version, text: str, mode: str) -> str:
-    """Return one entry of a searchset; `text` is the resource, whole or a subset of it."""
+    """Return one entry of a searchset; `text` is a part of the resource."""
     url = f"{settings.base_url}/{version.address}"
     return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"}}}}'
 

@@ -69,17 +69,13 @@ def start(here: Installation, request: Request, match: Match) -> Answer:
     pairs = [pair for pair in request.parameters if pair[0] not in _NOT_KEPT]
     asked = queue.Request(request.method, request.path, urlencode(pairs), headers)
     kept = None
+    here.entry.read(grant, lambda context: _check_number(here, context, grant))
     if request.method == "POST" and body.is_there(request):
         writer = contents.Writer(here.entry.engine)
         writer.write(body.read(request, here.config.max_body_bytes))
         kept = writer.close().pk
 
     def work(context: Context) -> str:
-        if queue.waiting(context.unit, grant.subject) >= here.config.max_jobs:
-            raise Throttled(
-                f"{here.config.max_jobs} requests of yours are under way (setting max_jobs); wait for one of "
-                "them, or DELETE its address"
-            )
         return queue.enqueue(context.unit, grant.subject, kind, asked, kept, context.now())
 
     address = f"{here.base_url}/jobs/{here.entry.write(grant, work)}"
@@ -88,10 +84,19 @@ def start(here: Installation, request: Request, match: Match) -> Answer:
     return Answer(202, response.outcome_text((), said.diagnostics), headers_out)
 
 
+def _check_number(here: Installation, context: Context, grant: Grant) -> None:
+    if queue.waiting(context.unit, grant.subject) >= here.config.max_jobs:
+        raise Throttled(
+            f"{here.config.max_jobs} requests of yours are under way (setting max_jobs); wait for one of "
+            "them, or DELETE its address"
+        )
+
+
 def _kind(request: Request, interaction: str) -> str:
     wanted = request.parameter("_outputFormat")
     if wanted is None:
-        return NDJSON if interaction in PAGED else BUNDLE
+        counted = request.parameter("_summary") == "count"  # what is asked for is a Bundle's total
+        return NDJSON if interaction in PAGED and not counted else BUNDLE
     if wanted not in FORMATS:
         known = ", ".join(name for name in FORMATS if "/" in name and " " not in name)
         raise Invalid(f"_outputFormat={wanted} is not known; {known} are")

@@ -37,7 +37,7 @@ from fhir_server.rest.routes import BASE
 T = TypeVar("T")
 
 TELL_EVERY_S = 1.0
-SWEEP_EVERY_S = 60.0
+SWEEP_EVERY_S, SWEEP_CONTENTS_EVERY_S = 60.0, 3600.0
 _SYSTEM = Grant.system("jobs")
 
 
@@ -111,7 +111,7 @@ class Runner:
 
     def __init__(self, here: Installation, stopping: Callable[[], bool] = lambda: False) -> None:
         self._here, self._entry, self._stopping = here, here.entry, stopping
-        self._swept_at = 0.0
+        self._swept_at = self._swept_contents_at = time.monotonic()
 
     def drain(self) -> int:
         """Carry out the oldest job that nobody works at; return how many there were: one or none."""
@@ -123,10 +123,18 @@ class Runner:
                     self._carry_out(job)
                 finally:
                     queue.release(cursor)
-        if job is None and time.monotonic() - self._swept_at >= SWEEP_EVERY_S:
-            self._swept_at = time.monotonic()
-            self.sweep()
+        if job is None:
+            self._sweep_now_and_then()
         return 0 if job is None else 1
+
+    def _sweep_now_and_then(self) -> None:
+        now = time.monotonic()
+        if now - self._swept_at >= SWEEP_EVERY_S:
+            self._swept_at = now
+            self._entry.write(_SYSTEM, lambda context: queue.sweep(context.unit))
+        if now - self._swept_contents_at >= SWEEP_CONTENTS_EVERY_S:  # looks at all that are a day old
+            self._swept_contents_at = now
+            contents.sweep(self._entry.engine)
 
     def sweep(self) -> None:
         """Delete results that have expired, and contents that nobody points at."""

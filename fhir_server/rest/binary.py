@@ -181,7 +181,9 @@ def read(here: Installation, request: Request, match: Match) -> Answer:
     if version is None:
         raise ValueError("a read without a version has no answer")
     resource = json_format.parse(version.text().encode())
-    native = str(resource.get("contentType", "application/octet-stream"))
+    native = resource.get("contentType", "")
+    if not _fits_header(native):  # loaded before it was looked at
+        native = "application/octet-stream"
     wanted = negotiation.takes(request.environ.get("HTTP_ACCEPT"), request.parameter("_format"), native)
     made = response.of_read(request, result, here.base_url)
     if made.status == 304:
@@ -189,9 +191,14 @@ def read(here: Installation, request: Request, match: Match) -> Answer:
     if wanted is not None:
         return _as_resource(here, request, made, wanted, resource, content)
     reference = resource.get("securityContext", {}).get("reference")
-    if reference is not None:
+    if _fits_header(reference):
         made.headers.append(("X-Security-Context", reference))
     return _as_content(here, request, made, native, resource, content)
+
+
+def _fits_header(text: object) -> bool:
+    """Say whether a text of a resource can stand in a header as it is."""
+    return isinstance(text, str) and text != "" and text.isascii() and text.isprintable()
 
 
 def _as_content(

@@ -35,12 +35,15 @@ class Statement:
     """SQL in psycopg2's %s style. With `backward` the rows come in the reverse of their order.
 
     `settled` says that the best plan is the same whatever the parameters are, so that it may be kept.
+    Where it is not, `first` may be a settled one that gives the page if there is little to look at; its last
+    row has no pk if there is more.
     """
 
     sql: str
     parameters: list[Any]
     backward: bool = False
     settled: bool = False
+    first: Statement | None = None
 
 
 def compile(
@@ -64,7 +67,11 @@ def compile(
     page = Page(query, Conditions(visible), limit, position, judge=Judge(frequencies, limit / STRETCH))
     plan(page)
     found = page.found(f"select {COLUMNS}{_texts(page)}")
-    return Statement(found.text, list(found.parameters), page.backward, is_settled(page))
+    few = page.found_if_few(f"select {COLUMNS}{_texts(page)}")
+    first = None
+    if few is not None:
+        first = Statement(few.text, list(few.parameters), page.backward, settled=True)
+    return Statement(found.text, list(found.parameters), page.backward, is_settled(page), first)
 
 
 def _texts(page: Page) -> str:

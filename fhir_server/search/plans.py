@@ -68,6 +68,7 @@ class Page:
     first: Walk | None = field(init=False)
     looks: list[tuple[str, Sql]] = field(default_factory=list)  # CTEs by name
     branches: list[Sql] = field(default_factory=list)
+    probed: Sql | None = None  # when the first branch is not begun, where it has one best plan
 
     def __post_init__(self) -> None:
         sort = self.query.sort
@@ -99,6 +100,22 @@ class Page:
             listed = _joined(names, ", ")
             head = Sql(f"with {listed.text} ", listed.parameters)
         return Sql(f"{head.text}{select} from ({united.text}) r", (*head.parameters, *united.parameters))
+
+    def found_if_few(self, select: str) -> Sql | None:
+        """Return the statement of the first branch alone, where it has one best plan.
+
+        A last row without pk says that it was not begun.
+        """
+        if self.probed is None:
+            return None
+        name, look = self.looks[0]
+        few, much = self.branches[0], self.probed
+        nothing = ", ".join(["null"] * (RAW.count(",") + 1 + len(self.keys)))
+        return Sql(
+            f"with {name} as materialized ({look.text}) {select} from "
+            f"(({few.text}) union all select {nothing} where {much.text}) r",
+            (*look.parameters, *few.parameters, *much.parameters),
+        )
 
 
 def in_order(query: Query, position: Position | None = None) -> Query:
@@ -138,6 +155,8 @@ def plan(page: Page) -> None:
         own = f"r.type = {type_code(page.query.type_name)} and r.pk = any(array(select pk from p))"
         few = f"{own} and (select count(*) <= {few_rows} from p)"
         page.branches.append(_looked_up(page, Sql(f"{rest.text} and {few}", rest.parameters)))
+        if _has_one_plan(page, probe):
+            page.probed = Sql(f"(select count(*) > {few_rows} from p)")
     chain = next((each for each in clauses if isinstance(each, Chain) and by_row(each)), None)
     if frequency != "few" and chain is not None:
         targets = page.conditions.targets(chain)
@@ -187,6 +206,19 @@ def is_settled(page: Page) -> bool:
     if not all(_is_by_keys(each) for each in clauses) and len(_bounds(page)) < len(clauses):
         return False
     return not page.keys or page.first is not None or page.keys[0].expression == CHART.expression
+
+
+def _has_one_plan(page: Page, probe: Sequence[Clause]) -> bool:
+    """Tell whether a look at the rows of `probe`, and at their resources if they are few, has one best plan.
+
+    Of the texts' index there is one range; the others have several that may be begun.
+    """
+    return (
+        page.conditions.visible is None
+        and not page.keys
+        and all(each.parameter.kind == "string" for each in probe)
+        and all(each in probe or _is_by_keys(each) for each in page.query.clauses)
+    )
 
 
 def _is_by_keys(criterion: Criterion) -> bool:

@@ -72,6 +72,10 @@ class World:
         return rows
 
     def rows(self, statement: Any) -> list[tuple[Any, ...]]:
+        if statement.first is not None:
+            rows = self.rows(statement.first)
+            if not rows or rows[-1][0] is not None:
+                return rows
         with self.connection.cursor() as cursor:
             sql, parameters = statement.sql, statement.parameters
             if statement.settled:

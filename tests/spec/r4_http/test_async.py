@@ -156,19 +156,21 @@ def test_other_requests(client: FhirClient, runner: Runner) -> None:
         started(client.post("Patient/$validate", patient(gender="unheard"), **ASYNC)),
         started(client.get("Patient?name=Later&_outputFormat=application/fhir%2Bjson", **ASYNC)),
         started(client.get("Patient?colour=red&_outputFormat=application/fhir+json", **ASYNC)),
+        started(client.get("Patient?name=Later&_summary=count", **ASYNC)),
     ]
     while runner.drain():
         pass
     made = [client.get(path) for path in paths]
-    assert [reply.status for reply in made] == [200] * 4
+    assert [reply.status for reply in made] == [200] * 5
     assert {reply.json["type"] for reply in made} == {"batch-response"}
-    whole, validated, found, wrong = (reply.json["entry"][0] for reply in made)
+    whole, validated, found, wrong, counted = (reply.json["entry"][0] for reply in made)
     assert [each["response"]["status"] for each in (whole, validated, found)] == ["200 OK"] * 3
     assert whole["resource"]["entry"][0]["resource"]["name"][0]["family"] == "Later"
     assert validated["resource"]["issue"][0]["severity"] == "error"
     assert len(found["resource"]["entry"]) == 1
     assert wrong["response"]["status"] == "400 Bad Request"
     assert "colour" in wrong["response"]["outcome"]["issue"][0]["diagnostics"]
+    assert counted["resource"]["total"] == 1
     xml = client.get(paths[0], Accept="application/fhir+xml")
     assert xml.data.startswith(b"<?xml") or xml.data.startswith(b"<Bundle")
 

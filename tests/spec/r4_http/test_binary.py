@@ -20,6 +20,7 @@ from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.context import Settings
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import xml_format
+from fhir_server.rest import binary
 from fhir_server.rest.binary import INLINE_BYTES
 from fhir_server.rest.door import Door
 from fhir_server.rest.handlers import BUILT, Installation
@@ -270,6 +271,22 @@ def test_attachments(client: FhirClient) -> None:
     again = json.loads(json.dumps(document))
     again["content"][0]["attachment"]["data"] = base64.b64encode(content(4_600_000)).decode()
     assert client.post("DocumentReference", again).status == 413
+
+
+@clause("R4/binary.html#rest", "what does not fit a header is left out of it")
+def test_odd_headers(client: FhirClient) -> None:
+    odd = {"resourceType": "Binary", "id": "o", "contentType": PDF, "data": "AAAA"}
+    odd["securityContext"] = {"reference": "Patient/7", "display": "x"}
+    assert client.put("Binary/o", odd).status == 201
+    assert client.get("Binary/o", Accept=PDF).headers["X-Security-Context"] == "Patient/7"
+    odd["securityContext"] = {"identifier": {"value": "ü"}}
+    assert client.put("Binary/o", odd).status == 200
+    assert "X-Security-Context" not in client.get("Binary/o", Accept=PDF).headers
+    assert not binary._fits_header("a\r\nb")
+    assert not binary._fits_header("ü")
+    assert (
+        client.send("PUT", "Binary/o", SMALL, {"Content-Type": PDF, "X-Security-Context": ""}).status == 400
+    )
 
 
 def test_inline_up_to(client: FhirClient, here: Installation) -> None:

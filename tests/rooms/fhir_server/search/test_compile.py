@@ -63,8 +63,8 @@ def k(code: str, text: str, type_name: str = "Observation") -> str:
         (
             "Patient?family=Mül",
             "r is 103 and exists (select from idx_string i1 where i1.tenant = 0 and i1.pk = r.pk "
-            "and i1.param = P and value like %s)",
-            ["mul%"],
+            "and i1.param = P and value >= %s and value < %s)",
+            ["mul", "mum"],
         ),
         (
             "Patient?family:contains=50%25",
