@@ -18,8 +18,8 @@ from fhir_server.schema.names import PAGE_CONTENT, RESOURCE, VERSION
 from fhir_server.search.ast import Query
 from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
 from fhir_server.search.frequency import Frequencies, Judge
-from fhir_server.search.order import Position
-from fhir_server.search.plans import STRETCH, Page, in_order, is_settled, plan
+from fhir_server.search.order import Position, in_order
+from fhir_server.search.plans import STRETCH, Page, is_settled, plan
 
 COLUMNS = (
     "r.pk, r.type, r.id, r.version, r.last_updated::text, "

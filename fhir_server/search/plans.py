@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart
-from fhir_server.search.ast import Chain, Clause, Criterion, Has, Query, Sort, innermost
+from fhir_server.search.ast import Chain, Clause, Criterion, Has, Query, innermost
 from fhir_server.search.conditions import (
     TENANT,
     Conditions,
@@ -116,22 +116,6 @@ class Page:
             f"(({few.text}) union all select {nothing} where {much.text}) r",
             (*look.parameters, *few.parameters, *much.parameters),
         )
-
-
-def in_order(query: Query, position: Position | None = None) -> Query:
-    """Return a search that asks for dates alone and for no order in the order of these dates, newest first.
-
-    One index then gives the page and nothing is sorted, however many there are.
-    """
-    dates = {each.parameter for each in query.clauses if isinstance(each, Clause) and is_bound(each)}
-    parameter = next(iter(dates), None)
-    if query.sort or len(dates) != 1 or parameter is None or parameter.kind != "date":
-        return query
-    if not all(isinstance(each, Clause) and is_bound(each) for each in query.clauses):
-        return query
-    if position is not None and not position.keys:
-        return query  # a page link that was made without
-    return replace(query, sort=(Sort(parameter, descending=True),))
 
 
 def plan(page: Page) -> None:
