@@ -7,7 +7,7 @@ clauses; whoever must narrow it (a compartment, a scope) adds one more with `als
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fhir_server.outcome import Issue
 
@@ -70,6 +70,9 @@ class Chain:
     reference: Parameter
     branches: tuple[tuple[str, Criterion], ...]
     urls: tuple[Parameter, ...] = ()  # the `url` of target types, where the reference may be a canonical
+    contained: tuple[str, ...] = field(
+        default=(), repr=False, compare=False
+    )  # types of which some are contained
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,8 @@ class Query:
     applied: tuple[tuple[str, str], ...] = ()
     issues: tuple[Issue, ...] = ()
     parts: tuple[Query, ...] | None = None
+    contained: str = "false"
+    contained_type: str = "container"
 
     def also(self, *criteria: Criterion) -> Query:
         """Return the query with further criteria that must hold too."""
@@ -182,3 +187,29 @@ def _canonical(criterion: Criterion) -> str:
             return f"all({'&'.join(sorted({_canonical(each) for each in criteria}))})"
         case Not(inside):
             return f"not({_canonical(inside)})"
+
+
+def alternatives(either: Either) -> list[Criterion]:
+    """Return the criteria of an OR, those of an OR in it among them."""
+    found: list[Criterion] = []
+    for each in either.criteria:
+        found += alternatives(each) if isinstance(each, Either) else [each]
+    return found
+
+
+def type_of(criterion: Criterion) -> str:
+    """Return the resource type that a criterion is about."""
+    match criterion:
+        case Clause(parameter) | Chain(parameter):
+            return parameter.type_name
+        case Has(_, target):
+            return target
+        case Either(criteria) | All(criteria):
+            return type_of(criteria[0])
+        case Not(inside):
+            return type_of(inside)
+
+
+def innermost(has: Has) -> Has:
+    """Return the last of nested `_has`, whose criterion is none."""
+    return innermost(has.criterion) if isinstance(has.criterion, Has) else has
