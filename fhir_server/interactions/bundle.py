@@ -57,9 +57,12 @@ def entries(settings: Settings, versions: Iterable[Version], mode: str) -> list[
     ]
 
 
-def entry(settings: Settings, version: Version, text: str, mode: str) -> str:
-    """Return one entry of a searchset; `text` is a part of the resource."""
-    url = f"{settings.base_url}/{version.address}"
+def entry(settings: Settings, version: Version, text: str, mode: str, fragment: str | None = None) -> str:
+    """Return one entry of a searchset; `text` is a part of the resource.
+
+    With a `fragment` it is the one of that id which the version contains (R4/search.html#contained).
+    """
+    url = f"{settings.base_url}/{version.address}" + (f"#{fragment}" if fragment else "")
     return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"}}}}'
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from fhir_server.definitions.structures import type_name
 from fhir_server.outcome import Invalid
+from fhir_server.schema.names import CONTAINED
 from fhir_server.search import hierarchy, units
 from fhir_server.search.ast import Parameter
+from fhir_server.search.compile import compile_types
 from fhir_server.search.hierarchy import Execute
 
 
@@ -21,6 +24,7 @@ class StoredValues:
 
     def __init__(self, execute: Execute) -> None:
         self._execute = execute
+        self._contained: frozenset[str] | None = None
 
     def units(self, parameter: Parameter) -> Sequence[str]:
         """Return the UCUM codes that the quantities of a parameter have; raises TooManyUnits (400)."""
@@ -39,3 +43,11 @@ class StoredValues:
     def above(self, type_name: str, id: str) -> Sequence[str]:
         """Return the ids of a resource and of all that it is a part of; raises TooManyParts (400)."""
         return hierarchy.above(self._execute, type_name, id)
+
+    def contained(self) -> Collection[str]:
+        """Return the resource types of which there are contained ones: one step of an index a type."""
+        if self._contained is None:
+            statement = compile_types(CONTAINED)
+            rows = self._execute(statement.sql, statement.parameters)
+            self._contained = frozenset(type_name(code) for (code,) in rows)
+        return self._contained

@@ -55,6 +55,14 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
     CREATE INDEX idx_position_at ON idx_position USING gist (at);
     CREATE INDEX idx_position_pk ON idx_position (tenant, pk, param);
 
+    CREATE TABLE contained (  -- what resources contain; pk is their own, for the rows above
+        pk bigint NOT NULL, container bigint NOT NULL, rid uuid NOT NULL,  -- of Type/id#id
+        tenant smallint NOT NULL DEFAULT 0, type smallint NOT NULL, container_type smallint NOT NULL,
+        id text COLLATE "C" NOT NULL, keys uuid[] NOT NULL, PRIMARY KEY (tenant, type, pk));
+    CREATE INDEX contained_container ON contained (tenant, container);
+    CREATE INDEX contained_rid ON contained (tenant, rid);
+    CREATE INDEX contained_keys ON contained USING gin (keys) WITH (fastupdate = off);
+
 idx_composite has one row for each group of component values from one element, and is null but for
 the components that the parameter has. A quantity has one row whatever is asked of its unit; where no
 unit is asked for, Postgres 18 skips through the units of the index, and an older one reads its parameter.
@@ -65,8 +73,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Column, Computed, Index, Integer, Numeric, SmallInteger, Table, Text, text
-from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Computed,
+    Index,
+    Integer,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, UUID
 from sqlalchemy.types import UserDefinedType
 
 from fhir_server.schema.metadata import METADATA
@@ -156,6 +176,24 @@ class Point(UserDefinedType[str]):
 
 idx_position = Table("idx_position", METADATA, _pk(), Column("at", Point, nullable=False), *_param())
 Index("idx_position_at", idx_position.c["at"], postgresql_using="gist")
+
+
+contained = Table(
+    "contained",
+    METADATA,
+    Column("pk", BigInteger, nullable=False, autoincrement=False),
+    Column("container", BigInteger, nullable=False),
+    Column("rid", UUID, nullable=False),
+    Column("tenant", SmallInteger, nullable=False, server_default=text("0")),
+    Column("type", SmallInteger, nullable=False, autoincrement=False),
+    Column("container_type", SmallInteger, nullable=False),
+    _text("id", nullable=False),
+    Column("keys", ARRAY(UUID), nullable=False),
+    PrimaryKeyConstraint("tenant", "type", "pk"),
+)
+Index("contained_container", contained.c.tenant, contained.c.container)
+Index("contained_rid", contained.c.tenant, contained.c.rid)
+Index("contained_keys", contained.c["keys"], postgresql_using="gin", postgresql_with={"fastupdate": "off"})
 
 
 def _index(

@@ -36,7 +36,7 @@ USUAL = {
     "Procedure": ("patient", "subject", "encounter", "code", "status", "date"),
     "ServiceRequest": ("patient", "subject", "encounter", "code", "status", "intent", "authored"),
 }  # fmt: skip
-"""Codes of R4's parameters by type. Who adds one indexes again what is stored, as migration m0013 did."""
+"""Codes of R4's parameters by type. Who adds one indexes again what is stored, as migration m0014 did."""
 
 
 @lru_cache(maxsize=256)

@@ -14,13 +14,13 @@ the text, so that equal shapes give equal texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fhir_server.definitions.structures import type_code
-from fhir_server.schema.names import RESOURCE, ROWS
+from fhir_server.schema.names import CONTAINED, RESOURCE, ROWS
 from fhir_server.schema.names import TENANT as TENANT
-from fhir_server.search import absence, chart, elements, keys, spans
+from fhir_server.search import absence, chart, keys, spans
 from fhir_server.search.ast import (
     All,
     Chain,
@@ -34,9 +34,17 @@ from fhir_server.search.ast import (
     innermost,
     type_of,
 )
+from fhir_server.search.elements import is_bound
+from fhir_server.search.linked import by_row, is_tried, only_canonical
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
+from fhir_server.search.types.special import IdValue
 from fhir_server.search.types.table import TYPES
 
+ROWS_OF_CONTAINED = (
+    "(select c.*, false as deleted, null::timestamptz as last_updated, null::int as version, "
+    f"null::jsonb as meta, null::uuid as chart from {CONTAINED} c)"
+)
+"""Contained resources with the columns that conditions on resources speak of."""
 COMPLEMENTS = frozenset({"not", "not-in"})  # modifiers that ask for all else, resources without a value too
 LONG = 16  # keys; more are looked up in a hash where no index serves
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
@@ -74,6 +82,7 @@ class Conditions:
     looked_at: Chain | None = None
     looked_at_most: int = 0
     aliases: int = 0
+    inside: set[str] = field(default_factory=set)  # the aliases that stand for contained resources
 
     def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion], *also: Sql) -> Sql:
         """Return the whole condition on the rows of one type, deletions left out."""
@@ -164,8 +173,12 @@ class Conditions:
         selects = []
         for criterion in criteria:
             name = self.alias("e")
+            source = RESOURCE
+            if alias in self.inside:
+                self.inside.add(name)
+                source = ROWS_OF_CONTAINED
             condition = self.rows(name, type_of(criterion), [criterion])
-            selects.append(_select(f"{name}.pk", f"{RESOURCE} {name}", condition))
+            selects.append(_select(f"{name}.pk", f"{source} {name}", condition))
         both = _joined(selects, " union all ")
         return Sql(f"{alias}.pk in ({both.text})", both.parameters)
 
@@ -181,6 +194,10 @@ class Conditions:
         """Return the condition of one parameter."""
         parameter = clause.parameter
         kind = TYPES[parameter.kind]
+        if parameter.code == "_id" and alias in self.inside:
+            ids = [each.id for each in clause.alternatives if isinstance(each, IdValue) and each.rid]
+            found = Sql(f"{alias}.id = any(%s)", (ids,))
+            return _not(found) if clause.modifier in COMPLEMENTS else found
         if clause.modifier == "missing":
             if parameter.kind == "special":  # what every resource has
                 return Sql("false" if clause.alternatives[0] else "true")
@@ -241,6 +258,10 @@ class Conditions:
         for target, criterion in chain.branches:
             name = self.alias("t")
             condition = self.rows(name, target, [criterion])
+            inner = self.alias("t")
+            if target in chain.contained:
+                self.inside.add(inner)
+                contained = self.rows(inner, target, [criterion])
             for code in chain.reference.sources or (chain.reference.code,):
                 head = keys.prefix(chain.reference.type_name, code)
                 if not only_canonical(chain.reference):
@@ -248,6 +269,9 @@ class Conditions:
                     selects.append(_select(made, f"{RESOURCE} {name}", condition))
                 if target in urls:
                     selects.append(_swapped(head, name, urls[target], condition))
+                if target in chain.contained:
+                    made = f"('{head}' || substr({inner}.rid::text, 9))::uuid"
+                    selects.append(_select(made, f"{ROWS_OF_CONTAINED} {inner}", contained))
         return _joined(selects, " union all ")
 
     def chain_by_row(self, alias: str, chain: Chain) -> Sql:
@@ -255,25 +279,28 @@ class Conditions:
         parts = []
         self.by_row = False
         for target, criterion in chain.branches:
-            name = self.alias("t")
-            condition = self.rows(name, target, [criterion])
-            parts.append(
-                Sql(
-                    f"exists (select from unnest({alias}.keys) k join {RESOURCE} {name} "
-                    f"on {name}.rid = ('00000000' || substr(k::text, 9))::uuid "
-                    f"where {_ranges(chain.reference)} and {condition.text})",
-                    condition.parameters,
+            for source in (RESOURCE, ROWS_OF_CONTAINED) if target in chain.contained else (RESOURCE,):
+                name = self.alias("t")
+                if source == ROWS_OF_CONTAINED:
+                    self.inside.add(name)
+                condition = self.rows(name, target, [criterion])
+                parts.append(
+                    Sql(
+                        f"exists (select from unnest({alias}.keys) k join {source} {name} "
+                        f"on {name}.rid = ('00000000' || substr(k::text, 9))::uuid "
+                        f"where {_ranges(chain.reference)} and {condition.text})",
+                        condition.parameters,
+                    )
                 )
-            )
         self.by_row = True
         return _any(parts)
 
     def has(self, alias: str, has: Has) -> Sql:
         """Return that a resource which fulfils the rest refers to this one."""
         parts: list[Sql] = []
-        if self.by_row and is_tried(has):
+        if self.by_row and alias not in self.inside and is_tried(has):
             return self.has_by_row(alias, has)
-        if has.target == "Patient" and chart.refers_to_patient(has.reference):
+        if has.target == "Patient" and alias not in self.inside and chart.refers_to_patient(has.reference):
             name = self.alias("h")
             condition = self.rows(name, has.reference.type_name, [has.criterion])
             return Sql(
@@ -378,16 +405,6 @@ def is_indexed(criterion: Criterion) -> bool:
     return True
 
 
-def is_bound(clause: Clause) -> bool:
-    """Tell whether a clause is a condition on the one row that a resource has for the parameter."""
-    return (
-        clause.parameter.kind in ("date", "number", "quantity")
-        and clause.modifier is None
-        and len(clause.parameter.sources) <= 1
-        and not elements.facts(clause.parameter).many
-    )
-
-
 def is_on_rows(clause: Clause) -> bool:
     """Tell whether a clause is answered by rows of an index table, and by nothing else."""
     kind = TYPES[clause.parameter.kind]
@@ -445,12 +462,6 @@ def _missing(alias: str, parameter: Parameter, missing: bool) -> Sql:
     return _not(present) if missing else present
 
 
-def only_canonical(reference: Parameter) -> bool:
-    """Tell whether a reference parameter points by url alone, never by Type/id."""
-    types = elements.facts(reference).types
-    return bool(types) and types <= {"canonical", "uri"}
-
-
 def _swapped(head: str, name: str, parameter: Parameter, condition: Sql) -> Sql:
     """Select the keys of one parameter of the rows `name`, under another first four bytes."""
     return _select(
@@ -467,18 +478,6 @@ def _ranges(parameter: Parameter) -> str:
         first = keys.prefix(parameter.type_name, code)
         ranges.append(f"k between '{first}{'0' * 24}' and '{first}{'f' * 24}'")
     return ranges[0] if len(ranges) == 1 else f"({' or '.join(ranges)})"
-
-
-def by_row(chain: Chain) -> bool:
-    """Tell whether a chain can be tried on one row: to a handful of types, by address and not by url."""
-    return len(chain.branches) <= 4 and not chain.urls
-
-
-def is_tried(has: Has) -> bool:
-    """Tell whether a `_has` can be tried on one row: where the reference is one, and by address."""
-    single = len(has.reference.sources) <= 1
-    inner = not isinstance(has.criterion, Has) or is_tried(has.criterion)
-    return inner and single and has.url is None and not only_canonical(has.reference)
 
 
 def _select(what: str, source: str, condition: Sql) -> Sql:

@@ -6,7 +6,7 @@ that every write runs; `parse` and `where` run once for each value of a search.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple, Protocol
@@ -68,6 +68,10 @@ class Stored(Protocol):
         """Return the ids of a resource and of all that it is a part of."""
         ...
 
+    def contained(self) -> Collection[str]:
+        """Return the resource types of which there are contained ones."""
+        ...
+
 
 class NothingStored:
     """Knows no unit but the one that is asked for, and refuses hierarchies."""
@@ -83,6 +87,10 @@ class NothingStored:
     def above(self, type_name: str, id: str) -> Sequence[str]:
         """Raise NotSupported."""
         raise NotSupported(f"what is above {type_name}/{id} is not known here")
+
+    def contained(self) -> Collection[str]:
+        """Return nothing."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

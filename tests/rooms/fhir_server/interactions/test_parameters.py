@@ -229,6 +229,8 @@ KINDS = [
      {"multipleBirthInteger": 2}),
     (defined("weight", "Patient.extension('urn:w').value", "quantity"),
      "weight=5|http://unitsofmeasure.org|kg", {"extension": [{"url": "urn:w", "valueQuantity": KILO}]}),
+    (defined("weight", "Patient.extension('urn:w').value", "quantity"),
+     "weight=5000|http://unitsofmeasure.org|g", {"extension": [{"url": "urn:w", "valueQuantity": KILO}]}),
     (defined("rules", "Patient.implicitRules", "uri"), "rules=http://r", {"implicitRules": "http://r"}),
     (defined("parts", "Patient.name.given.count()", "number"), "parts=2", {"name": [{"given": ["A", "B"]}]}),
     (defined("tags", "Patient.meta.tag", "token"), "tags=t", {"meta": {"tag": [{"code": "t"}]}}),

@@ -7,7 +7,7 @@ import psycopg2
 from fhir_server.search import absence, keys
 from fhir_server.search.index import Indexer, is_indexed
 from fhir_server.search.registry import standard
-from migrations.versions import m0013_absence
+from migrations.versions import m0014_absence
 from tests.support.search_store import store
 
 
@@ -29,7 +29,7 @@ def test_a_resource_has_one_key_of_the_two() -> None:
 
 
 def test_what_was_stored_before_gets_them(fresh_database_url: str) -> None:
-    assert m0013_absence.USUAL == absence.USUAL
+    assert m0014_absence.USUAL == absence.USUAL
     meta = {"lastUpdated": "2026-01-01T00:00:00Z"}
     people = [
         {"resourceType": "Patient", "id": "a", "meta": meta, "gender": "male"},
@@ -41,11 +41,11 @@ def test_what_was_stored_before_gets_them(fresh_database_url: str) -> None:
     store(connection, people, Indexer())
     cursor.execute("select id, keys from resource order by id")
     as_written = [(id_, sorted(str(each) for each in found)) for id_, found in cursor.fetchall()]
-    cursor.execute(m0013_absence.DOWNGRADE.replace("usual", "usual_before"))
+    cursor.execute(m0014_absence.DOWNGRADE.replace("usual", "usual_before"))
     cursor.execute("select count(*) from resource where keys @> %s::uuid[]",
                    ([keys.key("Patient", "birthdate", keys.ABSENT)],))  # fmt: skip
     assert cursor.fetchall() == [(0,)]
-    cursor.execute(m0013_absence.UPGRADE)
+    cursor.execute(m0014_absence.UPGRADE)
     cursor.execute("select id, keys from resource order by id")
     assert [(id_, sorted(str(each) for each in found)) for id_, found in cursor.fetchall()] == as_written
     connection.close()

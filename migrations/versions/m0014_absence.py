@@ -2,16 +2,16 @@
 
 Only the rows that lack one are written anew.
 
-Revision ID: m0013
-Revises: m0012
+Revision ID: m0014
+Revises: m0013
 """
 
 from hashlib import blake2b
 
 from alembic import op
 
-revision = "m0013"
-down_revision = "m0012"
+revision = "m0014"
+down_revision = "m0013"
 branch_labels = None
 depends_on = None
 
