@@ -33,7 +33,7 @@ from fhir_server.search.parse import parse
 from fhir_server.search.several import parse_several
 from fhir_server.search.types.protocol import Environment
 from tests.support import cluster
-from tests.support.oracle import data, ordering, several
+from tests.support.oracle import data, ordering, own, several
 from tests.support.oracle.matching import Oracle
 from tests.support.oracle.queries import Generator
 from tests.support.oracle.table import entries
@@ -59,7 +59,8 @@ class World:
         self.connection = psycopg2.connect(
             url, connection_factory=prepared.Connection, options="-c plan_cache_mode=force_generic_plan"
         )
-        store(self.connection, resources, Indexer(environment=Environment(base_urls=(BASE,))))
+        self.registry = own.registry()
+        store(self.connection, resources, Indexer(self.registry, Environment(base_urls=(BASE,))))
         self.oracle = Oracle(resources, BASE, NOW)
         self.compartments = several.Compartments(self.oracle)
         self.stored = StoredValues(self.looked_up)
@@ -74,6 +75,7 @@ class World:
             parse_qsl(query, keep_blank_values=True),
             base_urls=(BASE,),
             now=NOW,
+            registry=self.registry,
             codes=self.oracle.vocabulary,
             stored=self.stored,
         )
@@ -223,6 +225,7 @@ def test_several_types_and_compartments(world: World, chunk: int, monkeypatch: p
             parse_qsl(asked.query),
             compartment=asked.compartment,
             environment=environment,
+            registry=world.registry,
         )
         where = str(asked)
         assert world.rows(compile_count(parsed)) == [(len(expected),)], where

@@ -372,3 +372,19 @@ def test_conditions_by_a_parameter(installation: Open) -> None:
 
     assert entry.write(GRANT, make).status == 201
     assert entry.write(GRANT, make).status == 200
+
+
+def test_what_is_written_together_with_the_definition_is_indexed(installation: Open) -> None:
+    entry = installation()
+    put(entry, called("before", "Bo"))
+
+    def both(context: Any) -> None:
+        update(context, "Patient", "first", called("first", "Bo"))
+        update(context, "SearchParameter", "nickname", NICKNAME)
+        update(context, "Patient", "last", called("last", "Bo"))
+
+    entry.write(GRANT, both)
+    index_all(entry)
+    assert sorted(ids(entry, "Patient?nickname=bo")) == ["before", "first", "last"]
+    with pytest.raises(Unprocessable, match="is defined by"):
+        entry.write(GRANT, lambda context: create(context, "SearchParameter", {**NICKNAME, "url": URL + "b"}))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -308,7 +309,10 @@ def _stored(context: Any, type_name: str, id_: str) -> Resource | None:
     return {name: value for name, value in found.items() if name != "meta" or value}
 
 
-def test_a_killed_command_goes_on_where_it_was(installation: Open, fresh_database_url: str) -> None:
+@pytest.mark.parametrize("command", ["reindex", "worker"])
+def test_who_is_killed_goes_on_where_it_was(
+    installation: Open, fresh_database_url: str, tmp_path: Path, command: str
+) -> None:
     entry = installation()
     for number in range(60):
         put(entry, called(f"p{number}", f"Nick{number}"))
@@ -316,20 +320,27 @@ def test_a_killed_command_goes_on_where_it_was(installation: Open, fresh_databas
     before = dump(entry.engine)
     run(entry, "UPDATE resource SET keys = '{}'")
     run(entry, "DELETE FROM idx_string")
-    command = [sys.executable, "-m", "fhir_server", "reindex", "--database-url", fresh_database_url,
-               "--base-url", "http://127.0.0.1/fhir", "--type", "Patient", "--rate", "10"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    settings = ["--database-url", fresh_database_url, "--base-url", "http://127.0.0.1/fhir"]
+    if command == "reindex":
+        settings += ["--type", "Patient", "--rate", "10"]
+    else:
+        settings += ["--data-dir", str(tmp_path)]
+        ask(entry, types=["Patient"], rate=10)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fhir_server", command, *settings],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
 
     def begun() -> Job | None:
         found = entry.read(GRANT, reindex.latest)[0]
         assert process.poll() is None, process.stderr.read() if process.stderr else None
-        return found if found.reason == "xinglin reindex" and found.types[0].seen else None
+        whole = [each for each in found.types if each.type_name == "Patient" and each.seen]
+        return found if found.state == "running" and whole else None
 
     job = wait_for(begun)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    there = look(entry, job).types[0]
-    assert 0 < there.seen < 60
+    assert 0 < look(entry, job).types[0].seen < 60
     ask(entry, types=["Patient"], rate=0)
     index_all(entry)
     job = look(entry, job)
