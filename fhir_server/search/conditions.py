@@ -20,7 +20,7 @@ from typing import Any
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import CONTAINED, RESOURCE, ROWS
 from fhir_server.schema.names import TENANT as TENANT
-from fhir_server.search import absence, chart, elements, keys, spans
+from fhir_server.search import absence, chart, keys, spans
 from fhir_server.search.ast import (
     All,
     Chain,
@@ -34,6 +34,8 @@ from fhir_server.search.ast import (
     innermost,
     type_of,
 )
+from fhir_server.search.elements import is_bound
+from fhir_server.search.linked import by_row, is_tried, only_canonical
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.special import IdValue
 from fhir_server.search.types.table import TYPES
@@ -296,7 +298,7 @@ class Conditions:
     def has(self, alias: str, has: Has) -> Sql:
         """Return that a resource which fulfils the rest refers to this one."""
         parts: list[Sql] = []
-        if self.by_row and is_tried(has):
+        if self.by_row and alias not in self.inside and is_tried(has):
             return self.has_by_row(alias, has)
         if has.target == "Patient" and alias not in self.inside and chart.refers_to_patient(has.reference):
             name = self.alias("h")
@@ -403,16 +405,6 @@ def is_indexed(criterion: Criterion) -> bool:
     return True
 
 
-def is_bound(clause: Clause) -> bool:
-    """Tell whether a clause is a condition on the one row that a resource has for the parameter."""
-    return (
-        clause.parameter.kind in ("date", "number", "quantity")
-        and clause.modifier is None
-        and len(clause.parameter.sources) <= 1
-        and not elements.facts(clause.parameter).many
-    )
-
-
 def is_on_rows(clause: Clause) -> bool:
     """Tell whether a clause is answered by rows of an index table, and by nothing else."""
     kind = TYPES[clause.parameter.kind]
@@ -470,12 +462,6 @@ def _missing(alias: str, parameter: Parameter, missing: bool) -> Sql:
     return _not(present) if missing else present
 
 
-def only_canonical(reference: Parameter) -> bool:
-    """Tell whether a reference parameter points by url alone, never by Type/id."""
-    types = elements.facts(reference).types
-    return bool(types) and types <= {"canonical", "uri"}
-
-
 def _swapped(head: str, name: str, parameter: Parameter, condition: Sql) -> Sql:
     """Select the keys of one parameter of the rows `name`, under another first four bytes."""
     return _select(
@@ -492,18 +478,6 @@ def _ranges(parameter: Parameter) -> str:
         first = keys.prefix(parameter.type_name, code)
         ranges.append(f"k between '{first}{'0' * 24}' and '{first}{'f' * 24}'")
     return ranges[0] if len(ranges) == 1 else f"({' or '.join(ranges)})"
-
-
-def by_row(chain: Chain) -> bool:
-    """Tell whether a chain can be tried on one row: to a handful of types, by address and not by url."""
-    return len(chain.branches) <= 4 and not chain.urls
-
-
-def is_tried(has: Has) -> bool:
-    """Tell whether a `_has` can be tried on one row: where the reference is one, and by address."""
-    single = len(has.reference.sources) <= 1
-    inner = not isinstance(has.criterion, Has) or is_tried(has.criterion)
-    return inner and single and has.url is None and not only_canonical(has.reference)
 
 
 def _select(what: str, source: str, condition: Sql) -> Sql:

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from fhir_server.definitions.structures import type_code
 from fhir_server.search import absence, elements
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Parameter
-from fhir_server.search.conditions import COMPLEMENTS, by_row, is_indexed, is_on_rows, keys_of
+from fhir_server.search.conditions import (
+    COMPLEMENTS,
+    is_indexed,
+    is_on_rows,
+    keys_of,
+)
+from fhir_server.search.linked import by_row
 
 MANY_KEYS = 200  # looked up one by one, they bring what a stretch would not
 ALWAYS_FEW = 100  # resources; in so many there is nothing to be gained

@@ -18,7 +18,12 @@ from typing import Any
 from fhir_server.schema.names import VERSION
 from fhir_server.search import elements, paths
 from fhir_server.search.ast import Clause, Query, Sort
-from fhir_server.search.conditions import TENANT, Sql, is_bound, param
+from fhir_server.search.conditions import (
+    TENANT,
+    Sql,
+    param,
+)
+from fhir_server.search.elements import is_bound
 from fhir_server.search.types.table import TYPES
 
 

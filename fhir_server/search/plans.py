@@ -29,14 +29,13 @@ from fhir_server.search.conditions import (
     TENANT,
     Conditions,
     Sql,
-    by_row,
-    is_bound,
     is_on_rows,
-    is_tried,
     row_source,
     row_stretches,
 )
+from fhir_server.search.elements import is_bound
 from fhir_server.search.frequency import Judge
+from fhir_server.search.linked import by_row, is_tried
 from fhir_server.search.order import Key, Position, Walk, beyond, key, order_by, walk
 from fhir_server.search.settled import is_by_keys, is_few_texts
 from fhir_server.search.types.table import TYPES
