@@ -20,12 +20,21 @@ from typing import Any
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import CONTAINED, RESOURCE, ROWS
 from fhir_server.schema.names import TENANT as TENANT
-from fhir_server.search import chart, elements, keys, spans
-from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Parameter
-from fhir_server.search.moments import DateValue
-from fhir_server.search.ranges import NumberValue
+from fhir_server.search import absence, chart, elements, keys, spans
+from fhir_server.search.ast import (
+    All,
+    Chain,
+    Clause,
+    Criterion,
+    Either,
+    Has,
+    Not,
+    Parameter,
+    alternatives,
+    innermost,
+    type_of,
+)
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
-from fhir_server.search.types.quantity import QuantityValue
 from fhir_server.search.types.special import IdValue
 from fhir_server.search.types.table import TYPES
 
@@ -62,11 +71,14 @@ class Conditions:
     at: as matches, behind chains and before `_has` (no leak through a side door). `by_row` says chains
     in the form for conditions that are tried on one row after the other. `walking` keeps rows from being
     collected beforehand, which is right where all will be looked at and wrong where a page ends the walk.
+    The targets of the chain `looked_at` stand in a CTE `t`, which has all if they are `looked_at_most`.
     """
 
     visible: Visible | None = None
     by_row: bool = False
     walking: bool = False
+    looked_at: Chain | None = None
+    looked_at_most: int = 0
     aliases: int = 0
     inside: set[str] = field(default_factory=set)  # the aliases that stand for contained resources
 
@@ -228,7 +240,12 @@ class Conditions:
     def chain(self, alias: str, chain: Chain) -> Sql:
         """Return that the resource refers to one that fulfils the rest of the chain."""
         if self.by_row and by_row(chain):
-            return self.chain_by_row(alias, chain)
+            tried = self.chain_by_row(alias, chain)
+            if chain != self.looked_at:
+                return tried
+            few = f"(select count(*) <= {self.looked_at_most} from t)"
+            near = f"{few} then {alias}.keys && array(select * from t)"
+            return Sql(f"case when {near} else {tried.text} end", tried.parameters)
         targets = self.targets(chain)
         return Sql(f"{alias}.keys && array({targets.text})", targets.parameters)
 
@@ -279,6 +296,8 @@ class Conditions:
     def has(self, alias: str, has: Has) -> Sql:
         """Return that a resource which fulfils the rest refers to this one."""
         parts: list[Sql] = []
+        if self.by_row and is_tried(has):
+            return self.has_by_row(alias, has)
         if has.target == "Patient" and alias not in self.inside and chart.refers_to_patient(has.reference):
             name = self.alias("h")
             condition = self.rows(name, has.reference.type_name, [has.criterion])
@@ -299,6 +318,27 @@ class Conditions:
                 found = _swapped(keys.prefix(has.url.type_name, code), name, has.reference, condition)
                 parts.append(Sql(f"{alias}.keys && array({found.text})", found.parameters))
         return _any(parts)
+
+    def has_by_row(self, alias: str, has: Has) -> Sql:
+        """Return the same for one row at a time: its reference key and the rest, in one GIN scan.
+
+        Counted, because of `exists` the planner believes that the first is found soon, and reads the table.
+        """
+        name = self.alias("h")
+        (code,) = has.reference.sources or (has.reference.code,)
+        head = keys.prefix(has.reference.type_name, code)
+        key = Keys(f"{name}.keys @> array[('{head}' || substr({alias}.rid::text, 9))::uuid]")
+        condition = self.rows(name, has.reference.type_name, [has.criterion], key)
+        counted = f"(select count(*) from {RESOURCE} {name} where {condition.text})"
+        return Sql(f"{counted} > 0", condition.parameters)
+
+    def holders(self, has: Has, limit: int) -> Sql:
+        """Select a row for each of at most `limit` resources that fulfil the innermost criterion."""
+        has = innermost(has)
+        name = self.alias("h")
+        condition = self.rows(name, has.reference.type_name, [has.criterion])
+        found = _select("1", f"{RESOURCE} {name}", condition)
+        return Sql(f"{found.text} limit {limit}", found.parameters)
 
     def alias(self, letter: str) -> str:
         """Return a table alias that the statement does not have yet."""
@@ -333,11 +373,27 @@ def _keys(parameter: Parameter, texts: Iterable[str]) -> list[str]:
     return [keys.key(parameter.type_name, code, text) for text in texts for code in codes]
 
 
+def keys_of(clause: Clause) -> list[str] | None:
+    """Return the keys of which a clause asks for one, None where it is answered by more than keys."""
+    if clause.modifier == "missing":
+        return _keys(clause.parameter, [keys.ABSENT if clause.alternatives[0] else keys.PRESENT])
+    kind = TYPES[clause.parameter.kind]
+    texts: list[str] = []
+    for value in clause.alternatives:
+        found = kind.where(value, kind.columns)
+        if not isinstance(found, Texts):
+            return None
+        texts += found.texts
+    return _keys(clause.parameter, texts)
+
+
 def is_indexed(criterion: Criterion) -> bool:
     """Tell whether an index finds what fulfils a criterion; what is absent stands in none."""
     match criterion:
         case Clause(_, modifier, alternatives):
-            return modifier not in COMPLEMENTS and (modifier != "missing" or alternatives == (False,))
+            if modifier == "missing" and alternatives == (True,):
+                return absence.is_kept(criterion.parameter)
+            return modifier not in COMPLEMENTS
         case Either(criteria):
             return all(map(is_indexed, criteria))
         case All(criteria):
@@ -345,27 +401,6 @@ def is_indexed(criterion: Criterion) -> bool:
         case Not():
             return False
     return True
-
-
-def alternatives(either: Either) -> list[Criterion]:
-    """Return the criteria of an OR, those of an OR in it among them."""
-    found: list[Criterion] = []
-    for each in either.criteria:
-        found += alternatives(each) if isinstance(each, Either) else [each]
-    return found
-
-
-def type_of(criterion: Criterion) -> str:
-    """Return the resource type that a criterion is about."""
-    match criterion:
-        case Clause(parameter) | Chain(parameter):
-            return parameter.type_name
-        case Has(_, target):
-            return target
-        case Either(criteria) | All(criteria):
-            return type_of(criteria[0])
-        case Not(inside):
-            return type_of(inside)
 
 
 def is_bound(clause: Clause) -> bool:
@@ -404,47 +439,33 @@ def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
     condition = row_condition(clauses) if clauses else Sql("true")
     found = [
         (_joined([Sql(each.sql, each.parameters), condition], " and "), each.long)
-        for each in _stretches(clauses)
+        for each in spans.of(clauses)
     ]
     return found or [(condition, False)]
-
-
-def _stretches(clauses: Sequence[Clause]) -> list[spans.Stretch]:
-    kind = clauses[0].parameter.kind if clauses else ""
-    if kind == "date":
-        return spans.of_dates(
-            [[value for value in each.alternatives if isinstance(value, DateValue)] for each in clauses]
-        )
-    numbers: list[list[NumberValue]] = []
-    for clause in clauses if kind in ("number", "quantity") else ():
-        found = []
-        for value in clause.alternatives:
-            if isinstance(value, QuantityValue) and not value.also and (value.system or not value.code):
-                found.append(value.number)
-            elif isinstance(value, NumberValue):
-                found.append(value)
-            else:
-                return []  # other numbers in other units, or a unit that no index begins with
-        numbers.append(found)
-    return spans.of_numbers(numbers)
 
 
 def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
     """Select the pks of the rows that fulfil the clauses, all on one parameter; at most `limit` of them."""
     parameter = clauses[0].parameter
+    parts = [condition for condition, _ in row_stretches(clauses)]
+    if units := spans.in_units(clauses):
+        whole = row_condition(clauses)
+        parts = [_joined([Sql(each.sql, each.parameters), whole], " and ") for each in units]
     selects = [
         _select(
             "i.pk",
             f"{TYPES[parameter.kind].table} i",
             Sql(f"i.tenant = {TENANT} and i.{param(parameter)} and {condition.text}", condition.parameters),
         )
-        for condition, _ in row_stretches(clauses)
+        for condition in parts
     ]
     both = _joined(selects, " union all ")
     return both if limit is None else Sql(f"{both.text} limit {limit}", both.parameters)
 
 
 def _missing(alias: str, parameter: Parameter, missing: bool) -> Sql:
+    if missing and absence.is_kept(parameter):
+        return has_key(alias, _keys(parameter, [keys.ABSENT]))
     present = has_key(alias, _keys(parameter, [keys.PRESENT]))
     return _not(present) if missing else present
 
@@ -476,6 +497,13 @@ def _ranges(parameter: Parameter) -> str:
 def by_row(chain: Chain) -> bool:
     """Tell whether a chain can be tried on one row: to a handful of types, by address and not by url."""
     return len(chain.branches) <= 4 and not chain.urls
+
+
+def is_tried(has: Has) -> bool:
+    """Tell whether a `_has` can be tried on one row: where the reference is one, and by address."""
+    single = len(has.reference.sources) <= 1
+    inner = not isinstance(has.criterion, Has) or is_tried(has.criterion)
+    return inner and single and has.url is None and not only_canonical(has.reference)
 
 
 def _select(what: str, source: str, condition: Sql) -> Sql:
