@@ -34,7 +34,7 @@ from fhir_server.search.several import parse_several
 from fhir_server.search.types.protocol import Environment
 from tests.support import cluster
 from tests.support.oracle import data, ordering, own, several
-from tests.support.oracle.matching import Oracle
+from tests.support.oracle.matching import PARTS, Oracle
 from tests.support.oracle.queries import Generator
 from tests.support.oracle.table import entries
 from tests.support.search_store import store
@@ -199,6 +199,30 @@ def test_contained_resources(world: World) -> None:
             assert sorted(rows) == sorted({each.partition("#")[0] for each in wanted}), where
     assert hits > 20
     world.hits["contained"] += hits
+
+
+def test_hierarchies(world: World) -> None:
+    """`:below` and `:above`: all that is part of something, and every version, asked of every parameter."""
+    modifiers = (":below", ":above")
+    asked = []
+    for kind, known in entries().items():
+        for entry in known.values() if kind in world.oracle.by_type else ():
+            for whole in PARTS if entry.kind == "reference" else ():
+                parts = [id_ for id_, each in world.oracle.by_type[whole].items() if PARTS[whole] in each]
+                if whole in entry.targets:
+                    asked += [(kind, entry.code, f"{whole}/{id_}") for id_ in parts]
+                    asked += [(kind, entry.code, id_) for id_ in (*parts, "edge-place0", "1")]
+    for version in ("", "|1", "|1.2", "|1.2.3", "|1.2.3.4", "|1.2/a/b", "|1.20", "|2.0.0-a", "|3"):
+        asked.append(("QuestionnaireResponse", "questionnaire", f"http://edge.org/q{version}"))
+        asked.append(("QuestionnaireResponse", "_profile", f"http://edge.org/a/p{version}"))
+    further = 0
+    for kind, code, text in asked:
+        for query in (urlencode([(code + modifier, text)]) for modifier in modifiers):
+            expected = world.oracle.search(kind, query)
+            found = world.rows(compile(world.parsed(kind, query), 1_000_000))
+            assert sorted(row[2] for row in found) == sorted(expected), f"{kind}?{query}"
+            further += bool(expected - world.oracle.search(kind, urlencode([(code, text)])))
+    assert further > 50  # more than without the modifier
 
 
 @pytest.mark.parametrize("chunk", range(max(1, QUERIES // CHUNK // 4)))

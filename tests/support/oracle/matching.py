@@ -226,7 +226,7 @@ class Oracle:
         found, open_ = {id_}, [id_]
         while open_:
             resource = self.by_type.get(kind, {}).get(open_.pop(), {})
-            values = [("Reference", each) for each in walk(Place(PARTS[kind], "Reference"), resource)]
+            values = [("Reference", each) for each in walk(Place("Reference", PARTS[kind]), resource)]
             further = {each for other, each in self._local(values) if other == kind} - found
             further &= set(self.by_type.get(kind, ()))
             found |= further
@@ -427,6 +427,8 @@ def _moved(span: Span, code: str, other: str) -> Span | None:
 
 def _uri_test(modifier: str, text: str) -> Callable[[str, Any], bool]:
     def test(shape: str, value: Any) -> bool:
+        if modifier and shape == "canonical" and "|" in text:
+            return _versions(modifier, text, value)
         whole, asked = value.partition("|")[0] if shape == "canonical" else value, text.rstrip("/")
         if modifier == "below":
             return whole.rstrip("/") == asked or whole.startswith((asked + "/", asked + "#"))
