@@ -48,10 +48,14 @@ def searchset(
     return _bundle("searchset", now, links, entries, total)
 
 
-def entry(settings: Settings, version: Version, text: str, mode: str) -> str:
-    """Return one entry of a searchset; `text` is the resource, whole or a subset of it."""
+def entry(settings: Settings, version: Version, text: str, mode: str, score: float | None = None) -> str:
+    """Return one entry of a searchset; `text` is the resource, whole or a subset of it.
+
+    `score` says how well it fits, where words were asked for.
+    """
+    said = "" if score is None else f',"score":{score:.6f}'
     url = f"{settings.base_url}/{version.address}"
-    return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"}}}}'
+    return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"{said}}}}}'
 
 
 def history(

@@ -15,18 +15,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.schema.names import PAGE_CONTENT, RESOURCE, VERSION
+from fhir_server.search import score
 from fhir_server.search.ast import Query
-from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
+from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible, words_source
 from fhir_server.search.order import Position
 from fhir_server.search.plans import Page, in_order, is_sparse, plan
+from fhir_server.search.types import words
 
 COLUMNS = (
     "r.pk, r.type, r.id, r.version, r.last_updated::text, "
     f"(select {PAGE_CONTENT} from {VERSION} v "
     f"where v.tenant = {TENANT} and v.pk = r.pk and v.version = r.version)"
 )
-"""What every answer selects, as storage.apart completes it; the texts of the sort keys come behind."""
-WIDTH = 6
+"""What every answer selects, as storage.apart completes it; of a page the score (score.py), then the texts
+of the sort keys come behind."""
+SCORE = 6
+WIDTH = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ def compile(
 ) -> Statement:
     """Return the statement of one page: at most `limit` rows behind `position`.
 
-    Rows are COLUMNS and then one text for each key of `_sort`; `position_of` makes the next
+    Rows are COLUMNS, the score and then one text for each key of `_sort`; `position_of` makes the next
     position from a row.
     """
     if query.parts is not None:
@@ -52,7 +56,8 @@ def compile(
         query = in_order(query, position)
     page = Page(query, Conditions(visible), limit, position)
     plan(page)
-    found = page.found(f"select {COLUMNS}{_texts(page)}")
+    of_page = score.of(query)
+    found = page.found(Sql(f"select {COLUMNS}, {of_page.text}{_texts(page)}", of_page.parameters))
     return Statement(found.text, list(found.parameters), page.backward)
 
 
@@ -69,7 +74,8 @@ def _several(
     for part in parts:
         page = Page(part, Conditions(visible), limit, position, len(parts))
         plan(page)
-        found.append(page.found("select *"))
+        of_part = score.of(part)
+        found.append(page.found(Sql(f"select r.*, {of_part.text} as score", of_part.parameters)))
     if not found:
         return Statement(f"select r.pk from {RESOURCE} r where false", [], backward)
     order = []
@@ -80,7 +86,7 @@ def _several(
     order.append("pk desc" if page.descending_pk != backward else "pk")
     united = " union all ".join(f"({each.text})" for each in found)
     sql = (
-        f"select {COLUMNS}{_texts(page)} from (select * from ({united}) u "
+        f"select {COLUMNS}, r.score{_texts(page)} from (select * from ({united}) u "
         f"order by {', '.join(order)} limit %s) r"
     )
     return Statement(sql, [*(value for each in found for value in each.parameters), limit], backward)
@@ -105,6 +111,11 @@ def compile_count(query: Query, visible: Visible | None = None) -> Statement:
         sql = f"select coalesce(sum(count), 0)::bigint from ({united}) c(count)"
         return Statement(sql, [value for count in counted for value in count.parameters])
     conditions = Conditions(visible)
+    worded = words.asked(query.clauses)
+    if visible is None and len(worded) == len(query.clauses) > 0:
+        # Words say the type themselves, and what is deleted has none.
+        source = words_source(worded)
+        return Statement(f"select count(*) from ({source.text}) r", list(source.parameters))
     if is_sparse(query.clauses):
         found = [conditions.rows("r", query.type_name, query.clauses)]
     else:

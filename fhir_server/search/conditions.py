@@ -27,7 +27,9 @@ from fhir_server.search.ranges import NumberValue
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.quantity import QuantityValue
 from fhir_server.search.types.table import TYPES
+from fhir_server.search.types.words import asked, together
 
+WORDS = "idx_text"
 COMPLEMENTS = frozenset({"not", "not-in"})  # modifiers that ask for all else, resources without a value too
 LONG = 16  # keys; more are looked up in a hash where no index serves
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
@@ -56,11 +58,13 @@ class Conditions:
     at: as matches, behind chains and before `_has` (no leak through a side door). `by_row` says chains
     in the form for conditions that are tried on one row after the other. `walking` keeps rows from being
     collected beforehand, which is right where all will be looked at and wrong where a page ends the walk.
+    `at_hand` says that matches `r` are few by another criterion: their words are looked at one by one.
     """
 
     visible: Visible | None = None
     by_row: bool = False
     walking: bool = False
+    at_hand: bool = False
     aliases: int = 0
 
     def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion], *also: Sql) -> Sql:
@@ -84,8 +88,12 @@ class Conditions:
         scans and a join. Where a value may repeat, each bound may be met by another row.
         """
         found: list[Sql] = []
+        if worded := asked(criteria):
+            found.append(self.words(alias, worded))
         bounds: dict[Parameter, list[Clause]] = {}
         for criterion in criteria:
+            if criterion in worded:
+                continue
             if isinstance(criterion, Clause) and is_bound(criterion):
                 bounds.setdefault(criterion.parameter, []).append(criterion)
             else:
@@ -169,6 +177,8 @@ class Conditions:
         """Return the condition of one parameter."""
         parameter = clause.parameter
         kind = TYPES[parameter.kind]
+        if parameter.kind == "words":
+            return self.words(alias, [clause])
         if clause.modifier == "missing":
             if parameter.kind == "special":  # what every resource has
                 return Sql("false" if clause.alternatives[0] else "true")
@@ -208,6 +218,21 @@ class Conditions:
             f"exists (select from {kind.table} {name} where {name}.tenant = {TENANT} "
             f"and {name}.pk = {alias}.pk and {name}.{param(parameter)} and {condition.text}{fence})",
             condition.parameters,
+        )
+
+    def words(self, alias: str, clauses: Sequence[Clause]) -> Sql:
+        """Return that the words of the resource answer all of the clauses.
+
+        On rows that are at hand one word list is looked at a row; a subselect in this place is never
+        turned round into a join.
+        """
+        name, query = self.alias("x"), together(clauses)
+        own = f"{name}.tenant = {TENANT} and {name}.pk = {alias}.pk"
+        if alias == "r" and (self.by_row or self.at_hand or self.walking):
+            matching = f"select {name}.words @@ %s::tsquery from {WORDS} {name} where {own}"
+            return Sql(f"coalesce(({matching}), false)", (query,))
+        return Sql(
+            f"exists (select from {WORDS} {name} where {own} and {name}.words @@ %s::tsquery)", (query,)
         )
 
     def chain(self, alias: str, chain: Chain) -> Sql:
@@ -371,6 +396,14 @@ def row_condition(clauses: Sequence[Clause]) -> Sql:
     return _joined(each, " and ")
 
 
+def words_source(clauses: Sequence[Clause], also: str = "") -> Sql:
+    """Select the pks, and what is asked for `also`, of the rows of words that answer all of the clauses."""
+    return Sql(
+        f"select i.pk{also} from {WORDS} i where i.tenant = {TENANT} and i.words @@ %s::tsquery",
+        (together(clauses),),
+    )
+
+
 def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
     """Return the same as conditions that no two of them share a row, and which are on long intervals.
 
@@ -407,6 +440,9 @@ def _stretches(clauses: Sequence[Clause]) -> list[spans.Stretch]:
 def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
     """Select the pks of the rows that fulfil the clauses, all on one parameter; at most `limit` of them."""
     parameter = clauses[0].parameter
+    if parameter.kind == "words":
+        found = words_source(clauses)
+        return found if limit is None else Sql(f"{found.text} limit {limit}", found.parameters)
     selects = [
         _select(
             "i.pk",

@@ -13,6 +13,7 @@ from fhir_server.search.types.protocol import OnResource, Row, Texts
 from fhir_server.search.types.table import TYPES
 
 SHAPES = (
+    ("as v from idx_text", "score: all resources that have the words are weighed, the best are taken"),
     ("p as materialized", "few rows: if few fulfil the condition that tells most, those and their resources"),
     ("t as materialized", "targets: if the chain leads to few resources, those that refer to them"),
     ("w as materialized", "stretch: the next resources in order are looked at, which may fill the page"),
@@ -57,6 +58,8 @@ def _clause(clause: Clause) -> str:
     said = f"{name}, a {parameter.kind}"
     if parameter.sources and parameter.sources != (parameter.code,):
         said += f" (of {' and '.join(parameter.sources)})"
+    if parameter.kind == "words":
+        return f"{name}: words of the resource, by the index of words"
     if clause.modifier == "missing":
         return (
             f"{said}: the key that says there is a value{' is not there' if clause.alternatives[0] else ''}"

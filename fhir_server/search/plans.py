@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
-from fhir_server.search import chart, elements
+from fhir_server.search import chart, elements, score
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Query, Sort
 from fhir_server.search.conditions import (
     COMPLEMENTS,
@@ -37,6 +37,7 @@ from fhir_server.search.conditions import (
     row_stretches,
 )
 from fhir_server.search.order import Key, Position, Walk, beyond, key, order_by, walk
+from fhir_server.search.types import words
 from fhir_server.search.types.table import TYPES
 
 RAW = "r.pk, r.type, r.id, r.version, r.last_updated"
@@ -46,7 +47,7 @@ FEW_TARGETS = 200  # each may be referred to by many
 STRETCH = 2000  # so many resources are looked at in some milliseconds
 MANY_KEYS = 200  # looked up one by one, they bring what a stretch would not
 CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
-PROBED = ("idx_position", "idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")
+PROBED = ("idx_text", "idx_position", "idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")
 """The tables of rows, the one that tells most first."""
 
 
@@ -66,8 +67,11 @@ class Page:
 
     def __post_init__(self) -> None:
         sort = self.query.sort
-        self.keys = [key(each, number) for number, each in enumerate(sort, start=1)]
-        self.first = walk(sort[0]) if sort else None
+        self.keys = [
+            score.key(self.query, each, number) if score.is_key(each) else key(each, number)
+            for number, each in enumerate(sort, start=1)
+        ]
+        self.first = walk(sort[0]) if sort and not score.is_key(sort[0]) else None
 
     @property
     def backward(self) -> bool:
@@ -83,7 +87,7 @@ class Page:
         """Return the condition on matches `r`."""
         return self.conditions.rows("r", self.query.type_name, criteria)
 
-    def found(self, select: str) -> Sql:
+    def found(self, select: Sql) -> Sql:
         """Return the whole statement, once its branches are made."""
         united = self.branches[0]
         if len(self.branches) > 1:
@@ -93,7 +97,10 @@ class Page:
         if names:
             listed = _joined(names, ", ")
             head = Sql(f"with {listed.text} ", listed.parameters)
-        return Sql(f"{head.text}{select} from ({united.text}) r", (*head.parameters, *united.parameters))
+        return Sql(
+            f"{head.text}{select.text} from ({united.text}) r",
+            (*head.parameters, *select.parameters, *united.parameters),
+        )
 
 
 def in_order(query: Query, position: Position | None = None) -> Query:
@@ -116,17 +123,24 @@ def plan(page: Page) -> None:
     """Make the branches of a page."""
     if (charted := chart.asked(page.query)) is not None:
         page.keys[0] = CHART
+        page.conditions.at_hand = True
         page.branches.append(_by_chart(page, *charted))
         return
     clauses = page.query.clauses
+    if page.query.sort and score.is_key(page.query.sort[0]):
+        page.branches.append(_by_score(page))
+        return
+    worded = words.asked(clauses)
     limit = page.conditions.visible(page.query.type_name) if page.conditions.visible else None
     frequency = _frequency([*clauses, *([limit] if limit is not None else [])])
     if frequency == "few" and _sorted_by_chart(page):
         page.keys[0] = replace(CHART, descending=page.keys[0].descending)
+    page.conditions.at_hand = frequency == "few"
     bounds = _bounds(page)
     gate = ""
-    if frequency != "few" and not bounds and (probe := _probed(clauses)):
-        few_rows = FEW if page.keys else FEW * FEW_IN_ORDER
+    probe = worded if worded or bounds else _probed(clauses)
+    if frequency != "few" and probe:
+        few_rows = FEW if page.keys or worded else FEW * FEW_IN_ORDER
         gate += f" and (select count(*) > {few_rows} from p)"
         page.looks.append(("p", row_source(probe, few_rows + 1)))
         rest = page.where([each for each in clauses if each not in probe])
@@ -192,6 +206,8 @@ def _frequency_of(criterion: Criterion) -> str | None:
         case Clause(parameter, modifier, alternatives):
             if modifier in COMPLEMENTS or alternatives == (True,):
                 return None
+            if parameter.kind == "words":
+                return "many"
             if parameter.code == "_id":
                 return "few"
             if modifier == "missing":
@@ -251,6 +267,40 @@ def _by_chart(page: Page, clause: Clause, patient: str) -> Sql:
     others = [each for each in page.query.clauses if each is not clause]
     where = page.where(page.query.clauses if others else [])
     return _looked_up(page, Sql(f"{where.text} and r.chart = %s::uuid", (*where.parameters, patient)))
+
+
+def _by_score(page: Page) -> Sql:
+    """Return the matches, those whose words fit best first: all that have the words are weighed."""
+    worded = words.asked(page.query.clauses)
+    others = [each for each in page.query.clauses if each not in worded]
+    weighed = score.weighed(worded)
+    source = Sql(f"{weighed.text} offset 0", weighed.parameters)  # weighed once a resource
+    first = Key("d.v", "real", page.keys[0].descending, False)
+    own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and r.pk = d.pk"
+    alone = [replace(first, expression="r.v")]
+    whole = bool(others) or page.conditions.visible is not None or len(page.keys) > 1
+    behind = None
+    if page.position is not None:
+        asked = [first, *page.keys[1:]] if whole else alone
+        behind = beyond(asked, page.position, page.position.keys, page.descending_pk)
+    if whole:
+        keys = [first, *page.keys[1:]]
+        page.conditions.at_hand = True
+        made = _selection(
+            page, f"({source.text}) d join {RESOURCE} r on {own}", page.where(others), keys, keys, behind
+        )
+        return Sql(made.text, (*source.parameters, *made.parameters))
+    # Nothing else is asked: the page is cut before a resource is looked at.
+    order = order_by(alone, page.descending_pk, page.backward)
+    best = Sql(
+        f"select r.pk, r.v from ({source.text}) r where {'true' if behind is None else behind.text} "
+        f"order by {order} limit %s",
+        (*source.parameters, *(() if behind is None else behind.parameters), page.limit),
+    )
+    made = _selection(
+        page, f"({best.text}) d join {RESOURCE} r on {own}", Sql("true"), [first], [first], None
+    )
+    return Sql(made.text, (*best.parameters, *made.parameters))
 
 
 def _looked_up(page: Page, where: Sql, *, by_keys: bool = False) -> Sql:

@@ -144,7 +144,12 @@ class _Several:
     def criterion(self, name: str, text: str) -> None:
         """Take in a criterion, which every type has to understand."""
         code = name.partition(":")[0].partition(".")[0]
-        if code not in ANY_TYPE:
+        if code == "_text":
+            # A type without narrative, such as Bundle, has nothing that could match.
+            without = {each for each in self.types if self.reader.registry.get(each, code) is None}
+            if without != set(self.types):
+                self.without |= without
+        if code not in ANY_TYPE and not self.without.issuperset(self.types):
             for type_name in self.types:
                 if self.reader.registry.get(type_name, code) is None:
                     raise self.unknown(type_name, code)
@@ -175,8 +180,7 @@ class _Several:
         shared = [
             known
             for known in sorted(first)
-            if known not in ("_text", "_content", "_query")
-            and all(registry.get(name, known) is not None for name in self.types)
+            if known != "_query" and all(registry.get(name, known) is not None for name in self.types)
         ]
         said = f"{type_name} has no search parameter {code!r}; a search over several types has those of all"
         if len(self.types) == len(_every()):
