@@ -169,7 +169,10 @@ class Reader:
         """Return the refusal of a code that a type does not have, or not yet."""
         if why := self.registry.pending(type_name, code):
             return NotIndexed(why)
-        known = sorted(OF_ALL.union(code for code in self.registry.for_type(type_name) if code not in LATER))
+        left_out = set(LATER)
+        if type_name not in self.environment.full_text:
+            left_out |= {"_text", "_content"}
+        known = sorted(OF_ALL.union(set(self.registry.for_type(type_name)) - left_out))
         return unknown(f"{type_name} has no search parameter {code!r}", code, known)
 
     def clause(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:

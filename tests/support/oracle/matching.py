@@ -18,6 +18,7 @@ from tests.support.oracle import filtering, reading, units
 from tests.support.oracle.reading import INFINITE, Number, Span
 from tests.support.oracle.table import Entry, Place, entries
 from tests.support.oracle.table import entry as entry_of
+from tests.support.oracle.telling import WITHOUT_NARRATIVE, Heap
 from tests.support.oracle.vocabulary import Vocabulary
 
 Resource = dict[str, Any]
@@ -37,6 +38,7 @@ class Oracle:
         for resource in resources:
             self.by_type.setdefault(resource["resourceType"], {})[resource["id"]] = resource
         self.vocabulary = Vocabulary(self)
+        self.words = Heap(self.by_type)
         self._values: dict[tuple[str, str], dict[str, list[Value]]] = {}
 
     def search(self, type_name: str, query: str) -> set[str]:
@@ -53,6 +55,8 @@ class Oracle:
             return self._has(type_name, name, text)
         if name == "_filter":
             return filtering.Answer(self, text).of(type_name)
+        if name in ("_text", "_content"):
+            return self.words.found(type_name, name, text)
         if name == "_list":
             return self._listed(type_name, reading.pieces(text, ","))
         head, dot, rest = name.partition(".")
@@ -91,7 +95,9 @@ class Oracle:
         code = rest.partition(".")[0].partition(":")[0]
         good: set[tuple[str, str]] = set()
         for kind in [target] if target else entry.targets:
-            if rest.startswith("_has:") or code == "_list" or code in entries().get(kind, {}):
+            known = rest.startswith("_has:") or code in ("_list", "_content")
+            known = known or (code == "_text" and kind not in WITHOUT_NARRATIVE)
+            if known or code in entries().get(kind, {}):
                 good |= {(kind, id_) for id_ in self.criterion(kind, rest, text)}
         return {id_ for id_, values in self.values(entry).items() if good & set(self._local(values))}
 
