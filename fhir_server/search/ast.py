@@ -109,6 +109,27 @@ class Not:
 Criterion = Clause | Chain | Has | Either | All | Not
 
 
+def alternatives(either: Either) -> list[Criterion]:
+    """Return the criteria of an OR, those of an OR in it among them."""
+    found: list[Criterion] = []
+    for each in either.criteria:
+        found += alternatives(each) if isinstance(each, Either) else [each]
+    return found
+
+
+def type_of(criterion: Criterion) -> str:
+    """Return the resource type that a criterion is about."""
+    match criterion:
+        case Clause(parameter) | Chain(parameter):
+            return parameter.type_name
+        case Has(_, target):
+            return target
+        case Either(criteria) | All(criteria):
+            return type_of(criteria[0])
+        case Not(inside):
+            return type_of(inside)
+
+
 @dataclass(frozen=True, slots=True)
 class Sort:
     """One key of `_sort`."""

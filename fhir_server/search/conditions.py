@@ -21,7 +21,18 @@ from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE, ROWS
 from fhir_server.schema.names import TENANT as TENANT
 from fhir_server.search import chart, elements, keys, spans
-from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Parameter
+from fhir_server.search.ast import (
+    All,
+    Chain,
+    Clause,
+    Criterion,
+    Either,
+    Has,
+    Not,
+    Parameter,
+    alternatives,
+    type_of,
+)
 from fhir_server.search.moments import DateValue
 from fhir_server.search.ranges import NumberValue
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
@@ -79,7 +90,7 @@ class Conditions:
             own = (
                 f"{alias}.tenant = {TENANT} and {alias}.type = {type_code(type_name)} and not {alias}.deleted"
             )
-        return _joined([Sql(own), *self.merged(alias, parts)], " and ")
+        return joined([Sql(own), *self.merged(alias, parts)], " and ")
 
     def each(self, alias: str, criteria: Sequence[Criterion]) -> list[Sql]:
         """Return the conditions of an AND, one for all bounds on a value that a resource has once.
@@ -162,7 +173,7 @@ class Conditions:
             name = self.alias("e")
             condition = self.rows(name, type_of(criterion), [criterion])
             selects.append(_select(f"{name}.pk", f"{RESOURCE} {name}", condition))
-        both = _joined(selects, " union all ")
+        both = joined(selects, " union all ")
         return Sql(f"{alias}.pk in ({both.text})", both.parameters)
 
     def all(self, alias: str, criteria: Sequence[Criterion]) -> Sql:
@@ -170,8 +181,8 @@ class Conditions:
         parts = self.each(alias, criteria)
         if len(parts) == 1:
             return parts[0]
-        joined = _joined(self.merged(alias, parts), " and ")
-        return Sql(f"({joined.text})", joined.parameters)
+        both = joined(self.merged(alias, parts), " and ")
+        return Sql(f"({both.text})", both.parameters)
 
     def clause(self, alias: str, clause: Clause) -> Sql:
         """Return the condition of one parameter."""
@@ -256,7 +267,7 @@ class Conditions:
                     selects.append(_select(made, f"{RESOURCE} {name}", condition))
                 if target in urls:
                     selects.append(_swapped(head, name, urls[target], condition))
-        return _joined(selects, " union all ")
+        return joined(selects, " union all ")
 
     def chain_by_row(self, alias: str, chain: Chain) -> Sql:
         """Return the same for one row at a time: is what it refers to among those that fulfil the rest?"""
@@ -347,27 +358,6 @@ def is_indexed(criterion: Criterion) -> bool:
     return True
 
 
-def alternatives(either: Either) -> list[Criterion]:
-    """Return the criteria of an OR, those of an OR in it among them."""
-    found: list[Criterion] = []
-    for each in either.criteria:
-        found += alternatives(each) if isinstance(each, Either) else [each]
-    return found
-
-
-def type_of(criterion: Criterion) -> str:
-    """Return the resource type that a criterion is about."""
-    match criterion:
-        case Clause(parameter) | Chain(parameter):
-            return parameter.type_name
-        case Has(_, target):
-            return target
-        case Either(criteria) | All(criteria):
-            return type_of(criteria[0])
-        case Not(inside):
-            return type_of(inside)
-
-
 def is_bound(clause: Clause) -> bool:
     """Tell whether a clause is a condition on the one row that a resource has for the parameter."""
     return (
@@ -393,7 +383,7 @@ def row_condition(clauses: Sequence[Clause]) -> Sql:
         kind = TYPES[clause.parameter.kind]
         rows = [kind.where(value, kind.columns) for value in clause.alternatives]
         each.append(_any([Sql(row.sql, row.parameters) for row in rows if isinstance(row, Row)]))
-    return _joined(each, " and ")
+    return joined(each, " and ")
 
 
 def words_source(clauses: Sequence[Clause], also: str = "") -> Sql:
@@ -411,7 +401,7 @@ def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
     """
     condition = row_condition(clauses) if clauses else Sql("true")
     found = [
-        (_joined([Sql(each.sql, each.parameters), condition], " and "), each.long)
+        (joined([Sql(each.sql, each.parameters), condition], " and "), each.long)
         for each in _stretches(clauses)
     ]
     return found or [(condition, False)]
@@ -451,7 +441,7 @@ def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
         )
         for condition, _ in row_stretches(clauses)
     ]
-    both = _joined(selects, " union all ")
+    both = joined(selects, " union all ")
     return both if limit is None else Sql(f"{both.text} limit {limit}", both.parameters)
 
 
@@ -493,15 +483,16 @@ def _select(what: str, source: str, condition: Sql) -> Sql:
     return Sql(f"select {what} from {source} where {condition.text}", condition.parameters)
 
 
-def _joined(parts: Sequence[Sql], by: str) -> Sql:
+def joined(parts: Sequence[Sql], by: str) -> Sql:
+    """Return conditions or statements with `by` between them."""
     return Sql(by.join(part.text for part in parts), tuple(p for part in parts for p in part.parameters))
 
 
 def _any(parts: Sequence[Sql]) -> Sql:
     if len(parts) == 1:
         return parts[0]
-    joined = _joined(parts, " or ")
-    return Sql(f"({joined.text})", joined.parameters)
+    both = joined(parts, " or ")
+    return Sql(f"({both.text})", both.parameters)
 
 
 def _not(part: Sql) -> Sql:

@@ -33,6 +33,7 @@ from fhir_server.search.conditions import (
     is_bound,
     is_indexed,
     is_on_rows,
+    joined,
     row_source,
     row_stretches,
 )
@@ -91,11 +92,11 @@ class Page:
         """Return the whole statement, once its branches are made."""
         united = self.branches[0]
         if len(self.branches) > 1:
-            united = _joined([_in_parentheses(branch) for branch in self.branches], " union all ")
+            united = joined([_in_parentheses(branch) for branch in self.branches], " union all ")
         names = [Sql(f"{name} as materialized ({look.text})", look.parameters) for name, look in self.looks]
         head = Sql("")
         if names:
-            listed = _joined(names, ", ")
+            listed = joined(names, ", ")
             head = Sql(f"with {listed.text} ", listed.parameters)
         return Sql(
             f"{head.text}{select.text} from ({united.text}) r",
@@ -273,33 +274,26 @@ def _by_score(page: Page) -> Sql:
     """Return the matches, those whose words fit best first: all that have the words are weighed."""
     worded = words.asked(page.query.clauses)
     others = [each for each in page.query.clauses if each not in worded]
-    weighed = score.weighed(worded)
-    source = Sql(f"{weighed.text} offset 0", weighed.parameters)  # weighed once a resource
-    first = Key("d.v", "real", page.keys[0].descending, False)
-    own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and r.pk = d.pk"
-    alone = [replace(first, expression="r.v")]
+    source = score.weighed(worded)
     whole = bool(others) or page.conditions.visible is not None or len(page.keys) > 1
+    keys = [Key("d.v", "real", page.keys[0].descending, False), *page.keys[1:]]
+    asked = keys if whole else [replace(keys[0], expression="r.v")]
     behind = None
     if page.position is not None:
-        asked = [first, *page.keys[1:]] if whole else alone
         behind = beyond(asked, page.position, page.position.keys, page.descending_pk)
     if whole:
-        keys = [first, *page.keys[1:]]
         page.conditions.at_hand = True
         made = _selection(
-            page, f"({source.text}) d join {RESOURCE} r on {own}", page.where(others), keys, keys, behind
+            page, f"({source.text}) d {_resource_of(page)}", page.where(others), keys, keys, behind
         )
         return Sql(made.text, (*source.parameters, *made.parameters))
     # Nothing else is asked: the page is cut before a resource is looked at.
-    order = order_by(alone, page.descending_pk, page.backward)
     best = Sql(
         f"select r.pk, r.v from ({source.text}) r where {'true' if behind is None else behind.text} "
-        f"order by {order} limit %s",
+        f"order by {order_by(asked, page.descending_pk, page.backward)} limit %s",
         (*source.parameters, *(() if behind is None else behind.parameters), page.limit),
     )
-    made = _selection(
-        page, f"({best.text}) d join {RESOURCE} r on {own}", Sql("true"), [first], [first], None
-    )
+    made = _selection(page, f"({best.text}) d {_resource_of(page)}", Sql("true"), keys, keys, None)
     return Sql(made.text, (*best.parameters, *made.parameters))
 
 
@@ -333,9 +327,9 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
     if position is None or within or page.backward:
         behind = beyond(keys, position, position.keys, page.descending_pk) if position and within else None
         for source, condition in _rows_in_order(page, first, bounds):
-            joined = Sql(f"{condition.text} and {where.text}", (*condition.parameters, *where.parameters))
+            both = Sql(f"{condition.text} and {where.text}", (*condition.parameters, *where.parameters))
             selection = _selection(
-                page, f"{source.text} {_resource_of(page)}", joined, keys, keys, behind, "d.pk"
+                page, f"{source.text} {_resource_of(page)}", both, keys, keys, behind, "d.pk"
             )
             found.append(Sql(selection.text, (*source.parameters, *selection.parameters)))
     if not bounds and (position is None or not within or not page.backward):
@@ -349,7 +343,7 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
         found.reverse()
     if len(found) < 2:
         return found or [_looked_up(page, Sql(f"{where.text} and false", where.parameters))]
-    return [_limited(page, _joined([_in_parentheses(branch) for branch in found], " union all "))]
+    return [_limited(page, joined([_in_parentheses(branch) for branch in found], " union all "))]
 
 
 def _limited(page: Page, both: Sql) -> Sql:
@@ -372,7 +366,7 @@ def _rows_in_order(page: Page, first: Walk, bounds: Sequence[Clause]) -> list[tu
             short.append((Sql(f"{first.table} d"), whole))
     if not long:
         return short
-    united = _joined(long, " union all ")
+    united = joined(long, " union all ")
     before = (Sql(f"({united.text}) d", united.parameters), Sql("true"))
     turned = first.key.descending != page.backward
     return [*short, before] if turned else [before, *short]
@@ -454,7 +448,7 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
             parts.append(Sql(select, rows.parameters))
         walked = parts[0]
         if len(parts) > 1:
-            united = _joined([_in_parentheses(part) for part in parts], " union all ")
+            united = joined([_in_parentheses(part) for part in parts], " union all ")
             in_order = f"order by d.{column}{direction}, d.pk{direction} limit {many}"
             walked = Sql(f"select * from ({united.text}) d {in_order}", united.parameters)
         source = Sql(f"({walked.text}) d {_resource_of(page)}", walked.parameters)
@@ -502,7 +496,3 @@ def _selection(
 
 def _in_parentheses(sql: Sql) -> Sql:
     return Sql(f"({sql.text})", sql.parameters)
-
-
-def _joined(parts: Sequence[Sql], by: str) -> Sql:
-    return Sql(by.join(part.text for part in parts), tuple(p for part in parts for p in part.parameters))

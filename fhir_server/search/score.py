@@ -61,10 +61,10 @@ def rank(clauses: Sequence[Clause], alias: str) -> Sql:
 
 
 def weighed(clauses: Sequence[Clause]) -> Sql:
-    """Select pk and score `v` of all rows of words that answer the clauses."""
+    """Select pk and score `v` of all rows of words that answer the clauses; each is weighed once."""
     expression = rank(clauses, "i")
     return Sql(
         f"select i.pk, {expression.text} as v from {WORDS} i where i.tenant = {TENANT} "
-        "and i.words @@ %s::tsquery",
+        "and i.words @@ %s::tsquery offset 0",
         (*expression.parameters, together(clauses)),
     )

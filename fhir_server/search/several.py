@@ -149,13 +149,17 @@ class _Several:
             without = {each for each in self.types if self.reader.registry.get(each, code) is None}
             if without != set(self.types):
                 self.without |= without
-        if code not in ANY_TYPE and not self.without.issuperset(self.types):
+        if code not in ANY_TYPE:
             for type_name in self.types:
+                if type_name in self.without and code == "_text":
+                    continue
                 if self.reader.registry.get(type_name, code) is None:
                     raise self.unknown(type_name, code)
         refused: FhirError | None = None
         found: dict[str, Criterion] = {}
         for type_name in self.types if code == "_has" else self.read or self.types[:1]:
+            if code == "_text" and type_name in self.without:
+                continue
             try:
                 found[type_name] = self.reader.criterion(type_name, name, text)
             except FhirError as error:
