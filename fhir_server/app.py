@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -37,6 +38,7 @@ from fhir_server.operations.calls import prepare
 from fhir_server.operations.registry import definitions, offered
 from fhir_server.outcome import Unavailable
 from fhir_server.rest import health
+from fhir_server.rest.async_run import Runner
 from fhir_server.rest.door import Door
 from fhir_server.rest.front import in_front
 from fhir_server.rest.handlers import BUILT, Installation
@@ -83,6 +85,16 @@ def create_app(config: Config) -> Flask:
     )
     app.register_blueprint(health.blueprint(ready, numbers_folder(config)))
     return app
+
+
+def create_runners(config: Config, stopping: Callable[[], bool]) -> list[Runner]:
+    """Return who carries out asynchronous requests in the background worker, each in a thread of its own."""
+    slow = replace(config, statement_timeout_ms=config.job_statement_timeout_ms)
+    # each holds a connection for its lock, one for its unit and one for what it writes down meanwhile
+    entry = create_entry(slow, config.database_url, connections=3 * config.job_threads)
+    capabilities = Capabilities(entry.settings, BUILT, utc_now(), auth=config.auth, operations=offered())
+    here = Installation(entry, config, capabilities)
+    return [Runner(here, stopping) for _ in range(config.job_threads)]
 
 
 def create_entry(config: Config, database_url: str, *, connections: int) -> Entry:

@@ -81,6 +81,11 @@ class Config:
     body_wait_s: float = _setting(
         30.0, "longest wait for the next 256 KiB of a request body; then the request answers 408"
     )
+    max_binary_bytes: int = _setting(
+        2 * 1024**3,
+        "largest body of a Binary sent in its own media type, which is stored piece by piece; a longer one "
+        "answers 413",
+    )
     max_form_bytes: int = _setting(
         1024 * 1024, "largest form of a search sent by POST; a longer one answers 413"
     )
@@ -101,13 +106,14 @@ class Config:
         "off, warn (done, and told) or enforce (422, 409); see docs/rest.md before it is turned on later",
     )
     max_json_depth: int = _setting(64, "deepest nesting of a JSON body")
+    job_threads: int = _setting(2, "asynchronous requests that the background worker carries out at once")
+    job_result_hours: float = _setting(24.0, "how long the result of an asynchronous request is kept")
+    job_statement_timeout_ms: int = _setting(600_000, "longest database statement of an asynchronous request")
+    max_jobs: int = _setting(50, "asynchronous requests that one caller may have under way; more answer 429")
     statement_timeout_ms: int = _setting(30_000, "longest database statement of a request")
     default_count: int = _setting(20, "entries of a page when _count is not given")
     max_count: int = _setting(1000, "most entries of a page")
     max_includes: int = _setting(1000, "most resources that _include and _revinclude add to a page")
-    reindex_rate: int = _setting(
-        1000, "resources a second that a job indexes in the background; 0: as many as it can"
-    )
     total_budget_ms: int = _setting(
         2000,
         "longest count for _total=accurate and _summary=count; then the total is an estimate and says so",
@@ -116,6 +122,9 @@ class Config:
         ("*",),
         "types whose words are indexed for _text and _content: * is all, off is none, or for example "
         "DocumentReference,DiagnosticReport; what was stored before gets its words by $reindex",
+    )
+    reindex_rate: int = _setting(
+        1000, "resources a second that a job indexes in the background; 0: as many as it can"
     )
     profile_policy: tuple[str, ...] = _setting(
         ("warn",),

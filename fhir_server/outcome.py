@@ -282,3 +282,9 @@ class Unavailable(FhirError):
     """503: the database or another part is not there right now; try again."""
 
     status, code = 503, "transient"
+
+
+class Throttled(FhirError):
+    """429: the caller has as much under way as one may have."""
+
+    status, code = 429, "throttled"

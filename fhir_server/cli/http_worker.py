@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
@@ -37,6 +37,7 @@ _IDLE_THREAD_S = 30
 _RUNTIME_THREADS, _RUNTIME_BLOCKING_THREADS = 1, 512
 _MOST_IN_FLIGHT = 512
 _MOST_WAITING = 124  # threads that may wait for bodies, besides those that work
+_MOST_STREAMS = 64  # large answers at once: each keeps a thread until its reader has it
 _CLOSING = [("connection", "close"), ("content-type", "application/fhir+json; charset=utf-8")]
 
 # granian's own wrapper copies the whole os.environ, our settings with it, into every request.
@@ -123,6 +124,22 @@ class Turns:
             self._waiting.pop(id(proto), None)
             self.take()
 
+    def each(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Give the pieces of an answer, each made in a turn of its own."""
+        found = iter(pieces)
+        try:
+            while True:
+                self.take()
+                try:
+                    piece = next(found, None)
+                finally:
+                    self.give_back()
+                if piece is None:
+                    return
+                yield piece
+        finally:
+            _close(pieces)
+
     def watch(self) -> None:
         """Answer 408 to every request whose body does not go on.
 
@@ -136,6 +153,12 @@ class Turns:
             for key, (until, proto) in list(self._waiting.items()):
                 if until < now and self._waiting.pop(key, None) is not None:
                     proto.response_bytes(408, _CLOSING, answer)
+
+
+def _close(body: Iterable[bytes]) -> None:
+    """End a body as PEP 3333 asks: whoever made it may hold something."""
+    if (close := getattr(body, "close", None)) is not None:
+        close()
 
 
 class _Body:
@@ -174,7 +197,7 @@ def _callback(application: Application, turns: Turns) -> Callable[[Any, dict[str
             if isinstance(body, list):
                 proto.response_bytes(response.status, response.headers, b"".join(body))
             else:
-                proto.response_iter(response.status, response.headers, ResponseIterWrap(body))
+                return stream(proto, response, body)
         except Exception as error:
             # granian would log the traceback with the error's message, which may quote a record.
             events.emit(events.crashed(error))
@@ -182,4 +205,22 @@ def _callback(application: Application, turns: Turns) -> Callable[[Any, dict[str
             return 500
         return int(response.status)
 
+    def stream(proto: Any, response: Response, body: Iterable[bytes]) -> int:
+        """Send a body piece by piece; while its reader takes one, the turn is somebody else's."""
+        if not streams.acquire(blocking=False):
+            _close(body)
+            headers = [*_CLOSING, ("retry-after", "5")]
+            said = f"{_MOST_STREAMS} large answers are being sent by this process; try again"
+            issue = Issue("error", "throttled", said)
+            proto.response_bytes(503, headers, json_format.encode(operation_outcome([issue])))
+            return 503
+        turns.give_back()
+        try:
+            proto.response_iter(response.status, response.headers, ResponseIterWrap(turns.each(body)))
+        finally:
+            turns.take()
+            streams.release()
+        return int(response.status)
+
+    streams = threading.BoundedSemaphore(_MOST_STREAMS)
     return run

@@ -22,6 +22,7 @@ from psycopg2.extensions import (
     TRANSACTION_STATUS_UNKNOWN,
 )
 
+from fhir_server.database import prepared
 from fhir_server.database.keys import KeyBlocks
 from fhir_server.outcome import Unavailable
 
@@ -63,6 +64,7 @@ class Engine:
             "application_name": application_name,
             "client_encoding": "UTF8",
             "connect_timeout": 10,
+            "connection_factory": prepared.Connection,
             "options": _options(
                 timezone="UTC",
                 datestyle="ISO",
@@ -73,6 +75,7 @@ class Engine:
                 jit="off",
                 # a plan that merely might gather costs a page of twenty rows milliseconds
                 max_parallel_workers_per_gather=0,
+                plan_cache_mode="force_generic_plan",  # of what is prepared at all: prepared.py
             ),
         }
         self.keys = KeyBlocks()

@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeVar
 import psycopg2
 from psycopg2 import errors
 
+from fhir_server.database import prepared
 from fhir_server.database.changes import Change
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.database.keys import KeyBlocks
@@ -117,6 +118,19 @@ class UnitOfWork:
             self._deferred = []
         cursor.execute(sql, parameters)
         return cursor.fetchall() if cursor.description is not None else []
+
+    def execute_prepared(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a statement whose plan does not depend on its values, planned once if it comes often."""
+        if self.writing:
+            return self.execute(sql, parameters)
+        cursor = self.cursor
+        try:
+            cursor.execute(*prepared.run(cursor, sql, parameters))
+        except prepared.Unknown as error:
+            prepared.forget(self.connection)
+            raise RunAgain from error
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
     def defer(self, sql: str | bytes, parameters: Parameters = None) -> None:
         """Run the statement with the next one, at the latest with COMMIT."""

@@ -5,7 +5,7 @@ Stored resources are put in as the text they are; nothing is parsed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fhir_server.interactions.context import Result, Settings
 from fhir_server.model import json_format
@@ -48,8 +48,24 @@ def searchset(
     return _bundle("searchset", now, links, entries, total)
 
 
+def entries(
+    settings: Settings, versions: Iterable[Version], mode: str, scores: Sequence[float | None] = ()
+) -> list[str]:
+    """Return the entries of a searchset for resources as they are stored; `scores` are theirs, if any."""
+    base, end = settings.base_url, f',"search":{{"mode":"{mode}"}}}}'
+    if any(scores):
+        return [
+            entry(settings, version, version.text(), mode, score)
+            for version, score in zip(versions, scores, strict=True)
+        ]
+    return [
+        f'{{"fullUrl":"{base}/{version.type_name}/{version.id}","resource":{version.text()}{end}'
+        for version in versions
+    ]
+
+
 def entry(settings: Settings, version: Version, text: str, mode: str, score: float | None = None) -> str:
-    """Return one entry of a searchset; `text` is the resource, whole or a subset of it.
+    """Return one entry of a searchset; `text` is the resource, whole or a part of it.
 
     `score` says how well it fits, where words were asked for.
     """
@@ -59,14 +75,23 @@ def entry(settings: Settings, version: Version, text: str, mode: str, score: flo
 
 
 def history(
-    settings: Settings, now: str, links: Iterable[Link], versions: Iterable[Version], total: int | None
+    settings: Settings,
+    now: str,
+    links: Iterable[Link],
+    versions: Iterable[Version],
+    total: int | None,
+    part: Callable[[Version], str] | None = None,
 ) -> str:
-    """Return a history Bundle: each entry tells the request that made the version."""
-    return _bundle("history", now, links, [_past(settings, version) for version in versions], total)
+    """Return a history Bundle: each entry tells the request that made the version.
+
+    `part` makes the text of what is wanted of a version; without it that is all.
+    """
+    text = part or Version.text
+    return _bundle("history", now, links, [_past(settings, version, text) for version in versions], total)
 
 
-def _past(settings: Settings, version: Version) -> str:
-    body = "" if version.deleted else f'"resource":{version.text()},'
+def _past(settings: Settings, version: Version, text: Callable[[Version], str]) -> str:
+    body = "" if version.deleted else f'"resource":{text(version)},'
     url = version.type_name if version.method == "POST" else version.address
     status = {"POST": "201", "DELETE": "204"}.get(version.method, "200" if version.version > 1 else "201")
     return (

@@ -225,6 +225,11 @@ def statement(
             _SYSTEM_CODES, interactions | ({"batch"} if "transaction" in interactions else set())
         ),
     }
+    if "async-status" in interactions:
+        rest["documentation"] += (
+            " Prefer: respond-async is honoured on searches, histories, batches, transactions, operations "
+            "and conditional deletes (R4/async.html)."
+        )
     if "search-compartment" in interactions:
         rest["compartment"] = [
             f"http://hl7.org/fhir/CompartmentDefinition/{name.lower()}"
@@ -300,6 +305,8 @@ def _resource(
             *(["enforced"] if settings.referential_integrity == "enforce" else []),
         ],
     }
+    if name == "Binary":
+        resource["documentation"] = "Contents are read and written in their own media type (R4/binary.html)."
     if profiles:
         resource["supportedProfile"] = profiles
     if includes := [f"{name}:{parameter.code}" for parameter in searchable if parameter.kind == "reference"]:

@@ -13,7 +13,7 @@ from fhir_server.database.unit_of_work import Listener, Through, UnitOfWork, run
 from fhir_server.interactions import parameters
 from fhir_server.interactions.context import Clock, Context, Settings
 from fhir_server.model.temporal import instant
-from fhir_server.storage import definitions
+from fhir_server.storage import binaries, definitions
 from fhir_server.storage.full_text import LeftOut
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Entry:
         """
 
         self.left_out.say(self.engine, self.settings.environment.full_text)
-        listeners = (definitions.notice, self._notice_parameters, *self.listeners)
+        listeners = (definitions.notice, binaries.notice, self._notice_parameters, *self.listeners)
         return run_write(self.engine, listeners, self._with_context(grant, work))
 
     def _notice_parameters(self, unit: UnitOfWork, changes: list[Change]) -> None:

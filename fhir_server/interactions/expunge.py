@@ -59,6 +59,7 @@ def expunge(
     permit(context.grant, "expunge", type_name)
     _check(modes, id_, limit)
     scope = Scope(type_name, id_)
+    context.unit.lock(["$expunge"])  # two of them at once would remove the same rows in another order
     doomed, known = _doomed(context, scope, modes, limit)
     versions = purge.versions_of(context.unit, doomed) if doomed else 0
     more = len(doomed) == limit and not modes.everything

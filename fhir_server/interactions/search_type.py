@@ -184,11 +184,20 @@ def _page(
 
     They are fewer where their contents are more than `most_bytes`: the page ends there.
     """
-    rows = context.unit.execute(statement.sql, statement.parameters)
+    rows = _rows(context, statement)
     matches = whole(context.unit, (from_search(row) for row in rows[:limit]), most_bytes)
     more = len(rows) > len(matches)
     rows = rows[: len(matches)]
     return (rows[::-1], matches[::-1], more) if statement.backward else (rows, matches, more)
+
+
+def _rows(context: Context, statement: Statement) -> list[Row]:
+    if statement.first is not None:
+        rows = _rows(context, statement.first)
+        if not rows or rows[-1][0] is not None:
+            return rows
+    execute = context.unit.execute_prepared if statement.settled else context.unit.execute
+    return execute(statement.sql, statement.parameters)
 
 
 def _included(
@@ -236,16 +245,16 @@ def _entries(
     mode: str,
     scores: Sequence[float | None] = (),
 ) -> list[str]:
+    wanted = query.elements or (query.summary if query.summary not in (None, "false") else None)
+    if not wanted:
+        return bundle.entries(context.settings, versions, mode, scores)
     return [
-        bundle.entry(context.settings, version, _text(query, version), mode, score)
+        bundle.entry(context.settings, version, _part(query, version, wanted), mode, score)
         for version, score in zip_longest(versions, scores)
     ]
 
 
-def _text(query: Query, version: Version) -> str:
-    wanted = query.elements or (query.summary if query.summary not in (None, "false") else None)
-    if not wanted:
-        return version.text()
+def _part(query: Query, version: Version, wanted: str | tuple[str, ...]) -> str:
     if query.elements and version.type_name != query.type_name:
         # Names without a type were meant for the matches; an included resource may have other elements.
         wanted = summary.existing(version.type_name, query.elements)

@@ -7,6 +7,7 @@ one as soon as the limit is passed. So the memory of a worker is bounded by the 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from fhir_server.config import Config
@@ -155,6 +156,59 @@ def read(request: Request, limit: int, setting: str = "max_body_bytes") -> bytes
         return b""
     encoding = (environ.get("HTTP_CONTENT_ENCODING") or "identity").strip().lower()
     return data if encoding == "identity" else _unpacked(data, encoding, limit, setting)
+
+
+def pieces(request: Request, limit: int, setting: str) -> Iterator[bytes]:
+    """Give the body as it comes, a piece at a time, unpacked if it came with Content-Encoding gzip.
+
+    Raises TooLarge (413) as soon as it is known to be longer than `limit` bytes.
+    """
+    environ = request.environ
+    length_text = environ.get("CONTENT_LENGTH") or ""
+    if length_text and not length_text.isdecimal():
+        raise Invalid(f"Content-Length is {length_text!r}, which is no number")
+    length = int(length_text) if length_text else None
+    if length is not None and length > limit:
+        raise _too_large(f"{length} bytes", limit, setting)
+    encoding = (environ.get("HTTP_CONTENT_ENCODING") or "identity").strip().lower()
+    sent = _sent(environ["wsgi.input"], length, limit)
+    size_bytes = 0
+    for piece in sent if encoding == "identity" else _unpacking(sent, encoding):
+        size_bytes += len(piece)
+        if size_bytes > limit:
+            raise _too_large(f"more than {limit} bytes", limit, setting)
+        yield piece
+
+
+def _sent(stream: Any, length: int | None, limit: int) -> Iterator[bytes]:
+    have = 0
+    most = limit + 1 if length is None else length
+    while have < most and (piece := stream.read(min(most - have, _CHUNK_BYTES))):
+        have += len(piece)
+        yield piece
+    if length is not None and have < length:
+        raise Invalid(f"the body ended after {have} of {length} bytes", code="incomplete")
+
+
+def _unpacking(sent: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Give what gzip holds, no more at a time than a piece."""
+    if encoding not in ("gzip", "x-gzip"):
+        raise UnsupportedEncoding(f"Content-Encoding is {encoding!r}; send the body plain or as gzip")
+    unpacker = zlib.decompressobj(wbits=31)
+    members = 1
+    for data in sent:
+        while data:
+            if unpacker.eof:
+                unpacker, members = zlib.decompressobj(wbits=31), members + 1
+                if members > _MOST_MEMBERS:
+                    raise Invalid(f"the gzip body has more than {_MOST_MEMBERS} members", code="too-long")
+            try:
+                yield unpacker.decompress(data, _CHUNK_BYTES)
+            except zlib.error as error:
+                raise Invalid("the body says Content-Encoding gzip and is none") from error
+            data = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+    if not unpacker.eof:
+        raise Invalid("the gzip body ended early", code="incomplete")
 
 
 def _read_up_to(stream: Any, most: int) -> bytes:

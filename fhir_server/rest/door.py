@@ -13,9 +13,11 @@ from typing import Any
 
 from fhir_server.interactions.patch import FORMATS
 from fhir_server.outcome import NotAcceptable
-from fhir_server.rest import errors, response, routes
+from fhir_server.rest import async_request, binary, errors, response, routes
+from fhir_server.rest.async_request import MAY_TAKE_LONG, start
 from fhir_server.rest.handlers import HANDLERS, Installation, allowed_methods
 from fhir_server.rest.negotiation import DEFAULT, content_type, is_xml
+from fhir_server.rest.preferences import preferences
 from fhir_server.rest.request import Request
 from fhir_server.rest.response import Answer
 
@@ -25,6 +27,9 @@ Observer = Callable[[str, str, str, int, float, int], None]
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+_OWN_TYPE = (binary.read, async_request.file)
+"""What answers with a media type that is not FHIR's, and looks at Accept itself."""
 
 _ALWAYS = (
     ("X-Content-Type-Options", "nosniff"),
@@ -60,9 +65,18 @@ class Door:
             else:
                 match = routes.find(request.method, request.path)
                 interaction, type_name = match.route.interaction, match.values.get("type", "")
-                media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
-                made = HANDLERS[interaction](self._installation, request, match)
-                if made.body and is_xml(media_type):
+                handler = HANDLERS[interaction]
+                if type_name == "Binary":
+                    handler = binary.HANDLERS.get(interaction, handler)
+                if handler not in _OWN_TYPE:
+                    media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
+                prefer = environ.get("HTTP_PREFER")
+                long = prefer is not None and interaction in MAY_TAKE_LONG and request.method != "HEAD"
+                if long and preferences(prefer).respond_async:
+                    made = start(self._installation, request, match)
+                else:
+                    made = handler(self._installation, request, match)
+                if made.body and made.media_type is None and is_xml(media_type):
                     response.as_xml(request, made, pretty=_wants_pretty(request))
         except Exception as error:  # the one place that turns all of them into answers
             made = errors.answer(error, request.sent)
@@ -74,14 +88,15 @@ class Door:
             # A made-up method is not counted by its name: it may hold anything, and each would be a series.
             method = request.method if request.method in METHODS else "other"
             took_s = time.perf_counter() - started
-            self._observer(interaction, method, type_name, finished.status, took_s, len(finished.body))
+            size_bytes = len(finished.body) or finished.size_bytes
+            self._observer(interaction, method, type_name, finished.status, took_s, size_bytes)
         return finished
 
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer as a WSGI application (PEP 3333)."""
         made = self.answer(environ)
         start_response(STATUS_LINES[made.status], made.headers)
-        return [made.body]
+        return [made.body] if made.stream is None else made.stream
 
 
 def _options(request: Request) -> Answer:
@@ -104,28 +119,31 @@ def _finish(request: Request, made: Answer, media_type: str) -> Answer:
     """Add the headers that every answer has, indent and pack the body if that was asked for."""
     headers, environ = made.headers, request.environ
     headers.extend(_ALWAYS)
-    if made.body:
-        headers.append(("Content-Type", media_type))
-        if "_pretty" in environ.get("QUERY_STRING", "") and not is_xml(media_type) and _wants_pretty(request):
+    if made.stream is not None:
+        headers.append(("Content-Type", made.media_type or media_type))
+        headers.append(("Vary", "Accept"))
+    elif made.body:
+        headers.append(("Content-Type", made.media_type or media_type))
+        as_json = made.media_type is None and not is_xml(media_type)
+        if as_json and "_pretty" in environ.get("QUERY_STRING", "") and _wants_pretty(request):
             made.body = response.pretty(made.body)
+        headers.append(("Vary", "Accept, Accept-Encoding"))
         encodings = environ.get("HTTP_ACCEPT_ENCODING")
-        if encodings:
-            headers.append(("Vary", "Accept, Accept-Encoding"))
-            packed = response.compressed(made.body, encodings)
-            if packed is not None:
-                made.body = packed
-                headers.append(("Content-Encoding", "gzip"))
-        else:
-            headers.append(("Vary", "Accept, Accept-Encoding"))
+        # a part of a content is a part of its own bytes, not of packed ones
+        packed = response.compressed(made.body, encodings) if encodings and made.status != 206 else None
+        if packed is not None:
+            made.body = packed
+            headers.append(("Content-Encoding", "gzip"))
     if made.status not in (204, 304):
-        headers.append(("Content-Length", str(len(made.body))))
+        size_bytes = len(made.body) if made.stream is None else made.size_bytes
+        headers.append(("Content-Length", str(size_bytes)))
     if "HTTP_ORIGIN" in environ:
         headers.append(("Access-Control-Allow-Origin", "*"))
         headers.append(("Access-Control-Expose-Headers", _CORS_EXPOSED))
     if "HTTP_X_REQUEST_ID" in environ and (request_id := request.request_id):
         headers.append(("X-Request-Id", request_id))
     if request.method == "HEAD":
-        made.body = b""
+        made.body, made.stream = b"", None
     return made
 
 

@@ -7,6 +7,7 @@ from fhir_server.interactions.patch import FORMATS
 from fhir_server.model import json_format, positions
 from fhir_server.outcome import Contended, operation_outcome
 from fhir_server.rest.body import UnsupportedEncoding, UnsupportedPatch
+from fhir_server.rest.ranges import RangeNotSatisfiable
 from fhir_server.rest.response import Answer
 from fhir_server.rest.routes import WrongMethod
 
@@ -25,6 +26,8 @@ def answer(error: Exception, sent: bytes | None = None) -> Answer:
         result.headers.append(("Accept-Patch", ", ".join(FORMATS)))
     if isinstance(refusal, UnsupportedEncoding):
         result.headers.append(("Accept-Encoding", "gzip"))
-    if refusal.status == 503 or isinstance(refusal, Contended):
+    if isinstance(refusal, RangeNotSatisfiable):
+        result.headers.append(("Content-Range", f"bytes */{refusal.size_bytes}"))
+    if refusal.status in (429, 503) or isinstance(refusal, Contended):
         result.headers.append(("Retry-After", str(RETRY_AFTER_S)))
     return result

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import permit
-from fhir_server.config import Config
+from fhir_server.database.contents import Content
+from fhir_server.interactions import binary as binary_
 from fhir_server.interactions import create as create_
 from fhir_server.interactions import delete as delete_
 from fhir_server.interactions import history as history_
@@ -21,37 +21,23 @@ from fhir_server.interactions import search_type as search_type_
 from fhir_server.interactions import transaction as transaction_
 from fhir_server.interactions import update as update_
 from fhir_server.interactions import vread as vread_
-from fhir_server.interactions.capabilities import MODES, Capabilities
+from fhir_server.interactions.capabilities import MODES
 from fhir_server.interactions.context import ANY_VERSION
-from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
 from fhir_server.operations import registry as operations
 from fhir_server.operations.declaration import Argument, Call, Operation
 from fhir_server.operations.parameters import arguments
 from fhir_server.outcome import Invalid, MethodNotAllowed, PreconditionFailed, Unavailable
-from fhir_server.rest import body, response
+from fhir_server.rest import async_request, body, response
 from fhir_server.rest.caller import caller
+from fhir_server.rest.installation import Installation as Installation
 from fhir_server.rest.preferences import preferences
 from fhir_server.rest.request import Request, unescaped_utf8
 from fhir_server.rest.response import Answer
 from fhir_server.rest.routes import Match, WrongMethod, locate
 
 if TYPE_CHECKING:
-    from fhir_server.interactions.context import Context, Result
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """What a handler works with."""
-
-    entry: Entry
-    config: Config
-    capabilities: Capabilities
-
-    @property
-    def base_url(self) -> str:
-        """Return the address that our links begin with."""
-        return self.entry.settings.base_url
+    from fhir_server.interactions.context import Context, Resource, Result
 
 
 Handler = Callable[[Installation, Request, Match], Answer]
@@ -81,7 +67,13 @@ def vread(here: Installation, request: Request, match: Match) -> Answer:
 def create(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#create, #ccreate."""
     type_name = match.values["type"]
-    resource = body.resource_for(request, here.config, type_name)
+    return created(here, request, type_name, body.resource_for(request, here.config, type_name))
+
+
+def created(
+    here: Installation, request: Request, type_name: str, resource: Resource, content: Content | None = None
+) -> Answer:
+    """Return the answer of a create; `content` is what stands beside a Binary."""
     condition = request.header("IF_NONE_EXIST")
     if condition is not None:
         if not condition.isascii():
@@ -89,9 +81,11 @@ def create(here: Installation, request: Request, match: Match) -> Answer:
         condition = condition.strip().removeprefix("?")
         if not condition:
             raise Invalid("If-None-Exist is empty; give criteria, for instance identifier=urn:a|1")
-    result = here.entry.write(
-        caller(request), lambda context: create_.create(context, type_name, resource, condition)
-    )
+
+    def work(context: Context) -> Result:
+        return binary_.linked(context, create_.create(context, type_name, resource, condition), content)
+
+    result = here.entry.write(caller(request), work)
     return response.of_write(
         result,
         preferences(request.header("PREFER")),
@@ -104,16 +98,29 @@ def create(here: Installation, request: Request, match: Match) -> Answer:
 def update(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#update, #upsert, #concurrency."""
     type_name, id_ = match.values["type"], match.values["id"]
-    expected = if_match(request)
-    must_be_new = only_create(request)
+    if_match(request)
+    only_create(request)
     resource = body.resource_for(request, here.config, type_name, id_)
+    return updated(here, request, type_name, id_, resource)
+
+
+def updated(
+    here: Installation,
+    request: Request,
+    type_name: str,
+    id_: str,
+    resource: Resource,
+    content: Content | None = None,
+) -> Answer:
+    """Return the answer of an update; `content` is what stands beside a Binary."""
+    expected, must_be_new = if_match(request), only_create(request)
+
+    def work(context: Context) -> Result:
+        made = update_.update(context, type_name, id_, resource, expected, must_be_new=must_be_new)
+        return binary_.linked(context, made, content)
+
     try:
-        result = here.entry.write(
-            caller(request),
-            lambda context: update_.update(
-                context, type_name, id_, resource, expected, must_be_new=must_be_new
-            ),
-        )
+        result = here.entry.write(caller(request), work)
     except MethodNotAllowed as error:
         others = ("GET", "HEAD", "PATCH", "DELETE", "OPTIONS")
         raise WrongMethod("PUT", request.path, others, f". {error}") from None
@@ -333,6 +340,9 @@ HANDLERS: Mapping[str, Handler] = {
     "search-system": search_system,
     "search-compartment": search_compartment,
     "operation": operation,
+    "async-status": async_request.status,
+    "async-cancel": async_request.cancel,
+    "async-file": async_request.file,
 }
 
 BUILT = frozenset(HANDLERS)

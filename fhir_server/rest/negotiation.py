@@ -138,6 +138,33 @@ def media_type_of(text: str) -> tuple[str, dict[str, str]]:
     return _media_range(text)
 
 
+def takes(accept: str | None, format_parameter: str | None, native: str) -> str | None:
+    """Return the FHIR Content-Type in which a Binary is wanted, None where its own content is.
+
+    R4/binary.html: as a resource where a FHIR type is asked for by name, else in its own media type.
+
+    >>> takes("*/*", None, "application/pdf"), takes("application/fhir+json", None, "application/pdf")
+    (None, 'application/fhir+json; charset=utf-8')
+    >>> takes("application/pdf;q=0.5, application/fhir+xml", None, "application/pdf")
+    'application/fhir+xml; charset=utf-8'
+
+    Raises NotAcceptable (406) where neither is taken.
+    """
+    own = _media_range(native)[0]
+    if format_parameter:
+        return None if _media_range(format_parameter)[0] == own else _from_format(format_parameter)
+    ranges = [_media_range(text) for text in (accept or "*/*").split(",") if text.strip()]
+    by_rank = [(_specificity(media_type, own), _quality(parameters)) for media_type, parameters in ranges]
+    rank, quality = max(by_rank, default=(-1, 0.0))
+    quality = quality if rank >= 0 else 0.0
+    browser = any(media_type == "text/html" for media_type, _ in ranges)
+    ours = (FHIR_JSON, FHIR_XML) if browser else OURS
+    best = max((_quality(parameters) for media_type, parameters in ranges if media_type in ours), default=0.0)
+    if quality > best or (quality == best > 0 and rank == 2):
+        return None
+    return content_type(accept, None)
+
+
 def _specificity(media_range: str, ours: str) -> int:
     if media_range == ours:
         return 2

@@ -7,6 +7,7 @@ and XML. All addresses begin with the configured base URL, never with the Host h
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,10 +16,14 @@ from functools import lru_cache
 
 import msgspec
 
+from fhir_server.database import contents
+from fhir_server.database.contents import Content
+from fhir_server.database.engine import Engine
 from fhir_server.interactions.context import Result, Version
 from fhir_server.interactions.read import is_among, unchanged
 from fhir_server.model import json_format, positions, summary, xml_format
 from fhir_server.outcome import Invalid, Issue, NotAcceptable, operation_outcome
+from fhir_server.rest import ranges
 from fhir_server.rest.preferences import Preferences
 from fhir_server.rest.request import Request
 
@@ -29,11 +34,18 @@ _SUMMARIES = ("true", "text", "data", "false")
 
 @dataclass(slots=True)
 class Answer:
-    """An HTTP answer before it is sent; Content-Type and Content-Length are added at the end."""
+    """An HTTP answer before it is sent; Content-Type and Content-Length are added at the end.
+
+    `media_type` is that of a body which is no FHIR resource. A body that is too large for memory comes as
+    `stream`, `size_bytes` long.
+    """
 
     status: int
     body: bytes = b""
     headers: list[tuple[str, str]] = field(default_factory=list)
+    media_type: str | None = None
+    stream: Iterator[bytes] | None = None
+    size_bytes: int = 0
 
 
 def etag(version: int) -> str:
@@ -78,7 +90,7 @@ def of_read(request: Request, result: Result, base_url: str) -> Answer:
     headers.append(("Content-Location", _versioned_address(base_url, version)))
     text = version.text().encode()
     if environ.get("QUERY_STRING"):
-        text = _reduced(request, text)
+        text = reduced(request, text)
     return Answer(200, text, headers)
 
 
@@ -136,7 +148,7 @@ def of_statement(request: Request, text: bytes, tag: str) -> Answer:
     headers = [("ETag", f'W/"{tag}"')]
     if (known := request.header("IF_NONE_MATCH")) is not None and is_among(tag, known):
         return Answer(304, b"", headers)
-    return Answer(200, _reduced(request, text) if request.environ.get("QUERY_STRING") else text, headers)
+    return Answer(200, reduced(request, text) if request.environ.get("QUERY_STRING") else text, headers)
 
 
 def of_text(result: Result) -> Answer:
@@ -163,6 +175,36 @@ def of_search(request: Request, result: Result) -> Answer:
 def outcome_text(issues: tuple[Issue, ...], done: str) -> bytes:
     """Return an OperationOutcome of `issues` and of what was `done`."""
     return json_format.encode(operation_outcome([*issues, Issue("information", "informational", done)]))
+
+
+def of_content(
+    request: Request,
+    engine: Engine,
+    content: Content,
+    media_type: str,
+    headers: Sequence[tuple[str, str]] = (),
+    tag: str | None = None,
+) -> Answer:
+    """Return a content as it is, a piece at a time; or the part that Range asks for (RFC 9110 section 14).
+
+    The entity tag is `tag`, or its hash: strong, for each byte is known. Raises RangeNotSatisfiable (416).
+    """
+    tag = tag or f'"{content.sha256[:32]}"'
+    sent = [("ETag", tag), ("Accept-Ranges", "bytes"), *headers]
+    if (known := request.header("IF_NONE_MATCH")) is not None and is_among(tag.strip('"'), known):
+        return Answer(304, b"", sent)
+    span = ranges.asked(request, content.size_bytes, tag)
+    start, stop = span or (0, content.size_bytes)
+    if span is not None:
+        sent.append(("Content-Range", f"bytes {start}-{stop - 1}/{content.size_bytes}"))
+    return Answer(
+        206 if span else 200,
+        b"",
+        sent,
+        media_type,
+        contents.read(engine, content.pk, start, stop),
+        stop - start,
+    )
 
 
 def pretty(text: bytes) -> bytes:
@@ -229,7 +271,7 @@ def _unchanged(request: Request, version: Version) -> bool:
     return unchanged(version, request.header("IF_NONE_MATCH"), since)
 
 
-def _reduced(request: Request, text: bytes) -> bytes:
+def reduced(request: Request, text: bytes) -> bytes:
     """Apply _summary and _elements to one resource (R4/search.html#summary, #elements)."""
     mode, elements = request.parameter("_summary"), request.parameter("_elements")
     if mode is not None and mode not in _SUMMARIES:

@@ -31,6 +31,9 @@ class Route:
 
 ROUTES = (
     Route("GET", "/metadata", "capabilities", "system"),
+    Route("GET", "/jobs/{job}", "async-status", "system"),
+    Route("DELETE", "/jobs/{job}", "async-cancel", "system"),
+    Route("GET", "/jobs/{job}/{file}", "async-file", "system"),
     Route("POST", "/", "transaction", "system"),
     Route("GET", "/", "search-system", "system"),
     Route("POST", "/_search", "search-system", "system"),
@@ -123,7 +126,7 @@ def _compiled(routes: tuple[Route, ...]) -> dict[tuple[str, ...], Address]:
 
 _ADDRESSES = _compiled(ROUTES)
 _READ = _ADDRESSES["{}", "{}"]
-_FIRST_WORDS = frozenset(shape[0] for shape in _ADDRESSES if len(shape) == 1 and shape[0][0] not in "{$")
+_FIRST_WORDS = frozenset(shape[0] for shape in _ADDRESSES if shape and shape[0][0] not in "{$")
 
 
 def find(method: str, path: str) -> Match:

@@ -18,8 +18,9 @@ from fhir_server.schema.names import PAGE_CONTENT, RESOURCE, VERSION
 from fhir_server.search import score
 from fhir_server.search.ast import Query
 from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible, words_source
+from fhir_server.search.frequency import is_sparse
 from fhir_server.search.order import Position
-from fhir_server.search.plans import Page, in_order, is_sparse, plan
+from fhir_server.search.plans import Page, in_order, is_settled, plan
 from fhir_server.search.types import words
 
 COLUMNS = (
@@ -35,11 +36,18 @@ WIDTH = 7
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL in psycopg2's %s style. With `backward` the rows come in the reverse of their order."""
+    """SQL in psycopg2's %s style. With `backward` the rows come in the reverse of their order.
+
+    `settled` says that the best plan is the same whatever the parameters are, so that it may be kept.
+    Where it is not, `first` may be a settled one that gives the page if there is little to look at; its last
+    row has no pk if there is more.
+    """
 
     sql: str
     parameters: list[Any]
     backward: bool = False
+    settled: bool = False
+    first: Statement | None = None
 
 
 def compile(
@@ -57,8 +65,12 @@ def compile(
     page = Page(query, Conditions(visible), limit, position)
     plan(page)
     of_page = score.of(query)
-    found = page.found(Sql(f"select {COLUMNS}, {of_page.text}{_texts(page)}", of_page.parameters))
-    return Statement(found.text, list(found.parameters), page.backward)
+    select = Sql(f"select {COLUMNS}, {of_page.text}{_texts(page)}", of_page.parameters)
+    found, few = page.found(select), page.found_if_few(select)
+    first = None
+    if few is not None:
+        first = Statement(few.text, list(few.parameters), page.backward, settled=True)
+    return Statement(found.text, list(found.parameters), page.backward, is_settled(page), first)
 
 
 def _texts(page: Page) -> str:

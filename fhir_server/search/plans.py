@@ -22,21 +22,20 @@ from dataclasses import dataclass, field, replace
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
-from fhir_server.search import chart, elements, score
-from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Query, Sort
+from fhir_server.search import chart, score
+from fhir_server.search.ast import Chain, Clause, Criterion, Query, Sort
 from fhir_server.search.conditions import (
-    COMPLEMENTS,
     TENANT,
     Conditions,
     Sql,
     by_row,
     is_bound,
-    is_indexed,
     is_on_rows,
     joined,
     row_source,
     row_stretches,
 )
+from fhir_server.search.frequency import frequency_of_all
 from fhir_server.search.order import Key, Position, Walk, beyond, key, order_by, walk
 from fhir_server.search.types import words
 from fhir_server.search.types.table import TYPES
@@ -46,7 +45,6 @@ FEW = 1000  # so many rows are fetched and sorted in some milliseconds
 FEW_IN_ORDER = 4  # times as many where they come in the order of the page, and not all are fetched
 FEW_TARGETS = 200  # each may be referred to by many
 STRETCH = 2000  # so many resources are looked at in some milliseconds
-MANY_KEYS = 200  # looked up one by one, they bring what a stretch would not
 CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
 PROBED = ("idx_text", "idx_position", "idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")
 """The tables of rows, the one that tells most first."""
@@ -65,6 +63,7 @@ class Page:
     first: Walk | None = field(init=False)
     looks: list[tuple[str, Sql]] = field(default_factory=list)  # CTEs by name
     branches: list[Sql] = field(default_factory=list)
+    probed: Sql | None = None  # when the first branch is not begun, where it has one best plan
 
     def __post_init__(self) -> None:
         sort = self.query.sort
@@ -103,6 +102,22 @@ class Page:
             (*head.parameters, *select.parameters, *united.parameters),
         )
 
+    def found_if_few(self, select: Sql) -> Sql | None:
+        """Return the statement of the first branch alone, where it has one best plan.
+
+        A last row without pk says that it was not begun.
+        """
+        if self.probed is None:
+            return None
+        name, look = self.looks[0]
+        few, much = self.branches[0], self.probed
+        nothing = ", ".join(["null"] * (RAW.count(",") + 1 + len(self.keys)))
+        return Sql(
+            f"with {name} as materialized ({look.text}) {select.text} from "
+            f"(({few.text}) union all select {nothing} where {much.text}) r",
+            (*look.parameters, *select.parameters, *few.parameters, *much.parameters),
+        )
+
 
 def in_order(query: Query, position: Position | None = None) -> Query:
     """Return a search that asks for dates alone and for no order in the order of these dates, newest first.
@@ -133,7 +148,7 @@ def plan(page: Page) -> None:
         return
     worded = words.asked(clauses)
     limit = page.conditions.visible(page.query.type_name) if page.conditions.visible else None
-    frequency = _frequency([*clauses, *([limit] if limit is not None else [])])
+    frequency = frequency_of_all([*clauses, *([limit] if limit is not None else [])])
     if frequency == "few" and _sorted_by_chart(page):
         page.keys[0] = replace(CHART, descending=page.keys[0].descending)
     page.conditions.at_hand = frequency == "few"
@@ -148,6 +163,8 @@ def plan(page: Page) -> None:
         own = f"r.type = {type_code(page.query.type_name)} and r.pk = any(array(select pk from p))"
         few = f"{own} and (select count(*) <= {few_rows} from p)"
         page.branches.append(_looked_up(page, Sql(f"{rest.text} and {few}", rest.parameters)))
+        if _has_one_plan(page, probe):
+            page.probed = Sql(f"(select count(*) > {few_rows} from p)")
     chain = next((each for each in clauses if isinstance(each, Chain) and by_row(each)), None)
     if frequency != "few" and chain is not None:
         targets = page.conditions.targets(chain)
@@ -174,63 +191,45 @@ def plan(page: Page) -> None:
         page.branches += _walked(page, bounds, gate)
 
 
+def is_settled(page: Page) -> bool:
+    """Tell whether the best plan of a page is the same whatever values are asked for.
+
+    It is where only keys are asked for: their shapes leave Postgres nothing to guess. Of ranges it is
+    only where the page is a walk of the one index that they are ranges of.
+    """
+    if page.conditions.visible is not None or len(page.keys) > 1:
+        return False
+    clauses = page.query.clauses
+    if not all(_is_by_keys(each) for each in clauses) and len(_bounds(page)) < len(clauses):
+        return False
+    return not page.keys or page.first is not None or page.keys[0].expression == CHART.expression
+
+
+def _has_one_plan(page: Page, probe: Sequence[Clause]) -> bool:
+    """Tell whether a look at the rows of `probe`, and at their resources if they are few, has one best plan.
+
+    Of the texts' index there is one range; the others have several that may be begun.
+    """
+    return (
+        page.conditions.visible is None
+        and not page.keys
+        and all(each.parameter.kind == "string" for each in probe)
+        and all(each in probe or _is_by_keys(each) for each in page.query.clauses)
+    )
+
+
+def _is_by_keys(criterion: Criterion) -> bool:
+    return (
+        isinstance(criterion, Clause)
+        and not is_on_rows(criterion)
+        and (criterion.parameter.kind != "special" or criterion.parameter.code == "_id")
+    )
+
+
 def _sorted_by_chart(page: Page) -> bool:
     """Tell whether the first key is the clinical date, which stands in the row itself."""
     found = chart.chart(page.query.type_name)
     return found is not None and bool(page.query.sort) and page.query.sort[0].parameter == found.date
-
-
-def is_sparse(criteria: Sequence[Criterion]) -> bool:
-    """Tell whether there is a key among the criteria that few resources have."""
-    return _frequency(criteria) == "few"
-
-
-def _frequency(criteria: Sequence[Criterion]) -> str | None:
-    """Tell whether the keys that are asked for are such as few resources have, or many; None for no keys."""
-    found = [_frequency_of(each) for each in criteria]
-    return "few" if "few" in found else "many" if "many" in found else None
-
-
-def _frequency_of(criterion: Criterion) -> str | None:
-    match criterion:
-        case Chain():
-            return None if by_row(criterion) else "few"  # a filter would compare each key with all
-        case Either(criteria):
-            found = {_frequency_of(each) for each in criteria}
-            if None in found:
-                return "many" if is_indexed(criterion) else None
-            return "many" if "many" in found else "few"
-        case Has(_, _, Clause(parameter)) if parameter.code == "_id":
-            return "few"
-        case All(criteria):
-            return _frequency(criteria)
-        case Clause(parameter, modifier, alternatives):
-            if modifier in COMPLEMENTS or alternatives == (True,):
-                return None
-            if parameter.kind == "words":
-                return "many"
-            if parameter.code == "_id":
-                return "few"
-            if modifier == "missing":
-                return "many"
-            if parameter.kind == "special" or is_on_rows(criterion):
-                return None
-            if parameter.code.startswith("_") and modifier == "below" and parameter.kind == "uri":
-                return None  # tried on one resource after the other
-            if parameter.kind == "token":
-                own = elements.facts(parameter).types
-                if modifier in ("in", "above", "below"):
-                    return "few" if _many_texts(alternatives) else "many"
-                return "few" if modifier == "of-type" or (own and own <= {"Identifier", "id"}) else "many"
-            if parameter.kind == "composite" or parameter.code.startswith("_"):
-                return "many"
-            return "few"
-    return None
-
-
-def _many_texts(alternatives: Sequence[object]) -> bool:
-    """Tell whether so many keys are asked for that comparing them row by row is dearer than the index."""
-    return sum(len(getattr(value, "texts", ())) for value in alternatives) > MANY_KEYS
 
 
 def _probed(clauses: Sequence[Criterion]) -> list[Clause]:
@@ -267,6 +266,8 @@ def _by_chart(page: Page, clause: Clause, patient: str) -> Sql:
     """
     others = [each for each in page.query.clauses if each is not clause]
     where = page.where(page.query.clauses if others else [])
+    if others and all(_is_by_keys(each) for each in others):
+        return _looked_up(page, where)  # a plan for any values would look into both indexes
     return _looked_up(page, Sql(f"{where.text} and r.chart = %s::uuid", (*where.parameters, patient)))
 
 

@@ -43,7 +43,7 @@ def whole(unit: UnitOfWork, versions: Iterable[Version], most_bytes: int | None 
 
 def _fetched(unit: UnitOfWork, version: Version) -> Version:
     """Return a version with its content, which never changes."""
-    rows = unit.execute(_CONTENT, (version.pk, version.version))
+    rows = unit.execute_prepared(_CONTENT, (version.pk, version.version))
     if not rows:
         raise RunAgain  # purged since the page was read
     return replace(version, content=rows[0][0])

@@ -1,6 +1,6 @@
 """Versions in the order of time: of one resource, of a type, of everything (R4/http.html#history).
 
-Newest first, walked by keyset: one resource by version, a type by (last_updated, pk, version),
+Newest or oldest first, walked by keyset: one resource by version, a type by (last_updated, pk, version),
 the system by (stamp, pk, version), which is the order of commits but for units that ran at the
 same time.
 """
@@ -30,12 +30,14 @@ class Page:
 class Span:
     """Which versions: made at or after `since`; current at some time in [`at_low`, `at_high`).
 
-    All three are aware datetimes or None (R4/http.html#history, _since and _at).
+    All three are aware datetimes or None (R4/http.html#history, _since and _at). `among` are the rids of
+    the resources that a List names (_list), None for no such bound.
     """
 
     since: Any = None
     at_low: Any = None
     at_high: Any = None
+    among: Sequence[str] | None = None
 
 
 def history(
@@ -46,8 +48,10 @@ def history(
     count: int,
     after: Sequence[Any] | None,
     most_bytes: int | None = None,
+    *,
+    oldest_first: bool = False,
 ) -> Page:
-    """Return up to `count` versions behind the keyset `after` (None: from the newest).
+    """Return up to `count` versions behind the keyset `after` (None: from the first of them).
 
     They are fewer where they would hold more than `most_bytes` (apart.whole).
     """
@@ -58,17 +62,19 @@ def history(
         "since": span.since,
         "low": span.at_low,
         "high": span.at_high,
+        "among": None if span.among is None else list(span.among),
         "limit": count + 1,
     }
-    conditions = [_SPAN[name] for name in ("since", "low", "high") if parameters[name] is not None]
+    conditions = [text for name, text in _SPAN.items() if parameters[name] is not None]
     if span.since is not None and type_name is None:
         conditions.append(_RECENT)
     if after is not None:
-        conditions.append(f"({', '.join(order)}) < ({', '.join(f'%(after{n})s' for n in range(len(order)))})")
+        sign, places = ">" if oldest_first else "<", ", ".join(f"%(after{n})s" for n in range(len(order)))
+        conditions.append(f"({', '.join(order)}) {sign} ({places})")
         parameters.update({f"after{n}": value for n, value in enumerate(after)})
     # the page is cut first: the id stands in the head, which is looked up for its rows alone
     listed = ", ".join(f"{column}::text" for column in order)
-    turned = ", ".join(f"{column} DESC" for column in order)
+    turned = ", ".join(column if oldest_first else f"{column} DESC" for column in order)
     sql = (
         f"SELECT {COLUMNS}, {listed} FROM (SELECT * FROM resource_version AS v WHERE v.tenant = 0 "
         f"AND {' AND '.join((scope, *conditions))} ORDER BY {turned} LIMIT %(limit)s) AS v "
@@ -94,6 +100,7 @@ _SPAN = {
     "low": "NOT EXISTS (SELECT FROM resource_version AS n WHERE n.tenant = 0 AND n.pk = v.pk "
     "AND n.version > v.version AND n.last_updated <= %(low)s)",
     "high": "v.last_updated < %(high)s",
+    "among": "v.pk IN (SELECT c.pk FROM resource AS c WHERE c.tenant = 0 AND c.rid = ANY(%(among)s::uuid[]))",
 }
 
 _RECENT = (

@@ -102,7 +102,7 @@ def versions_of(unit: UnitOfWork, doomed: Sequence[Doomed]) -> int:
 def remove(unit: UnitOfWork, doomed: Sequence[Doomed]) -> None:
     """Remove resources, which are locked, with all that is kept of them."""
     pks = [each.pk for each in doomed]
-    for table in ("resource_version", "resource", *ROWS):
+    for table in ("resource_version", "resource", "unindexed", *ROWS):
         unit.defer(f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[])", (pks,))
     unit.defer(
         "INSERT INTO resource_purged (pk, stamp, version, type) SELECT pk, feed_stamp(), version, type "

@@ -20,7 +20,7 @@ _VREAD = (
 
 def read(unit: UnitOfWork, type_name: str, id_: str) -> Version | None:
     """Return the current version (which may be a deletion), or None for an unknown id."""
-    rows = unit.execute(_READ, (rid(type_name, id_),))
+    rows = unit.execute_prepared(_READ, (rid(type_name, id_),))
     return from_row(rows[0]) if rows else None
 
 
@@ -35,5 +35,5 @@ def read_several(unit: UnitOfWork, addresses: Iterable[tuple[str, str]]) -> list
 
 def vread(unit: UnitOfWork, type_name: str, id_: str, version: int) -> Version | None:
     """Return one version, current or superseded; the current one when there never was such a one."""
-    rows = unit.execute(_VREAD, (rid(type_name, id_), version))
+    rows = unit.execute_prepared(_VREAD, (rid(type_name, id_), version))
     return from_row(rows[0]) if rows else None

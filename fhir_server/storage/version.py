@@ -105,4 +105,6 @@ def from_row(row: Sequence[Any]) -> Version:
 
 def from_search(row: Sequence[Any]) -> Version:
     """Return the version that a row of a search holds, which does not tell the method."""
-    return Version(row[0], type_name(row[1]), row[2], row[3], instant(row[4]), "", row[5])
+    pk, type_code, id_, version, updated, content = row[:6]
+    updated = f"{updated[:10]}T{updated[11:23]}Z" if len(updated) == 26 else instant(updated)
+    return Version(pk, type_name(type_code), id_, version, updated, "", content)

@@ -1,13 +1,13 @@
 """Search parameters that R4 does not define, and the reindexing of what is stored.
 
 Revision ID: m0007
-Revises: m0012
+Revises: m0006
 """
 
 from alembic import op
 
 revision = "m0007"
-down_revision = "m0012"
+down_revision = "m0006"
 branch_labels = None
 depends_on = None
 

@@ -1,13 +1,13 @@
 """Positions on the earth, for the search parameter `near`.
 
 Revision ID: m0010
-Revises: m0006
+Revises: m0009
 """
 
 from alembic import op
 
 revision = "m0010"
-down_revision = "m0006"
+down_revision = "m0009"
 branch_labels = None
 depends_on = None
 

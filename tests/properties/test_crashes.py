@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from tests.support.builders import bundle, identified, observation, post
 from tests.support.clause import clause
 from tests.support.server import Server, wait_for
@@ -73,10 +75,11 @@ class Writers:
             name = f"{self.run}-{thread}-{number}"
             patient = identified(name, self.run, SYSTEM)
             urn = "urn:uuid:00000000-0000-4000-8000-000000000001"
+            criteria = f"identifier={SYSTEM}|{name}" if number % 2 else None
             parts = [post(observation(urn, identifier=[{"value": self.run}])) for _ in range(ENTRIES - 1)]
             try:
                 status, *_ = send(
-                    self.server, "POST", "/fhir", bundle("transaction", post(patient, urn), *parts)
+                    self.server, "POST", "/fhir", bundle("transaction", post(patient, urn, criteria), *parts)
                 )
             except OSError:
                 self.broken += 1
@@ -136,13 +139,16 @@ def test_workers_killed_under_load(running: Server) -> None:
     writers.check()
 
 
-@clause("R4/http.html#Status-Codes", "Postgres killed: 503 with Retry-After, and well again by itself")
-def test_postgres_killed_under_load(running: Server) -> None:
+@clause(
+    "R4/http.html#Status-Codes", "Postgres killed or shut down: 503 with Retry-After, well again by itself"
+)
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_postgres_ended_under_load(running: Server, ending: signal.Signals) -> None:
     writers = Writers(running)
     refused: list[dict[str, str]] = []
     with writers.writing():
         wait_for(lambda: len(writers.answered) >= 10, 20)
-        os.kill(running.pid("postgres"), signal.SIGKILL)
+        os.kill(running.pid("postgres"), ending)
 
         def said_so() -> bool:
             status, headers, outcome = send(running, "GET", "/fhir/Patient?_count=1")

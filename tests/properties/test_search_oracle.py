@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, unquote
 import psycopg2
 import pytest
 
+from fhir_server.database import prepared
 from fhir_server.definitions.compartments import members
 from fhir_server.definitions.structures import resource_types, type_name
 from fhir_server.interactions.stored import StoredValues
@@ -59,10 +60,11 @@ class World:
 
     def __init__(self, url: str) -> None:
         resources = data.resources(None if PATIENTS == "all" else int(PATIENTS))
-        self.connection = psycopg2.connect(url)
-        store(
-            self.connection, resources, Indexer(environment=Environment(base_urls=(BASE,), full_text=EVERY))
+        self.connection = psycopg2.connect(
+            url, connection_factory=prepared.Connection, options="-c plan_cache_mode=force_generic_plan"
         )
+        environment = Environment(base_urls=(BASE,), full_text=EVERY)
+        store(self.connection, resources, Indexer(environment=environment))
         self.oracle = Oracle(resources, BASE, NOW)
         self.compartments = several.Compartments(self.oracle)
         self.stored = StoredValues(self.looked_up)
@@ -75,8 +77,16 @@ class World:
         return rows
 
     def rows(self, statement: Any) -> list[tuple[Any, ...]]:
+        if statement.first is not None:
+            rows = self.rows(statement.first)
+            if not rows or rows[-1][0] is not None:
+                return rows
         with self.connection.cursor() as cursor:
-            cursor.execute(statement.sql, statement.parameters)
+            sql, parameters = statement.sql, statement.parameters
+            if statement.settled:
+                self.hits["prepared"] += 1
+                sql, parameters = prepared.run(cursor, sql, parameters)
+            cursor.execute(sql, parameters)
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         self.connection.rollback()
         return rows
@@ -84,6 +94,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(_template: tuple[str, str], worker_id: str) -> Iterator[World]:
+    prepared.AFTER_USES = 0  # all that is settled is prepared, so that its types are known to be found
     url, model = _template
     name = f"{model}_{worker_id}_oracle"
     cluster.make(url, f'CREATE DATABASE "{name}" TEMPLATE "{model}"')

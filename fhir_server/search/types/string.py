@@ -79,8 +79,23 @@ def where(value: StringValue, columns: Columns) -> Match:
             return Row(f"{columns.value} = %s and {columns.long} is null", (start,))
         return Row(f"{columns.value} = %s and {columns.long} = %s", (start, value.text))
     if len(value.text) <= ORDERED_LENGTH:
-        return Row(f"{columns.value} like %s", (_pattern(start) + "%",))
+        return begins(columns.value, start)
     return Row(f"{columns.value} = %s and {columns.long} like %s", (start, _pattern(value.text) + "%"))
+
+
+def begins(column: str, start: str) -> Row:
+    """Return that texts in the order of their code points begin so: as a range, whatever plan is made of it.
+
+    >>> begins("value", "ab")
+    Row(sql='value >= %s and value < %s', parameters=('ab', 'ac'))
+    """
+    before = start.rstrip("\U0010ffff")
+    if not before:
+        return Row(f"{column} >= %s", (start,))
+    following = ord(before[-1]) + 1
+    if 0xD800 <= following <= 0xDFFF:
+        following = 0xE000  # between them are no characters
+    return Row(f"{column} >= %s and {column} < %s", (start, before[:-1] + chr(following)))
 
 
 def _pattern(text: str) -> str:

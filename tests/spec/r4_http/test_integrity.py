@@ -260,6 +260,18 @@ def test_warn(entry: Entry) -> None:
     assert client.delete(f"Patient/{subject}", Prefer="return=minimal").status == 204
 
 
+@clause("R4/http.html#delete", "enforce: what others refer to is not removed for good either")
+def test_expunge_enforced(client: FhirClient, subject: str) -> None:
+    referring = client.post("Observation", observation(subject)).json["id"]
+    removed = f"{subject}/$expunge?expungeEverything=true"
+    refused = client.post(removed)
+    assert (refused.status, f"Observation/{referring}" in refused.issue["diagnostics"]) == (409, True)
+    assert client.get(subject).status == 200
+    assert client.post(f"Observation/{referring}/$expunge?expungeEverything=true").status == 200
+    assert client.post(removed).status == 200
+    assert client.get(subject).status == 404
+
+
 @clause("R4/capabilitystatement.html", "referencePolicy says whether it is enforced")
 @pytest.mark.parametrize("rule", ["off", "warn", "enforce"])
 def test_declared(entry: Entry, rule: str) -> None:

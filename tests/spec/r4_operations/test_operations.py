@@ -120,7 +120,7 @@ def test_lenient(client: FhirClient) -> None:
 def test_capabilities(client: FhirClient) -> None:
     statement = client.get("metadata").json
     [rest] = statement["rest"]
-    on_system = ["fhirpath", "reindex", "reindex-status", "reindex-cancel"]
+    on_system = ["fhirpath", "expunge", "reindex", "reindex-status", "reindex-cancel"]
     assert rest["operation"] == [
         {"name": name, "definition": f"http://127.0.0.1/fhir/OperationDefinition/{name}"}
         for name in on_system

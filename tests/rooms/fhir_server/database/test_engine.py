@@ -8,7 +8,9 @@ from contextlib import ExitStack
 import psycopg2
 import pytest
 
+from fhir_server.database import prepared
 from fhir_server.database.engine import Engine, Mode
+from fhir_server.database.unit_of_work import run_read
 from fhir_server.outcome import Unavailable
 
 
@@ -27,6 +29,65 @@ def test_a_session_has_utc_a_time_limit_and_no_jit(database_url):
         ]
     engine.close()
     assert shown == ["UTC", "1234ms", "off", "xinglin test"]
+
+
+ASKED = "select setting || %s from pg_settings where name = any(%s) limit %s"
+
+
+def _asked(unit, *more):
+    return unit.execute_prepared(ASKED, more or ("!", ["jit"], 1))
+
+
+def _prepared(unit):
+    return unit.execute("select statement from pg_prepared_statements order by name")
+
+
+def test_what_comes_again_is_prepared_with_its_limit(engine):
+    def work(unit):
+        answers = [_asked(unit) for _ in range(4)]
+        assert answers == [[("off!",)]] * 4
+        [(statement,)] = _prepared(unit)
+        assert statement.endswith("setting || $1 from pg_settings where name = any($2) limit 1")
+        assert _asked(unit, "?", ["jit", "none"], 1) == [("off?",)]
+        assert [_asked(unit, "!", [], 2) for _ in range(4)] == [[]] * 4
+        assert len(_prepared(unit)) == 2
+
+    run_read(engine, work)
+
+
+def test_a_plan_is_made_anew_and_what_is_not_asked_is_forgotten(engine, monkeypatch):
+    def names(unit):
+        return {name for (name,) in unit.execute("select name from pg_prepared_statements")}
+
+    def work(unit):
+        for _ in range(3):
+            _asked(unit)
+        first = names(unit)
+        monkeypatch.setattr(prepared, "REPLAN_AFTER_S", -1.0)
+        _asked(unit)
+        assert len(first) == 1
+        assert len(names(unit)) == 1
+        assert names(unit) != first
+        monkeypatch.setattr(prepared, "MOST", 1)
+        assert unit.execute_prepared("select %s::int", (1,)) == [(1,)]
+        assert names(unit) == set()
+
+    run_read(engine, work)
+
+
+def test_a_session_that_lost_its_statements_is_asked_again(engine):
+    runs = []
+
+    def work(unit):
+        runs.append(unit.attempt)
+        for _ in range(3):
+            _asked(unit)
+        if unit.attempt == 0:
+            unit.execute("DISCARD ALL")
+        return _asked(unit)
+
+    assert run_read(engine, work) == [("off!",)]
+    assert runs == [0, 1]
 
 
 def test_what_is_not_committed_is_rolled_back(engine):

@@ -76,7 +76,7 @@ def _damaged() -> bytes:
     [
         (b"", Invalid, "ends early or is damaged"),
         (b"PK\x03\x04 a zip file", Invalid, "is not gzip"),
-        (gzip.compress(b"no tar"), Invalid, "ends early or is damaged"),
+        (gzip.compress(b"no tar", mtime=0), Invalid, "ends early or is damaged"),
         (_damaged(), Invalid, "ends early or is damaged"),
         (archive({"package/x.json": b"{}"}), Invalid, "no package/package.json"),
         (archive({"package/package.json": b"[]"}), Invalid, "package.json cannot be read"),

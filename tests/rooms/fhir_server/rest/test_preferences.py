@@ -20,7 +20,7 @@ from tests.support.clause import clause
         ("handling=strict", Preferences()),
         ("handling=lenient;return=minimal", Preferences("minimal", lenient=True)),
         ("return=minimal, return=representation", Preferences("minimal")),
-        ("respond-async", Preferences()),
+        ("respond-async", Preferences(respond_async=True)),
         ("return=42;;,=", Preferences()),
     ],
 )

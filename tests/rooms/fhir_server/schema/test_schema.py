@@ -7,12 +7,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from fhir_server.schema import indexes, names, reindexing, resources
+from fhir_server.schema import indexes, jobs, names, reindexing, resources
 from fhir_server.schema.metadata import METADATA
 
 
 def test_migrations_make_what_the_schema_says(database_url: str) -> None:
     ours = set(METADATA.tables)
+    assert jobs.job.name in ours
     assert {names.RESOURCE, *names.ROWS} <= ours
     assert resources.resource.name == names.RESOURCE
     assert reindexing.reindex.name in ours

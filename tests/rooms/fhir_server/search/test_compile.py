@@ -62,8 +62,8 @@ def k(code: str, text: str, type_name: str = "Observation") -> str:
         (
             "Patient?family=Mül",
             "r is 103 and exists (select from idx_string i1 where i1.tenant = 0 and i1.pk = r.pk "
-            "and i1.param = P and value like %s)",
-            ["mul%"],
+            "and i1.param = P and value >= %s and value < %s)",
+            ["mul", "mum"],
         ),
         (
             "Patient?family:contains=50%25",
@@ -251,10 +251,30 @@ def test_the_chart_of_a_patient_is_walked() -> None:
     assert "r.chart = %s::uuid order by r.chart_date desc nulls last, r.pk desc" in alone
     assert "keys" not in alone
     more = compile(parsed("Observation?subject=Patient/7&code=a&_sort=-date"), 21).sql
-    assert "r.keys @> %s::uuid[] and r.chart = %s::uuid" in more
+    assert "r.keys @> %s::uuid[] order by r.chart_date desc nulls last, r.pk desc" in more
+    dated = compile(parsed("Observation?subject=Patient/7&date=gt2020&_sort=-date"), 21).sql
+    assert "r.chart = %s::uuid order by" in dated
     rising = compile(parsed("Observation?patient=7&_sort=date"), 21).sql
     assert "r.chart = " not in rising  # the index has its nulls at the other end
     assert "order by r.chart_date nulls last" in rising
+
+
+@pytest.mark.parametrize(
+    ("query", "settled"),
+    [
+        ("Observation?code=a&patient=7", True),
+        ("Observation?code=a&patient=7&_sort=-date", True),
+        ("Observation?date=ge2020&date=lt2021", True),
+        ("Observation?code:not=a&_sort=_lastUpdated", False),
+        ("Observation?patient=7&date=gt2020&_sort=-date", False),
+        ("Patient?family=a", False),
+        ("Patient?_lastUpdated=gt2020", False),
+        ("Observation?patient.name=a", False),
+        ("Patient?_has:Observation:patient:code=a", False),
+    ],
+)
+def test_what_has_one_best_plan_may_keep_it(query: str, settled: bool) -> None:
+    assert compile(parsed(query), 21).settled is settled
 
 
 def test_a_row_gives_the_next_position() -> None:

@@ -1,0 +1,109 @@
+"""Prepared statements: what is asked again and again is parsed and planned once a connection.
+
+psycopg2 has none, so PREPARE and EXECUTE go as text. Planning is half of what a page of twenty costs
+the database (docs/decisions/0001); so the sessions have `plan_cache_mode = force_generic_plan`, and only
+statements whose plan does not depend on their values are asked this way. How many rows a page has
+decides its plan: what stands behind LIMIT is part of the text.
+
+A plan is of the sizes that the tables had. ANALYZE ends it, and so does REPLAN_AFTER_S: an import into
+an empty database must not be searched by the plan of an empty table until autovacuum has been there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg2.extensions
+from psycopg2 import errors
+
+REPLAN_AFTER_S = 10.0
+AFTER_USES = 2
+"""What is asked less often is not worth a journey of its own."""
+
+MOST = 100
+"""Statements that a connection remembers: some 50 kB each in its server process once they are prepared."""
+
+
+class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # psycopg2 ships no types
+    """A connection that knows what it has prepared: text → (name, number of uses, when)."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.prepared: dict[str, tuple[str, int, float]] = {}
+        self.named = 0
+
+
+def run(cursor: Any, sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Return the statement to execute in place of `sql`: the same one, or the EXECUTE of what was prepared.
+
+    Prepares it on `cursor` when it is worth it.
+    """
+    text, values = _with_limits(sql, parameters)
+    known: dict[str, tuple[str, int, float]] = cursor.connection.prepared
+    name, uses, since = known.pop(text, ("", 0, 0.0))
+    now = time.monotonic()
+    if name and now - since > REPLAN_AFTER_S:
+        cursor.execute(f"DEALLOCATE {name}")
+        name, uses = "", AFTER_USES
+    if not name and uses >= AFTER_USES:
+        cursor.connection.named += 1
+        name, since = f"s{cursor.connection.named}", now
+        cursor.execute(f"PREPARE {name} AS {_numbered(text)}")
+    known[text] = (name, uses + 1, since)  # the last one used is the last one forgotten
+    if len(known) > MOST:
+        forgotten, _, _ = known.pop(next(iter(known)))
+        if forgotten:
+            cursor.execute(f"DEALLOCATE {forgotten}")
+    if not name:
+        return sql, list(parameters)
+    listed = ", ".join(["%s"] * len(values))
+    return f"EXECUTE {name}({listed})" if values else f"EXECUTE {name}", [_value(each) for each in values]
+
+
+def forget(connection: Any) -> None:
+    """Take note that the server knows none of the names, as behind a proxy that shares its sessions."""
+    connection.prepared.clear()
+
+
+Unknown = errors.InvalidSqlStatementName
+
+
+def _with_limits(sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Return the statement with its limits as part of the text.
+
+    >>> _with_limits("select %s limit %s", ["a", 21])
+    ('select %s limit 21', ['a'])
+    """
+    parts = sql.split("%s")
+    text, values = [parts[0]], []
+    for part, value in zip(parts[1:], parameters, strict=True):
+        if text[-1].endswith("limit ") and isinstance(value, int):
+            text[-1] += f"{value}{part}"
+        else:
+            text.append(part)
+            values.append(value)
+    return "%s".join(text), values
+
+
+def _numbered(text: str) -> str:
+    """Return psycopg2's placeholders as those of PREPARE.
+
+    >>> _numbered("a = %s and b like '50%%' and c = %s")
+    "a = $1 and b like '50%' and c = $2"
+    """
+    parts = text.replace("%%", "%").split("%s")
+    return "".join([parts[0], *(f"${number}{part}" for number, part in enumerate(parts[1:], start=1))])
+
+
+def _value(value: Any) -> Any:
+    """Return a list of texts as the text of an array, whose type the statement knows.
+
+    >>> _value(["a b", "c"]), _value([1, 2])
+    ('{"a b","c"}', [1, 2])
+    """
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        quoted = (each.replace("\\", "\\\\").replace('"', '\\"') for each in value)
+        return "{" + ",".join(f'"{each}"' for each in quoted) + "}"
+    return value
