@@ -2,7 +2,8 @@
 
 Its criteria are parameters that every searched type has; each part reads them as its own type means
 them. What `_has` asks about is a type that its reference may point to: of the others nothing matches.
-So a search over all types has `_id _lastUpdated _tag _profile _security _source`, `_has`, `_list`.
+So a search over all types has `_id _lastUpdated _tag _profile _security _source _content`, `_has`, `_list`;
+`_text` is for those that have a narrative.
 
 A compartment (R4/compartmentdefinition.html) is one more criterion: one of the parameters that put
 the type into it refers to the resource that it is named after.
