@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from conformance.benchmarks import targets
-from conformance.benchmarks.data import Facts, read_facts, stream, write_ndjson
+from conformance.benchmarks.data import Facts, read_facts, sizes_of, stream, write_ndjson
 from conformance.benchmarks.disk import disk_of
 from conformance.benchmarks.report import Report
 from conformance.benchmarks.targets import Target
@@ -18,6 +17,8 @@ from conformance.benchmarks.thirty import asking
 
 Up = Callable[[Target], Target]
 Say = Callable[[str], None]
+
+_LOADED = "loaded.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,13 @@ class Places:
         size = {"workers": self.workers, "threads": self.threads}
         path = self.folder / f"resources-{self.seed}-{count}.ndjson"
         say(f"making {count} resources")
-        facts = read_facts(path) if path.exists() else write_ndjson(self.seed, count, path)
+        if not path.exists():
+            facts = write_ndjson(self.seed, count, path)
+        else:  # the questions are made from the facts of the first size alone
+            facts = sizes_of(path, count) if suffix else read_facts(path)
         home = self.folder / f"ours-{self.seed}-{count}"
-        if (home / "written").exists():
-            shutil.rmtree(home)
+        if (home / "written").exists() or not (home / _LOADED).exists():
+            shutil.rmtree(home, ignore_errors=True)
         name = f"ours{suffix}"
         if server is None:
             ours = up(targets.start_ours(home, name, **size))
@@ -74,7 +78,7 @@ class Places:
         return installed
 
     def _load_ours(self, installed: Installed, path: Path, report: Report, say: Say) -> None:
-        ours, count, mark = installed.ours, installed.count, installed.folder / "loaded.json"
+        ours, count, mark = installed.ours, installed.count, installed.folder / _LOADED
         if ours.database is None:
             say(f"loading {ours.name} over HTTP")
             report.loads[ours.name] = targets.load_over_http(ours, stream(self.seed, count))
@@ -89,22 +93,14 @@ class Places:
 
     def _load_floor(self, installed: Installed, report: Report, say: Say, journeys: bool) -> None:
         floor, count = installed.floor, installed.count
-        assert floor.database is not None
         folder = self.folder / f"floor-{self.seed}-{count}"
-        parts: list[tuple[str, bool, Callable[[], Any]]] = [
-            ("loaded", journeys, lambda: report.loads.__setitem__(
-                floor.name, targets.load_floor(floor, stream(self.seed, count), count))),
-            ("by-hand", True, lambda: asking.store_by_hand(_database(floor), stream(self.seed, count))),
-        ]  # fmt: skip
-        for name, wanted, fill in parts:
-            mark = folder / name
-            if wanted and not mark.exists():
-                say(f"loading {count} resources into {floor.name} ({name})")
-                fill()
-                mark.touch()
+        assert floor.database is not None
+        if journeys and not (folder / "loaded").exists():
+            say(f"loading {count} resources into {floor.name}")
+            report.loads[floor.name] = targets.load_floor(floor, stream(self.seed, count), count)
+            (folder / "loaded").touch()
+        if not (folder / "by-hand").exists():
+            say(f"loading {count} resources into the tables made by hand of {floor.name}")
+            asking.store_by_hand(floor.database, stream(self.seed, count))
+            (folder / "by-hand").touch()
         floor.database.tidy()
-
-
-def _database(target: Target) -> Any:
-    assert target.database is not None
-    return target.database

@@ -24,6 +24,7 @@ from conformance.benchmarks.processes import Cpu, Tree, postmaster_under
 
 _ROOT = Path(conformance.__file__).resolve().parent.parent
 _BATCH = 200
+_START_S = 600  # kept data may have to be migrated first
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ def start_ours(folder: Path, name: str, *, workers: int, threads: int) -> Target
     target = Target(name, "", processes=[process])
     try:
         assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], 120)
+        ready, _, _ = select.select([process.stdout], [], [], _START_S)
         line = process.stdout.readline() if ready else b""
         if not line:
             raise RuntimeError(f"the server did not start; see {log.name}")
@@ -170,6 +171,8 @@ def load_floor(target: Target, resources: Iterator[dict[str, Any]], count: int) 
     assert target.database is not None
     before, cpu, started = target.tree.cpu_when_idle(), time.process_time(), time.perf_counter()
     connection = psycopg2.connect(target.database.url)
+    with connection, connection.cursor() as cursor:  # an earlier load may have ended half way
+        cursor.execute("TRUNCATE patient, patient_identifier, observation, other")
     rows: list[tuple[str, str, str]] = []
     for number, one in enumerate(resources, 1):
         rows.append((one["resourceType"], one["id"], compact(one).decode()))

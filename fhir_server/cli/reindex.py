@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--status", nargs="?", const="", metavar="JOB", help="show a job, or the last ones")
     parser.add_argument("--cancel", metavar="JOB", help="end a job")
     add_json(parser)
-    add_settings(parser, "database_url", "data_dir", "base_url", "time_zone")
+    # what a resource leaves in the index depends on the last three
+    add_settings(parser, "database_url", "data_dir", "base_url", "time_zone", "referential_integrity")
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

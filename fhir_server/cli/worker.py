@@ -33,8 +33,9 @@ Drain = Callable[[], int]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_settings(
-        parser, "database_url", "data_dir", "study_quiet_s", "study_quiet_max_s", "patient_id_system"
-    )
+        parser, "database_url", "data_dir", "base_url", "time_zone", "referential_integrity",
+        "study_quiet_s", "study_quiet_max_s", "patient_id_system",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

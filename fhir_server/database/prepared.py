@@ -11,6 +11,7 @@ an empty database must not be searched by the plan of an empty table until autov
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +34,8 @@ class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # psyco
         super().__init__(*arguments, **more)
         self.prepared: dict[str, tuple[str, int, float]] = {}
         self.named = 0
+        self.mark = secrets.token_hex(6)
+        """In every name: a proxy that shares its sessions must never run another one's statement for ours."""
 
 
 def run(cursor: Any, sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
@@ -49,7 +52,7 @@ def run(cursor: Any, sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any
         name, uses = "", AFTER_USES
     if not name and uses >= AFTER_USES:
         cursor.connection.named += 1
-        name, since = f"s{cursor.connection.named}", now
+        name, since = f"s{cursor.connection.mark}_{cursor.connection.named}", now
         cursor.execute(f"PREPARE {name} AS {_numbered(text)}")
     known[text] = (name, uses + 1, since)  # the last one used is the last one forgotten
     if len(known) > MOST:

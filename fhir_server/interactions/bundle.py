@@ -64,13 +64,21 @@ def entries(
     ]
 
 
-def entry(settings: Settings, version: Version, text: str, mode: str, score: float | None = None) -> str:
+def entry(
+    settings: Settings,
+    version: Version,
+    text: str,
+    mode: str,
+    score: float | None = None,
+    fragment: str | None = None,
+) -> str:
     """Return one entry of a searchset; `text` is the resource, whole or a part of it.
 
-    `score` says how well it fits, where words were asked for.
+    `score` says how well it fits, where words were asked for. With a `fragment` it is the one of that id
+    which the version contains (R4/search.html#contained).
     """
     said = "" if score is None else f',"score":{score:.6f}'
-    url = f"{settings.base_url}/{version.address}"
+    url = f"{settings.base_url}/{version.address}" + (f"#{fragment}" if fragment else "")
     return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"{said}}}}}'
 
 

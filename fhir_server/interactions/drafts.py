@@ -73,7 +73,7 @@ def judge(context: Context, resource: Resource) -> Checked:
 def draft(context: Context, resource: Resource, id_: str, method: str, **conditions: object) -> Draft:
     """Return the draft of a valid resource under `id_`; `conditions` are those of Draft."""
     type_name: str = resource["resourceType"]
-    rows = context.indexer().index(type_name, resource)
+    rows = context.indexer().index(type_name, resource, id_)
     made = Draft(type_name, id_, method, resource, rows)
     for name, value in conditions.items():
         setattr(made, name, value)

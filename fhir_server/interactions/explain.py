@@ -18,6 +18,7 @@ from fhir_server.outcome import Invalid
 from fhir_server.search import described
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import Statement, compile, compile_count
+from fhir_server.search.contained import compile_contained, count_contained
 from fhir_server.search.order import Position
 
 NAME = "_explain"
@@ -56,11 +57,15 @@ def explanation(
     ]
     counted = query.summary == "count" or query.count == 0
     if not counted:
-        page = compile(query, limit + 1, position)
+        if query.contained == "false":
+            page = compile(query, limit + 1, position)
+        else:
+            page = compile_contained(query, limit + 1, position)
         parameters += [{"name": "plan", "valueString": words} for words in described.shapes(query, page.sql)]
         parameters.append(_statement(context, "page", page, options))
     if counted or query.total != "none":
-        parameters.append(_statement(context, "count", compile_count(query), options))
+        count = compile_count(query) if query.contained == "false" else count_contained(query)
+        parameters.append(_statement(context, "count", count, options))
     text = json_format.encode({"resourceType": "Parameters", "parameter": parameters}).decode()
     return Result(200, text=text)
 

@@ -42,7 +42,7 @@ def matches(context: Context, query: Query) -> list[Version]:
     Those come first that the search names first. An id under which something is stored is left out.
     """
     type_name = query.type_name
-    if type_name not in definitions.READ or query.includes:
+    if type_name not in definitions.READ or query.includes or query.contained == "true":
         return []
     asked = [(name, text) for name, text in query.applied if name.partition(":")[0] not in results.NAMES]
     if not asked or any(name not in ASKED for name, _ in asked):

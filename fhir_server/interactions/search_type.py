@@ -26,6 +26,7 @@ from fhir_server.outcome import Invalid, Issue
 from fhir_server.search import include, paging
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import SCORE, Statement, compile, position_of
+from fhir_server.search.contained import compile_contained, fragment_of, place_of
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
@@ -70,33 +71,40 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     if query.includes or query.total != "none":
         context.unit.snapshot()
     most_bytes = context.settings.max_response_bytes
-    rows, matches, more = _page(context, compile(query, limit + 1, position), limit, most_bytes)
+    statement = _statement(query, limit + 1, position)
+    rows, matches, more = _page(context, statement, limit, most_bytes)
     included, cut = _included(context, query, matches)
     beside = published.matches(context, query)
+    shown = beside if position is None else []
     counted: totals.Total | None = None
     if query.total != "none":
         whole_page = position is None and not more
         known = len(matches) + more
         counted = totals.Total(len(matches)) if whole_page else totals.total(context, query, known)
     total = None if counted is None else counted.number + len(beside)
-    if position is None:
-        matches = [*beside, *matches]
     links = _links(context, path, query, position, rows, more)
     issues = (*query.issues, *cut, *(() if counted is None else counted.issues))
     text = bundle.searchset(
         context.settings,
         context.now(),
         links,
-        _entries(context, query, matches, "match", [row[SCORE] for row in rows]),
+        [*_entries(context, query, shown, "match"), *_matches(context, query, matches, rows)],
         _entries(context, query, included, "include"),
         total,
         issues,
     )
-    return Result(200, text=text, tag=_tag(links, [*matches, *included], total, issues))
+    fragments = [] if query.contained == "false" else [fragment_of(row) for row in rows]
+    return Result(200, text=text, tag=_tag([*links, fragments], [*shown, *matches, *included], total, issues))
+
+
+def _statement(query: Query, limit: int, position: Position | None) -> Statement:
+    if query.contained != "false":
+        return compile_contained(query, limit, position)
+    return compile(query, limit, position)
 
 
 def _tag(
-    links: Sequence[bundle.Link], versions: Sequence[Version], total: int | None, issues: Sequence[Issue]
+    links: Sequence[Any], versions: Sequence[Version], total: int | None, issues: Sequence[Issue]
 ) -> str:
     """Return what tells two pages apart: which versions are in it, and all else that it says.
 
@@ -245,13 +253,39 @@ def _entries(
     mode: str,
     scores: Sequence[float | None] = (),
 ) -> list[str]:
-    wanted = query.elements or (query.summary if query.summary not in (None, "false") else None)
-    if not wanted:
+    wanted = _wanted(query)
+    if wanted is None:
         return bundle.entries(context.settings, versions, mode, scores)
     return [
         bundle.entry(context.settings, version, _part(query, version, wanted), mode, score)
         for version, score in zip_longest(versions, scores)
     ]
+
+
+def _matches(context: Context, query: Query, matches: Sequence[Version], rows: Sequence[Row]) -> list[str]:
+    """Return entries of what was found: contained resources under their container's address with `#id`."""
+    if query.contained_type == "container" or query.contained == "false":
+        return _entries(context, query, matches, "match", [row[SCORE] for row in rows])
+    entries: list[str] = []
+    for version, row in zip(matches, rows, strict=True):
+        if (fragment := fragment_of(row)) is None:
+            entries += _entries(context, query, (version,), "match")
+        else:
+            text = _contained_text(query, version, fragment)
+            entries.append(bundle.entry(context.settings, version, text, "match", fragment=fragment))
+    return entries
+
+
+def _contained_text(query: Query, version: Version, fragment: str) -> str:
+    contained = json_format.parse(version.text().encode())["contained"]
+    resource = next(each for each in contained if each.get("id") == fragment)
+    wanted = _wanted(query)
+    return json_format.encode(resource if wanted is None else summary.subset(resource, wanted)).decode()
+
+
+def _wanted(query: Query) -> str | tuple[str, ...] | None:
+    """Return which part of a resource is asked for; None for the whole."""
+    return query.elements or (query.summary if query.summary not in (None, "false") else None)
 
 
 def _part(query: Query, version: Version, wanted: str | tuple[str, ...]) -> str:
@@ -284,12 +318,13 @@ def _links(
     here = _address(context, path, query)
     links = [("self", here)]
     backward = position is not None and position.backward
+    place = position_of if query.contained == "false" else place_of
     if position is not None:
         links.append(("first", here))
     if rows and (more or backward):
-        links.append(("next", _cursor_address(context, path, query, position_of(rows[-1]))))
+        links.append(("next", _cursor_address(context, path, query, place(rows[-1]))))
     if rows and position is not None and (more or not backward):
-        links.append(("previous", _cursor_address(context, path, query, position_of(rows[0], backward=True))))
+        links.append(("previous", _cursor_address(context, path, query, place(rows[0], backward=True))))
     return links
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from fhir_server.definitions.structures import type_code
+from fhir_server.definitions.structures import type_code, type_name
 from fhir_server.outcome import Invalid
+from fhir_server.schema.names import CONTAINED
 from fhir_server.search import hierarchy, units
 from fhir_server.search.ast import Parameter
+from fhir_server.search.compile import compile_types
 from fhir_server.search.hierarchy import Execute
 
 
@@ -22,6 +24,7 @@ class StoredValues:
 
     def __init__(self, execute: Execute) -> None:
         self._execute = execute
+        self._contained: frozenset[str] | None = None
 
     def units(self, parameter: Parameter) -> Sequence[str]:
         """Return the UCUM codes that the quantities of a parameter have; raises TooManyUnits (400)."""
@@ -45,3 +48,11 @@ class StoredValues:
         """Tell whether some resources of a type were written while their words were not indexed."""
         sql = "SELECT FROM text_missing WHERE tenant = 0 AND type = %s"
         return bool(self._execute(sql, (type_code(type_name),)))
+
+    def contained(self) -> Collection[str]:
+        """Return the resource types of which there are contained ones: one step of an index a type."""
+        if self._contained is None:
+            statement = compile_types(CONTAINED)
+            rows = self._execute(statement.sql, statement.parameters)
+            self._contained = frozenset(type_name(code) for (code,) in rows)
+        return self._contained

@@ -17,6 +17,7 @@ from fhir_server.interactions.context import Context
 from fhir_server.outcome import Issue
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import Statement, compile_count, compile_estimate
+from fhir_server.search.contained import count_contained, estimate_contained
 
 
 class Total(NamedTuple):
@@ -31,7 +32,8 @@ def total(context: Context, query: Query, at_least: int = 0) -> Total:
     if query.total == "estimate":
         return _estimated(context, query, at_least, "it was asked for")
     budget_ms = context.settings.total_budget_ms
-    number = _counted(context, compile_count(query), budget_ms)
+    statement = compile_count(query) if query.contained == "false" else count_contained(query)
+    number = _counted(context, statement, budget_ms)
     if number is not None:
         return Total(number)
     return _estimated(
@@ -56,7 +58,7 @@ def _counted(context: Context, statement: Statement, budget_ms: int) -> int | No
 
 
 def _estimated(context: Context, query: Query, at_least: int, reason: str) -> Total:
-    statement = compile_estimate(query)
+    statement = compile_estimate(query) if query.contained == "false" else estimate_contained(query)
     plan = context.unit.execute(statement.sql, statement.parameters)[0][0][0]["Plan"]
     told = Issue("information", "informational", f"Bundle.total is an estimate by statistics: {reason}")
     return Total(max(int(plan["Plan Rows"]), at_least), (told,))

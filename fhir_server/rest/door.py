@@ -76,6 +76,8 @@ class Door:
                     made = start(self._installation, request, match)
                 else:
                     made = handler(self._installation, request, match)
+                if request.form:  # which may ask for another form of the answer than the URL
+                    media_type = content_type(environ.get("HTTP_ACCEPT"), request.parameter("_format"))
                 if made.body and made.media_type is None and is_xml(media_type):
                     response.as_xml(request, made, pretty=_wants_pretty(request))
         except Exception as error:  # the one place that turns all of them into answers
@@ -125,7 +127,8 @@ def _finish(request: Request, made: Answer, media_type: str) -> Answer:
     elif made.body:
         headers.append(("Content-Type", made.media_type or media_type))
         as_json = made.media_type is None and not is_xml(media_type)
-        if as_json and "_pretty" in environ.get("QUERY_STRING", "") and _wants_pretty(request):
+        said = request.form or "_pretty" in environ.get("QUERY_STRING", "")
+        if as_json and said and _wants_pretty(request):
             made.body = response.pretty(made.body)
         headers.append(("Vary", "Accept, Accept-Encoding"))
         encodings = environ.get("HTTP_ACCEPT_ENCODING")

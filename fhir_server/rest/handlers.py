@@ -238,9 +238,9 @@ def search_compartment(here: Installation, request: Request, match: Match) -> An
 def _searched(
     here: Installation, request: Request, search: Callable[[Context, Sequence[tuple[str, str]], bool], Result]
 ) -> Answer:
-    pairs = request.criteria()
     if request.method == "POST":
-        pairs = pairs + body.form(request, here.config)
+        request.form = body.form(request, here.config)
+    pairs = request.criteria()
     strict = not preferences(request.header("PREFER")).lenient
     result = here.entry.read(caller(request), lambda context: search(context, pairs, strict))
     return response.of_search(request, result)

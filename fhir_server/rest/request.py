@@ -31,7 +31,7 @@ class Request:
     ('GET', '/fhir/Patient', [('name', 'A B')])
     """
 
-    __slots__ = ("_parameters", "environ", "method", "path", "sent")
+    __slots__ = ("_parameters", "environ", "form", "method", "path", "sent")
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
         self.environ = environ
@@ -39,6 +39,7 @@ class Request:
         self.path: str = environ["PATH_INFO"]
         self._parameters: list[tuple[str, str]] | None = None
         self.sent: bytes | None = None  # the text of a resource once it was read
+        self.form: list[tuple[str, str]] = []  # of a search by POST, once it was read
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
@@ -50,13 +51,13 @@ class Request:
 
     def criteria(self) -> list[tuple[str, str]]:
         """Return the parameters without those that only steer the form of the answer."""
-        return [pair for pair in self.parameters if pair[0] not in GENERAL_PARAMETERS]
+        return [pair for pair in [*self.parameters, *self.form] if pair[0] not in GENERAL_PARAMETERS]
 
     def parameter(self, name: str) -> str | None:
-        """Return the last value of a parameter of the URL, or None."""
-        if not self.environ.get("QUERY_STRING"):
+        """Return the last value of a parameter of the URL or the form, or None."""
+        if not self.form and not self.environ.get("QUERY_STRING"):
             return None
-        for key, value in reversed(self.parameters):
+        for key, value in reversed([*self.parameters, *self.form]):
             if key == name:
                 return value
         return None

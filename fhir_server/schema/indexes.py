@@ -65,6 +65,14 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
     CREATE TABLE text_missing (  -- types of which some resources may lack their words
         tenant smallint NOT NULL DEFAULT 0, type smallint NOT NULL, PRIMARY KEY (tenant, type));
 
+    CREATE TABLE contained (  -- what resources contain; pk is their own, for the rows above
+        pk bigint NOT NULL, container bigint NOT NULL, rid uuid NOT NULL,  -- of Type/id#id
+        tenant smallint NOT NULL DEFAULT 0, type smallint NOT NULL, container_type smallint NOT NULL,
+        id text COLLATE "C" NOT NULL, keys uuid[] NOT NULL, PRIMARY KEY (tenant, type, pk));
+    CREATE INDEX contained_container ON contained (tenant, container);
+    CREATE INDEX contained_rid ON contained (tenant, rid);
+    CREATE INDEX contained_keys ON contained USING gin (keys) WITH (fastupdate = off);
+
 idx_composite has one row for each group of component values from one element, and is null but for
 the components that the parameter has. A quantity has one row whatever is asked of its unit; where no
 unit is asked for, Postgres 18 skips through the units of the index, and an older one reads its parameter.
@@ -90,7 +98,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP, TSVECTOR, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, TSVECTOR, UUID
 from sqlalchemy.types import UserDefinedType
 
 from fhir_server.schema.metadata import METADATA
@@ -201,6 +209,23 @@ text_missing = Table(
     Column("type", SmallInteger, nullable=False, autoincrement=False),
     PrimaryKeyConstraint("tenant", "type"),
 )
+
+contained = Table(
+    "contained",
+    METADATA,
+    Column("pk", BigInteger, nullable=False, autoincrement=False),
+    Column("container", BigInteger, nullable=False),
+    Column("rid", UUID, nullable=False),
+    Column("tenant", SmallInteger, nullable=False, server_default=text("0")),
+    Column("type", SmallInteger, nullable=False, autoincrement=False),
+    Column("container_type", SmallInteger, nullable=False),
+    _text("id", nullable=False),
+    Column("keys", ARRAY(UUID), nullable=False),
+    PrimaryKeyConstraint("tenant", "type", "pk"),
+)
+Index("contained_container", contained.c.tenant, contained.c.container)
+Index("contained_rid", contained.c.tenant, contained.c.rid)
+Index("contained_keys", contained.c["keys"], postgresql_using="gin", postgresql_with={"fastupdate": "off"})
 
 
 def _index(

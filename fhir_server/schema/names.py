@@ -7,6 +7,7 @@ Apart from the tables themselves, so that no process that serves has to load SQL
 from __future__ import annotations
 
 RESOURCE = "resource"
+CONTAINED = "contained"
 VERSION = "resource_version"
 TENANT = 0
 """One tenant for now; the column is in every key."""

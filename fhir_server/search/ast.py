@@ -7,7 +7,7 @@ clauses; whoever must narrow it (a compartment, a scope) adds one more with `als
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fhir_server.outcome import Issue
 
@@ -70,6 +70,9 @@ class Chain:
     reference: Parameter
     branches: tuple[tuple[str, Criterion], ...]
     urls: tuple[Parameter, ...] = ()  # the `url` of target types, where the reference may be a canonical
+    contained: tuple[str, ...] = field(
+        default=(), repr=False, compare=False
+    )  # types of which some are contained
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,8 @@ class Query:
     applied: tuple[tuple[str, str], ...] = ()
     issues: tuple[Issue, ...] = ()
     parts: tuple[Query, ...] | None = None
+    contained: str = "false"
+    contained_type: str = "container"
 
     def also(self, *criteria: Criterion) -> Query:
         """Return the query with further criteria that must hold too."""

@@ -151,12 +151,12 @@ def compile_estimate(query: Query, visible: Visible | None = None) -> Statement:
     return Statement(sql, [value for each in selects for value in each.parameters])
 
 
-def compile_types() -> Statement:
+def compile_types(table: str = RESOURCE) -> Statement:
     """Return the statement that gives the codes of the types of which there are resources.
 
     One step of the primary key a type, whatever the number of resources.
     """
-    first = f"select r.type from {RESOURCE} r where r.tenant = {TENANT}"
+    first = f"select r.type from {table} r where r.tenant = {TENANT}"
     return Statement(
         f"with recursive t(type) as (({first} order by r.type limit 1) union all "
         f"select ({first} and r.type > t.type order by r.type limit 1) from t where t.type is not null) "

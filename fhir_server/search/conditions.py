@@ -14,11 +14,11 @@ the text, so that equal shapes give equal texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from fhir_server.definitions.structures import type_code
-from fhir_server.schema.names import RESOURCE, ROWS
+from fhir_server.outcome import NotSupported
+from fhir_server.schema.names import CONTAINED, RESOURCE, ROWS
 from fhir_server.schema.names import TENANT as TENANT
 from fhir_server.search import chart, elements, keys, spans
 from fhir_server.search.ast import (
@@ -35,30 +35,22 @@ from fhir_server.search.ast import (
 )
 from fhir_server.search.moments import DateValue
 from fhir_server.search.ranges import NumberValue
+from fhir_server.search.sql import Keys, Sql, any_of_these, joined, negated, select
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.quantity import QuantityValue
+from fhir_server.search.types.special import IdValue
 from fhir_server.search.types.table import TYPES
 from fhir_server.search.types.words import asked, together
 
 WORDS = "idx_text"
+ROWS_OF_CONTAINED = (
+    "(select c.*, false as deleted, null::timestamptz as last_updated, null::int as version, "
+    f"null::jsonb as meta, null::uuid as chart from {CONTAINED} c)"
+)
+"""Contained resources with the columns that conditions on resources speak of."""
 COMPLEMENTS = frozenset({"not", "not-in"})  # modifiers that ask for all else, resources without a value too
 LONG = 16  # keys; more are looked up in a hash where no index serves
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
-
-
-@dataclass(frozen=True, slots=True)
-class Sql:
-    """A piece of SQL with the values of its %s, in their order."""
-
-    text: str
-    parameters: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Keys(Sql):
-    """A condition that is nothing but keys of which at least one must be there."""
-
-    any_of: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -77,6 +69,7 @@ class Conditions:
     walking: bool = False
     at_hand: bool = False
     aliases: int = 0
+    inside: set[str] = field(default_factory=set)  # the aliases that stand for contained resources
 
     def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion], *also: Sql) -> Sql:
         """Return the whole condition on the rows of one type, deletions left out."""
@@ -160,19 +153,23 @@ class Conditions:
                     return has_key(
                         alias, [k for part in parts if isinstance(part, Keys) for k in part.any_of]
                     )
-                return self.united(alias, criteria) if united else _any(parts)
+                return self.united(alias, criteria) if united else any_of_these(parts)
             case All(criteria):
                 return self.all(alias, criteria)
             case Not(inside):
-                return _not(self.criterion(alias, inside))
+                return negated(self.criterion(alias, inside))
 
     def united(self, alias: str, criteria: Sequence[Criterion]) -> Sql:
         """Return an OR as the union of what each side finds by its own index; no index serves an OR."""
         selects = []
         for criterion in criteria:
             name = self.alias("e")
+            source = RESOURCE
+            if alias in self.inside:
+                self.inside.add(name)
+                source = ROWS_OF_CONTAINED
             condition = self.rows(name, type_of(criterion), [criterion])
-            selects.append(_select(f"{name}.pk", f"{RESOURCE} {name}", condition))
+            selects.append(select(f"{name}.pk", f"{source} {name}", condition))
         both = joined(selects, " union all ")
         return Sql(f"{alias}.pk in ({both.text})", both.parameters)
 
@@ -190,6 +187,10 @@ class Conditions:
         kind = TYPES[parameter.kind]
         if parameter.kind == "words":
             return self.words(alias, [clause])
+        if parameter.code == "_id" and alias in self.inside:
+            ids = [each.id for each in clause.alternatives if isinstance(each, IdValue) and each.rid]
+            found = Sql(f"{alias}.id = any(%s)", (ids,))
+            return negated(found) if clause.modifier in COMPLEMENTS else found
         if clause.modifier == "missing":
             if parameter.kind == "special":  # what every resource has
                 return Sql("false" if clause.alternatives[0] else "true")
@@ -214,11 +215,11 @@ class Conditions:
                 parts.append(has_key(alias, wanted))
         if rows:
             parts.append(
-                self.row(alias, parameter, kind, _any([Sql(row.sql, row.parameters) for row in rows]))
+                self.row(alias, parameter, kind, any_of_these([Sql(row.sql, row.parameters) for row in rows]))
             )
         parts += [Sql(condition.sql.format(r=alias), condition.parameters) for condition in own]
-        found = _any(parts)
-        return _not(found) if clause.modifier in COMPLEMENTS else found
+        found = any_of_these(parts)
+        return negated(found) if clause.modifier in COMPLEMENTS else found
 
     def row(self, alias: str, parameter: Parameter, kind: SearchType, condition: Sql) -> Sql:
         """Return that one row of the type's table fulfils the condition."""
@@ -237,6 +238,10 @@ class Conditions:
         On rows that are at hand one word list is looked at a row; a subselect in this place is never
         turned round into a join.
         """
+        if alias in self.inside:
+            if "r" in self.inside and not alias.startswith("t"):
+                raise NotSupported("_text and _content are not for contained resources; leave _contained out")
+            return Sql("false")  # at the end of a chain: these words are those of what contains it
         name, query = self.alias("x"), together(clauses)
         own = f"{name}.tenant = {TENANT} and {name}.pk = {alias}.pk"
         if alias == "r" and (self.by_row or self.at_hand or self.walking):
@@ -260,13 +265,20 @@ class Conditions:
         for target, criterion in chain.branches:
             name = self.alias("t")
             condition = self.rows(name, target, [criterion])
+            inner = self.alias("t")
+            if target in chain.contained:
+                self.inside.add(inner)
+                contained = self.rows(inner, target, [criterion])
             for code in chain.reference.sources or (chain.reference.code,):
                 head = keys.prefix(chain.reference.type_name, code)
                 if not only_canonical(chain.reference):
                     made = f"('{head}' || substr({name}.rid::text, 9))::uuid"
-                    selects.append(_select(made, f"{RESOURCE} {name}", condition))
+                    selects.append(select(made, f"{RESOURCE} {name}", condition))
                 if target in urls:
                     selects.append(_swapped(head, name, urls[target], condition))
+                if target in chain.contained:
+                    made = f"('{head}' || substr({inner}.rid::text, 9))::uuid"
+                    selects.append(select(made, f"{ROWS_OF_CONTAINED} {inner}", contained))
         return joined(selects, " union all ")
 
     def chain_by_row(self, alias: str, chain: Chain) -> Sql:
@@ -274,23 +286,26 @@ class Conditions:
         parts = []
         self.by_row = False
         for target, criterion in chain.branches:
-            name = self.alias("t")
-            condition = self.rows(name, target, [criterion])
-            parts.append(
-                Sql(
-                    f"exists (select from unnest({alias}.keys) k join {RESOURCE} {name} "
-                    f"on {name}.rid = ('00000000' || substr(k::text, 9))::uuid "
-                    f"where {_ranges(chain.reference)} and {condition.text})",
-                    condition.parameters,
+            for source in (RESOURCE, ROWS_OF_CONTAINED) if target in chain.contained else (RESOURCE,):
+                name = self.alias("t")
+                if source == ROWS_OF_CONTAINED:
+                    self.inside.add(name)
+                condition = self.rows(name, target, [criterion])
+                parts.append(
+                    Sql(
+                        f"exists (select from unnest({alias}.keys) k join {source} {name} "
+                        f"on {name}.rid = ('00000000' || substr(k::text, 9))::uuid "
+                        f"where {_ranges(chain.reference)} and {condition.text})",
+                        condition.parameters,
+                    )
                 )
-            )
         self.by_row = True
-        return _any(parts)
+        return any_of_these(parts)
 
     def has(self, alias: str, has: Has) -> Sql:
         """Return that a resource which fulfils the rest refers to this one."""
         parts: list[Sql] = []
-        if has.target == "Patient" and chart.refers_to_patient(has.reference):
+        if has.target == "Patient" and alias not in self.inside and chart.refers_to_patient(has.reference):
             name = self.alias("h")
             condition = self.rows(name, has.reference.type_name, [has.criterion])
             return Sql(
@@ -309,7 +324,7 @@ class Conditions:
                 condition = self.rows(name, has.reference.type_name, [has.criterion])
                 found = _swapped(keys.prefix(has.url.type_name, code), name, has.reference, condition)
                 parts.append(Sql(f"{alias}.keys && array({found.text})", found.parameters))
-        return _any(parts)
+        return any_of_these(parts)
 
     def alias(self, letter: str) -> str:
         """Return a table alias that the statement does not have yet."""
@@ -382,7 +397,7 @@ def row_condition(clauses: Sequence[Clause]) -> Sql:
     for clause in clauses:
         kind = TYPES[clause.parameter.kind]
         rows = [kind.where(value, kind.columns) for value in clause.alternatives]
-        each.append(_any([Sql(row.sql, row.parameters) for row in rows if isinstance(row, Row)]))
+        each.append(any_of_these([Sql(row.sql, row.parameters) for row in rows if isinstance(row, Row)]))
     return joined(each, " and ")
 
 
@@ -434,7 +449,7 @@ def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
         found = words_source(clauses)
         return found if limit is None else Sql(f"{found.text} limit {limit}", found.parameters)
     selects = [
-        _select(
+        select(
             "i.pk",
             f"{TYPES[parameter.kind].table} i",
             Sql(f"i.tenant = {TENANT} and i.{param(parameter)} and {condition.text}", condition.parameters),
@@ -447,7 +462,7 @@ def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
 
 def _missing(alias: str, parameter: Parameter, missing: bool) -> Sql:
     present = has_key(alias, _keys(parameter, [keys.PRESENT]))
-    return _not(present) if missing else present
+    return negated(present) if missing else present
 
 
 def only_canonical(reference: Parameter) -> bool:
@@ -458,7 +473,7 @@ def only_canonical(reference: Parameter) -> bool:
 
 def _swapped(head: str, name: str, parameter: Parameter, condition: Sql) -> Sql:
     """Select the keys of one parameter of the rows `name`, under another first four bytes."""
-    return _select(
+    return select(
         f"('{head}' || substr(k::text, 9))::uuid",
         f"{RESOURCE} {name} cross join unnest({name}.keys) k",
         Sql(f"{condition.text} and {_ranges(parameter)}", condition.parameters),
@@ -477,23 +492,3 @@ def _ranges(parameter: Parameter) -> str:
 def by_row(chain: Chain) -> bool:
     """Tell whether a chain can be tried on one row: to a handful of types, by address and not by url."""
     return len(chain.branches) <= 4 and not chain.urls
-
-
-def _select(what: str, source: str, condition: Sql) -> Sql:
-    return Sql(f"select {what} from {source} where {condition.text}", condition.parameters)
-
-
-def joined(parts: Sequence[Sql], by: str) -> Sql:
-    """Return conditions or statements with `by` between them."""
-    return Sql(by.join(part.text for part in parts), tuple(p for part in parts for p in part.parameters))
-
-
-def _any(parts: Sequence[Sql]) -> Sql:
-    if len(parts) == 1:
-        return parts[0]
-    both = joined(parts, " or ")
-    return Sql(f"({both.text})", both.parameters)
-
-
-def _not(part: Sql) -> Sql:
-    return Sql(f"not ({part.text})", part.parameters)

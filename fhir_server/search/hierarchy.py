@@ -55,6 +55,15 @@ def types() -> tuple[str, ...]:
     return tuple(name for name in resource_types() if parameter_of(name) is not None)
 
 
+def is_in(targets: Sequence[str]) -> bool:
+    """Tell whether one of some types is a hierarchy.
+
+    >>> is_in(("Patient", "Group")), is_in(("Patient", "Location"))
+    (False, True)
+    """
+    return any(parameter_of(each) is not None for each in targets)
+
+
 def below(execute: Execute, type_name: str, id: str) -> list[str]:
     """Return the id and those of all resources that are part of it, at any depth.
 

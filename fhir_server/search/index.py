@@ -42,10 +42,12 @@ class IndexRows:
     composites: list[tuple[Any, ...]] = field(default_factory=list)
     positions: list[tuple[Any, ...]] = field(default_factory=list)
     words: list[tuple[Any, ...]] = field(default_factory=list)
+    contained: list[Contained] = field(default_factory=list)
     chart: str | None = None
     chart_date: str | None = None
     own: bool = False
     failed: list[tuple[str, str]] = field(default_factory=list)
+    address: str = ""  # of the resource, or of what contains it: `#x` in it is below that
 
     def of(self, table: str) -> list[tuple[Any, ...]]:
         """Return the rows of one index table."""
@@ -53,9 +55,20 @@ class IndexRows:
         return rows
 
 
-FORM = 1
+FORM = 2
 """Which rows and keys a resource leaves, as a number: one more with every change of it, so that an
 installation knows of which types the index was made by an older release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contained:
+    """A contained resource with its own rows; `rid` is that of the address Type/id#id."""
+
+    type_name: str
+    id: str
+    rid: str
+    rows: IndexRows
+
 
 ATTRIBUTES = {
     "idx_string": "strings",
@@ -98,17 +111,39 @@ class Indexer:
         other._steps, other._charts = self._steps, self._charts
         return other
 
-    def index(self, type_name: str, resource: dict[str, Any]) -> IndexRows:
-        """Return the index rows of one resource of type `type_name`."""
+    def index(self, type_name: str, resource: dict[str, Any], id: str | None = None) -> IndexRows:
+        """Return the index rows of one resource of type `type_name`, and of what it contains.
+
+        `id` is what it will have; without it that in the resource.
+        """
+        address = f"{type_name}/{id or resource.get('id', '')}"
+        rows = self._rows(type_name, resource, address, references=self.references)
+        if type_name in self.environment.full_text and (read := readable.vector(type_name, resource)):
+            rows.words.append(read)
+        patient, column = self._chart(type_name)
+        if patient is not None:
+            rows.chart = patient(resource)
+            rows.chart_date = next((row[1] for row in rows.dates if row[0] == column), None)
+        if "contained" in resource:
+            for inner in resource["contained"]:
+                kind, inner_id = inner.get("resourceType"), inner.get("id")
+                if inner_id and structures.is_resource_type(kind):
+                    rid = keys.rid_of(f"{address}#{inner_id}")
+                    rows.contained.append(Contained(kind, inner_id, rid, self._rows(kind, inner, address)))
+        return rows
+
+    def _rows(
+        self, type_name: str, resource: dict[str, Any], address: str, *, references: bool = False
+    ) -> IndexRows:
         version = self.registry.version(type_name)
         compiled = self._compiled.get(type_name)
         if compiled is None or compiled[0] != version:
             compiled = self._compiled[type_name] = (version, *self._compile(type_name))
-        rows = IndexRows()
+        rows = IndexRows(address=address)
         found: list[str] = []
         for step in compiled[1]:
             step(resource, found, rows)
-        if self.references:
+        if references:
             # by R4's parameters alone: the others come and go, each with a run over its own keys
             parameters = standard().for_type(type_name).values()
             found += referrers.uncovered(resource, found, parameters, self.environment.base_urls)
@@ -117,13 +152,7 @@ class Indexer:
             given = as_given(resource)
             for step in compiled[2]:
                 step(given, found, rows)
-        if type_name in self.environment.full_text and (read := readable.vector(type_name, resource)):
-            rows.words.append(read)
         rows.keys = list(dict.fromkeys(found))
-        patient, column = self._chart(type_name)
-        if patient is not None:
-            rows.chart = patient(resource)
-            rows.chart_date = next((row[1] for row in rows.dates if row[0] == column), None)
         return rows
 
     def _chart(self, type_name: str) -> tuple[Callable[[dict[str, Any]], str | None] | None, int | None]:
@@ -229,6 +258,15 @@ def step(parameter: Parameter, environment: Environment) -> Step:
                 for text in cells(type_name, value):
                     found.append(start + digest(text))
 
+    def pointing(resource: dict[str, Any], found: list[str], rows: IndexRows) -> None:
+        if elements := select(resource):
+            found.append(present)
+            for type_name, value in elements:
+                for text in cells(type_name, value):
+                    if text[:1] == "#":  # in the container, or "#": the container itself
+                        text = rows.address if text == "#" else f"{rows.address}{text}"
+                    found.append(start + digest(text))
+
     def grouped(resource: dict[str, Any], found: list[str], rows: IndexRows) -> None:
         for type_name, element in select(resource):
             for cell in cells(type_name, element, resource):
@@ -254,6 +292,8 @@ def step(parameter: Parameter, environment: Environment) -> Step:
         return grouped
     if words is not None:
         return worded
+    if parameter.kind == "reference":
+        return pointing
     return simple if attribute else keyed
 
 

@@ -18,7 +18,8 @@ from typing import Any
 from fhir_server.schema.names import VERSION
 from fhir_server.search import elements, paths
 from fhir_server.search.ast import Sort
-from fhir_server.search.conditions import TENANT, Sql, param
+from fhir_server.search.conditions import TENANT, param
+from fhir_server.search.sql import Sql
 from fhir_server.search.types.table import TYPES
 
 

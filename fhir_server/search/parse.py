@@ -10,22 +10,19 @@ so in Query.issues (R4/search.html#errors).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.outcome import FhirError, Invalid, Issue, NotSupported
-from fhir_server.search import elements, filters, results, values, wording
+from fhir_server.search import elements, filters, hierarchy, results, values, wording
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Has, Parameter, Query
 from fhir_server.search.names import NotIndexed, Unknown, unknown
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types.protocol import Codes, Environment, NoCodes, NothingStored, Stored
 from fhir_server.search.types.table import TYPES
 
-LATER = {
-    "_query": "named queries",
-}
 OF_ALL = frozenset({"_list", "_filter"})  # criteria that no SearchParameter of R4 defines
 DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks
 MOST_KEYS = 20_000  # that the criteria of one search stand for, in all types
@@ -131,7 +128,7 @@ class Reader:
             if name != code:
                 raise Unknown(f"{code} takes neither a modifier nor a path; got {name!r}")
             if not text:
-                raise Invalid(f"{code} has no value; give one or leave the parameter out")
+                raise Unknown(f"{code} has no value; give one or leave the parameter out")
             if code == "_list":
                 return self.in_list(type_name, text)
             return filters.criterion(self, type_name, text)
@@ -151,8 +148,11 @@ class Reader:
         parameter = self.registry.get(type_name, code)
         if code == "_type":
             raise Unknown("_type is for searches over several types, /fhir?_type=Patient,Group&…")
-        if code in LATER:
-            raise NotSupported(f"{LATER[code]} is not something that this server does yet")
+        if code == "_query":
+            raise NotSupported(
+                "_query: no named query is known here, OperationDefinitions of the kind query are not run; "
+                "say what is meant by other parameters, for example by _filter"
+            )
         if parameter is None or (parameter.expression is None and parameter.kind not in ("special", "words")):
             raise self.unknown_parameter(type_name, code)
         return parameter
@@ -169,7 +169,7 @@ class Reader:
         """Return the refusal of a code that a type does not have, or not yet."""
         if why := self.registry.pending(type_name, code):
             return NotIndexed(why)
-        left_out = set(LATER)
+        left_out = {"_query"}
         if type_name not in self.environment.full_text:
             left_out |= {"_text", "_content"}
         known = sorted(OF_ALL.union(set(self.registry.for_type(type_name)) - left_out))
@@ -186,7 +186,7 @@ class Reader:
         if modifier is not None and modifier not in known:
             raise unknown(f"{parameter.code} has no modifier {modifier!r}", modifier, known)
         if not text:
-            raise Invalid(f"{parameter.code} has no value; give one or leave the parameter out")
+            raise Unknown(f"{parameter.code} has no value; give one or leave the parameter out")
         if modifier == "missing":
             if text not in ("true", "false"):
                 raise Invalid(f"{parameter.code}:missing is true or false; got {text!r}")
@@ -300,7 +300,17 @@ class Reader:
                 f"none of the types that {reference.code} refers to has a search parameter {code!r}"
             )
         urls = [self.url(reference, type_name) for type_name, _ in branches]
-        return Chain(reference, tuple(branches), tuple(url for url in urls if url is not None))
+        return Chain(
+            reference,
+            tuple(branches),
+            tuple(url for url in urls if url is not None),
+            self.contained(branches),
+        )
+
+    def contained(self, branches: Sequence[tuple[str, Criterion]]) -> tuple[str, ...]:
+        """Return those target types of which there are contained resources (R4/search.html#contained)."""
+        known = self.environment.stored.contained()
+        return tuple(type_name for type_name, _ in branches if type_name in known)
 
     def url(self, reference: Parameter, target: str) -> Parameter | None:
         """Return the parameter by which a canonical finds its target; None for plain references."""
@@ -352,6 +362,8 @@ def modifiers_of(parameter: Parameter) -> list[str]:
         return []
     found = set(TYPES[parameter.kind].modifiers) if parameter.code != "_lastUpdated" else set()
     if parameter.kind == "reference":
+        if not (elements.facts(parameter).types & {"canonical", "uri"} or hierarchy.is_in(parameter.targets)):
+            found -= {"above", "below"}
         found |= set(parameter.targets)
     if parameter.kind != "composite":
         found.add("missing")

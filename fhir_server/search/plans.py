@@ -37,6 +37,7 @@ from fhir_server.search.conditions import (
 )
 from fhir_server.search.frequency import frequency_of_all
 from fhir_server.search.order import Key, Position, Walk, beyond, key, order_by, walk
+from fhir_server.search.settled import is_by_keys, is_few_texts
 from fhir_server.search.types import words
 from fhir_server.search.types.table import TYPES
 
@@ -163,7 +164,7 @@ def plan(page: Page) -> None:
         own = f"r.type = {type_code(page.query.type_name)} and r.pk = any(array(select pk from p))"
         few = f"{own} and (select count(*) <= {few_rows} from p)"
         page.branches.append(_looked_up(page, Sql(f"{rest.text} and {few}", rest.parameters)))
-        if _has_one_plan(page, probe):
+        if page.conditions.visible is None and not page.keys and is_few_texts(probe, clauses):
             page.probed = Sql(f"(select count(*) > {few_rows} from p)")
     chain = next((each for each in clauses if isinstance(each, Chain) and by_row(each)), None)
     if frequency != "few" and chain is not None:
@@ -200,30 +201,9 @@ def is_settled(page: Page) -> bool:
     if page.conditions.visible is not None or len(page.keys) > 1:
         return False
     clauses = page.query.clauses
-    if not all(_is_by_keys(each) for each in clauses) and len(_bounds(page)) < len(clauses):
+    if not all(is_by_keys(each) for each in clauses) and len(_bounds(page)) < len(clauses):
         return False
     return not page.keys or page.first is not None or page.keys[0].expression == CHART.expression
-
-
-def _has_one_plan(page: Page, probe: Sequence[Clause]) -> bool:
-    """Tell whether a look at the rows of `probe`, and at their resources if they are few, has one best plan.
-
-    Of the texts' index there is one range; the others have several that may be begun.
-    """
-    return (
-        page.conditions.visible is None
-        and not page.keys
-        and all(each.parameter.kind == "string" for each in probe)
-        and all(each in probe or _is_by_keys(each) for each in page.query.clauses)
-    )
-
-
-def _is_by_keys(criterion: Criterion) -> bool:
-    return (
-        isinstance(criterion, Clause)
-        and not is_on_rows(criterion)
-        and (criterion.parameter.kind != "special" or criterion.parameter.code == "_id")
-    )
 
 
 def _sorted_by_chart(page: Page) -> bool:
@@ -266,7 +246,7 @@ def _by_chart(page: Page, clause: Clause, patient: str) -> Sql:
     """
     others = [each for each in page.query.clauses if each is not clause]
     where = page.where(page.query.clauses if others else [])
-    if others and all(_is_by_keys(each) for each in others):
+    if others and all(is_by_keys(each) for each in others):
         return _looked_up(page, where)  # a plan for any values would look into both indexes
     return _looked_up(page, Sql(f"{where.text} and r.chart = %s::uuid", (*where.parameters, patient)))
 

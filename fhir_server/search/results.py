@@ -10,7 +10,7 @@ from fhir_server.model import summary as parts
 from fhir_server.outcome import Invalid, Issue, NotSupported
 from fhir_server.search import paths
 from fhir_server.search.ast import Criterion, Include, Parameter, Query, Sort
-from fhir_server.search.names import NotIndexed, unknown
+from fhir_server.search.names import NotIndexed, Unknown, unknown
 from fhir_server.search.registry import Registry
 from fhir_server.search.types.table import TYPES
 
@@ -39,7 +39,7 @@ CHOICES = {
 SCORE = "_score"
 """What `_sort` calls the order by how well the words fit, which is no parameter of its own."""
 
-ONCE = frozenset({"_count", "_summary", "_total"})
+ONCE = frozenset({"_count", "_summary", "_total", "_contained", "_containedType"})
 
 
 @dataclass(slots=True)
@@ -67,9 +67,9 @@ class Draft:
                 self.includes += include(type_name, name, text, modifier == "iterate", registry)
             case "_elements":
                 self.elements += [part.strip() for part in text.split(",") if part.strip()]
-            case "_contained" if text != "false":
+            case "_contained" if text != "false" and not type_name:
                 raise NotSupported(
-                    "a search in contained resources is not something that this server does yet"
+                    "_contained is for a search on one type, GET [base]/Medication?_contained=true"
                 )
             case _:
                 self.chosen[name] = text
@@ -80,7 +80,7 @@ class Draft:
         if modifier and not (name in ("_include", "_revinclude") and modifier == "iterate"):
             raise Invalid(f"{name} has no modifier {modifier!r}")
         if not text:
-            raise Invalid(f"{name} has no value; give one or leave the parameter out")
+            raise Unknown(f"{name} has no value; give one or leave the parameter out")
         if name in ONCE and any(name == known for known, _ in self.applied):
             raise Invalid(f"{name} is given more than once")
         if name in CHOICES and text not in CHOICES[name]:
@@ -92,6 +92,10 @@ class Draft:
         summary = self.chosen.get("_summary")
         if summary == "text" and self.elements:
             raise Invalid("_summary=text and _elements exclude each other")
+        contained = self.chosen.get("_contained", "false")
+        if contained != "false" and (self.sort or self.includes):
+            what = "_sort" if self.sort else "_include and _revinclude"
+            raise Invalid(f"_contained={contained} and {what} exclude each other")
         if type_name:
             parts.element_names(type_name, self.elements)  # refused whether or not there is a match
         return Query(
@@ -105,6 +109,8 @@ class Draft:
             tuple(dict.fromkeys(self.elements)),
             tuple(self.applied),
             issues,
+            contained=contained,
+            contained_type=self.chosen.get("_containedType", "container"),
         )
 
 

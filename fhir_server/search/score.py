@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from fhir_server.outcome import Invalid
 from fhir_server.search.ast import Clause, Query, Sort
-from fhir_server.search.conditions import TENANT, WORDS, Sql
+from fhir_server.search.conditions import TENANT, WORDS
 from fhir_server.search.order import Key
 from fhir_server.search.results import SCORE
+from fhir_server.search.sql import Sql
 from fhir_server.search.types.words import asked, together
 
 BY_LENGTH = 1  # ts_rank: divide by 1 + the logarithm of the length

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import lru_cache
 
 from fhir_server.schema.names import TENANT
 from fhir_server.search import keys, ranges
@@ -54,6 +55,7 @@ def converted(value: Decimal, code: str, other: str) -> Decimal | None:
         return None
 
 
+@lru_cache(maxsize=16_384)
 def _rises(code: str, other: str) -> bool:
     """Tell whether more in one unit is more in the other."""
     one, two = converted(Decimal(1), code, other), converted(Decimal(2), code, other)
@@ -75,17 +77,21 @@ def statement(parameter: Parameter) -> str:
 
     One step of an index a unit, whatever the number of quantities.
     """
-    known = standard().get(parameter.type_name, parameter.code) or parameter
+    sources = parameter.sources or (parameter.code,)
+    if sources == (parameter.code,):  # of a component, which does not say whose rows answer it
+        known = standard().get(parameter.type_name, parameter.code)
+        sources = known.sources if known is not None else sources
     selects = []
-    for source in known.sources or (known.code,):
-        rows = f"from idx_quantity q where q.tenant = {TENANT} and q.param = "
-        rows += str(keys.column_hash(parameter.type_name, source))
-        first = f"select q.unit {rows} and q.unit"
+    for source in sources:
+        column = keys.column_hash(parameter.type_name, source)
+        next_ = (
+            f"select q.unit, q.unit_code from idx_quantity q where q.tenant = {TENANT} "
+            f"and q.param = {column} and q.unit"
+        )
         selects.append(
-            f"(with recursive u(unit) as (({first} is not null order by q.unit limit 1) union all "
-            f"select ({first} > u.unit order by q.unit limit 1) from u where u.unit is not null) "
-            f"select replace(u.unit::text, '-', ''), (select q.unit_code {rows} and q.unit = u.unit limit 1) "
-            "from u where u.unit is not null)"
+            f"(with recursive u(unit, code) as (({next_} is not null order by q.unit limit 1) union all "
+            f"select n.* from u cross join lateral ({next_} > u.unit order by q.unit limit 1) n) "
+            "select replace(unit::text, '-', ''), code from u)"
         )
     return f"{' union all '.join(selects)} limit {MOST + 1}"
 

@@ -14,6 +14,7 @@ from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code, type_name
 from fhir_server.schema.names import ROWS
 from fhir_server.search.keys import rid
+from fhir_server.storage import contained
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def versions_of(unit: UnitOfWork, doomed: Sequence[Doomed]) -> int:
 def remove(unit: UnitOfWork, doomed: Sequence[Doomed]) -> None:
     """Remove resources, which are locked, with all that is kept of them."""
     pks = [each.pk for each in doomed]
+    contained.remove(unit, pks)
     for table in ("resource_version", "resource", "unindexed", *ROWS):
         unit.defer(f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[])", (pks,))
     unit.defer(

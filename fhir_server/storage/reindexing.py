@@ -20,6 +20,7 @@ from fhir_server.model import json_format
 from fhir_server.schema.names import ROWS
 from fhir_server.search import keys
 from fhir_server.search.index import IndexRows
+from fhir_server.storage import contained
 from fhir_server.storage.version import BODY, COLUMNS, Version, from_row
 from fhir_server.storage.writer import insert_rows
 
@@ -111,7 +112,12 @@ def differing(unit: UnitOfWork, part: Part, wanted: Sequence[Wanted]) -> set[int
         for each in wanted
         if each.rows is not None and part.of(each.standing.keys) != set(each.rows.keys)
     }
-    pks = list(known)
+    inner: dict[int, int] = {}  # pk of what is contained → pk of its container
+    compared = dict(known)
+    if part.whole:
+        for pk, (container, index) in contained.standing(unit, known, found).items():
+            inner[pk], compared[pk] = container, index
+    pks = list(compared)
     selects: list[str] = []
     arguments: list[Any] = []
     for table, columns in part.tables.items():
@@ -120,8 +126,7 @@ def differing(unit: UnitOfWork, part: Part, wanted: Sequence[Wanted]) -> set[int
         should = f"SELECT {listed} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb)"
         rows = [
             dict(zip(("pk", *columns), (pk, *row), strict=True))
-            for pk, index in known.items()
-            if index is not None
+            for pk, index in compared.items()
             for row in index.of(table)
         ]
         text = json_format.encode(rows).decode()
@@ -143,7 +148,7 @@ def differing(unit: UnitOfWork, part: Part, wanted: Sequence[Wanted]) -> set[int
             "AND (r.chart IS DISTINCT FROM w.chart OR r.chart_date IS DISTINCT FROM w.at)"
         )
         arguments += [json_format.encode(charts).decode(), type_code(part.type_name)]
-    return found | {pk for (pk,) in unit.execute(" UNION ALL ".join(selects), arguments)}
+    return found | {inner.get(pk, pk) for (pk,) in unit.execute(" UNION ALL ".join(selects), arguments)}
 
 
 def noted(unit: UnitOfWork, type_name: str, pks: Sequence[int]) -> set[int]:
@@ -185,6 +190,10 @@ def write(
     if not known:
         return
     pks = [pk for pk, _ in known]
+    if part.whole:
+        contained.remove(unit, pks)
+        versions = {each.standing.version.pk: each.standing.version for each in some}
+        contained.keep(unit, [(versions[pk], inner) for pk, index in known for inner in index.contained])
     for table, columns in part.tables.items():
         unit.defer(
             f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[]){part.condition}",

@@ -15,14 +15,14 @@ from decimal import Decimal
 from typing import Any
 
 from fhir_server.database.changes import Change
-from fhir_server.database.unit_of_work import UnitOfWork
+from fhir_server.database.unit_of_work import RunAgain, UnitOfWork
 from fhir_server.definitions.structures import type_code
 from fhir_server.model import json_format
 from fhir_server.outcome import Issue, MethodNotAllowed, PreconditionFailed
 from fhir_server.schema.names import ROWS
 from fhir_server.search.index import ATTRIBUTES, IndexRows
 from fhir_server.search.keys import rid
-from fhir_server.storage import outcomes, unindexed
+from fhir_server.storage import contained, outcomes, unindexed
 from fhir_server.storage.version import BODY, COLUMNS, METHODS, Version, from_row
 
 ANY_VERSION = 0
@@ -87,6 +87,7 @@ def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> li
     inserts: list[tuple[Draft, Version]] = []
     replacements: list[tuple[Draft, Version]] = []
     answers: list[Written] = []
+    containers: list[int] = []  # that may have to be emptied
     for draft in drafts:
         before = current.get(draft.rid)
         check_conditions(draft, before)
@@ -98,6 +99,8 @@ def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> li
             answers.append(Written(before, changed=False, created=False))
             continue
         (inserts if before is None else replacements).append((draft, after))
+        if before is not None and contained.possible(before):
+            containers.append(before.pk)
         answers.append(Written(after, changed=True, created=before is None or before.deleted))
         unit.changes.append(
             Change(
@@ -105,15 +108,29 @@ def write(unit: UnitOfWork, drafts: Sequence[Draft], now: str, actor: str) -> li
             )
         )
     _store(unit, inserts, replacements)
+    contained.remove(unit, containers)
+    contained.keep(
+        unit,
+        (
+            (version, inner)
+            for draft, version in (*inserts, *replacements)
+            if draft.rows is not None
+            for inner in draft.rows.contained
+        ),
+    )
     return answers
 
 
 _INTERACTIONS = {"C": "create", "U": "update", "P": "patch", "D": "delete"}
 
-_LOCK = "SELECT FROM resource WHERE tenant = 0 AND rid = ANY(%s::uuid[]) ORDER BY rid FOR UPDATE"
+_LOCK = (
+    "SELECT set_config('xinglin.locked', count(*)::text, true) FROM (SELECT FROM resource "
+    "WHERE tenant = 0 AND rid = ANY(%s::uuid[]) ORDER BY rid FOR UPDATE) AS locked"
+)
 
 _LOCKED = (
-    f"SELECT {COLUMNS}, replace(r.rid::text, '-', '') FROM resource AS r JOIN {BODY} "
+    f"SELECT {COLUMNS}, replace(r.rid::text, '-', ''), current_setting('xinglin.locked')::int "
+    f"FROM resource AS r JOIN {BODY} "
     "WHERE r.tenant = 0 AND r.rid = ANY(%s::uuid[])"
 )
 
@@ -140,12 +157,16 @@ def _lock(unit: UnitOfWork, rids: list[str]) -> dict[str, Version]:
     """Lock heads and return the versions that are current then, by rid.
 
     Two statements, one journey: the snapshot of the first may be older than the lock that it waits for,
-    and would not see the version that the former holder made.
+    and would not see the version that the former holder made. The second may see what was created between
+    the two, which is not locked: then the unit begins again.
     """
     if not rids:
         return {}
     unit.defer(_LOCK, (rids,))
-    return {row[7]: from_row(row) for row in unit.execute(_LOCKED, (rids,))}
+    rows = unit.execute(_LOCKED, (rids,))
+    if rows and len(rows) > rows[0][8]:
+        raise RunAgain
+    return {row[7]: from_row(row) for row in rows}
 
 
 def check_conditions(draft: Draft, before: Version | None) -> None:

@@ -92,9 +92,22 @@ def locked(running: Server) -> Any:
     connection.close()
 
 
-@clause("R4/security.html", "nor that of a search that ran into the time limit")
-def test_a_slow_statement(running: Server, locked: Any) -> None:
+@clause("R4/security.html", "nor that of a search that waited too long for others")
+def test_a_wait_for_a_lock(running: Server, locked: Any) -> None:
     reply = asked(running, "POST", "/fhir/Patient/_search", FORM, f"family={MARKER}".encode())
+    assert (reply.status, reply.issue["code"]) == (503, "lock-error")
+    locked.rollback()
+    assert where_found(running) == []
+
+
+@clause("R4/security.html", "nor that of a search that was stopped, as the time limit stops it")
+def test_a_slow_statement(running: Server, locked: Any) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        form = f"family={MARKER}".encode()
+        answer = pool.submit(asked, running, "POST", "/fhir/Patient/_search", FORM, form)
+        process = wait_for(lambda: waiting(locked), 20)
+        locked.cursor().execute("SELECT pg_cancel_backend(%s)", (process,))
+        reply = answer.result(30)
     assert (reply.status, reply.issue["code"]) == (422, "too-costly")
     locked.rollback()
     assert where_found(running) == []

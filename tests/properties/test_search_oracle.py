@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlencode
 
 import psycopg2
 import pytest
@@ -23,16 +23,19 @@ from fhir_server.definitions.compartments import members
 from fhir_server.definitions.structures import resource_types, type_name
 from fhir_server.interactions.stored import StoredValues
 from fhir_server.search import plans
+from fhir_server.search.ast import Query
 from fhir_server.search.compile import compile, compile_count, compile_types, position_of
+from fhir_server.search.contained import compile_contained, fragment_of
 from fhir_server.search.index import Indexer
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.several import parse_several
 from fhir_server.search.types.protocol import Environment
 from tests.support import cluster
-from tests.support.oracle import data, ordering, several
+from tests.support.oracle import data, ordering, own, several
 from tests.support.oracle.matching import Oracle
 from tests.support.oracle.queries import Generator
+from tests.support.oracle.table import entries
 from tests.support.search_store import store
 
 QUERIES = int(os.environ.get("XINGLIN_ORACLE_QUERIES", "2000"))
@@ -63,12 +66,32 @@ class World:
         self.connection = psycopg2.connect(
             url, connection_factory=prepared.Connection, options="-c plan_cache_mode=force_generic_plan"
         )
+        self.registry = own.registry()
         environment = Environment(base_urls=(BASE,), full_text=EVERY)
-        store(self.connection, resources, Indexer(environment=environment))
+        store(self.connection, resources, Indexer(self.registry, environment))
         self.oracle = Oracle(resources, BASE, NOW)
         self.compartments = several.Compartments(self.oracle)
         self.stored = StoredValues(self.looked_up)
         self.hits: Counter[str] = Counter()
+
+    def parsed(self, kind: str, query: str) -> Query:
+        return parse(
+            kind,
+            parse_qsl(query, keep_blank_values=True),
+            base_urls=(BASE,),
+            now=NOW,
+            registry=self.registry,
+            codes=self.oracle.vocabulary,
+            stored=self.stored,
+            full_text=EVERY,
+        )
+
+    def contained(self, kind: str, query: str) -> list[str]:
+        names = []
+        for row in self.rows(compile_contained(self.parsed(kind, query), 1_000_000)):
+            end = fragment_of(row)
+            names.append(f"{type_name(row[1])}/{row[2]}" + (f"#{end}" if end else ""))
+        return names
 
     def looked_up(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self.connection.cursor() as cursor:
@@ -125,15 +148,7 @@ def test_sql_finds_what_the_slow_filter_finds(
         if re.search(r"(^|&)_(text|content)=", query) and "_sort" not in query and random.random() < 0.5:
             query += "&_sort=_score"
         expected = world.oracle.search(kind, query)
-        parsed = parse(
-            kind,
-            parse_qsl(query, keep_blank_values=True),
-            base_urls=(BASE,),
-            now=NOW,
-            codes=world.oracle.vocabulary,
-            stored=world.stored,
-            full_text=EVERY,
-        )
+        parsed = world.parsed(kind, query)
         where = f"{kind}?{query}"
         sort = dict(parse_qsl(query)).get("_sort")
         assert world.rows(compile_count(parsed)) == [(len(expected),)], where
@@ -151,6 +166,48 @@ def test_sql_finds_what_the_slow_filter_finds(
         hits["none" if not expected else "1 to 20" if len(expected) <= 20 else "more than 20"] += 1
     world.hits += hits
     assert hits["none"] <= CHUNK * 2 / 3
+
+
+def test_contained_resources(world: World) -> None:
+    """Contained resources by the values they have, chains to them, and both at once by `_contained`."""
+    inner = world.oracle.inner
+    generator = Generator(inner, SEED)
+    referring = [
+        (kind, entry, id_, target)
+        for kind in world.oracle.by_type
+        for entry in entries().get(kind, {}).values()
+        if entry.kind == "reference"
+        for id_, values in world.oracle.values(entry).items()
+        for mark, target in world.oracle.pointed(entry, id_, values, set())
+        if mark == "#"
+    ]
+    hits = 0
+    asked = [
+        (holder, entry, id_, kind, target)
+        for holder, entry, id_, target in referring
+        for kind in entry.targets
+        if kind in entries() and target in inner.by_type.get(kind, {})
+    ]
+    for holder, entry, id_, kind, target in asked:
+        pair = generator.clause(kind, target, depth=2)
+        if pair is None:
+            continue
+        where = f"{kind} in {holder}/{id_} by {pair}"
+        chained = urlencode([(f"{entry.code}:{kind}.{pair[0]}", pair[1])])
+        expected = world.oracle.search(holder, chained)
+        found = world.rows(compile(world.parsed(holder, chained), 1_000_000))
+        assert sorted(row[2] for row in found) == sorted(expected), where
+        hits += id_ in expected
+        query = urlencode([pair])
+        inside = inner.search(kind, query)
+        alone = {f"{kind}/{each}" for each in world.oracle.search(kind, query)}
+        for form, wanted in (("true", inside), ("both", inside | alone)):
+            rows = world.contained(kind, f"{query}&_contained={form}&_containedType=contained")
+            assert sorted(rows) == sorted(wanted), where
+            rows = world.contained(kind, f"{query}&_contained={form}")
+            assert sorted(rows) == sorted({each.partition("#")[0] for each in wanted}), where
+    assert hits > 20
+    world.hits["contained"] += hits
 
 
 @pytest.mark.parametrize("chunk", range(max(1, QUERIES // CHUNK // 4)))
@@ -178,6 +235,7 @@ def test_several_types_and_compartments(world: World, chunk: int, monkeypatch: p
             parse_qsl(asked.query),
             compartment=asked.compartment,
             environment=environment,
+            registry=world.registry,
         )
         where = str(asked)
         assert world.rows(compile_count(parsed)) == [(len(expected),)], where

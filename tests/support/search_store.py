@@ -32,6 +32,8 @@ def store(
     """
     heads: list[tuple[Any, ...]] = []
     versions: list[tuple[Any, ...]] = []
+    inside: list[tuple[Any, ...]] = []
+    inner_pk = 1_000_000_000 + first_pk * 100
     index: dict[str, list[tuple[Any, ...]]] = {table: [] for table in ROWS}
     for pk, resource in enumerate(resources, start=first_pk):
         kind, id_ = resource["resourceType"], resource["id"]
@@ -57,9 +59,18 @@ def store(
         versions.append((pk, pk, updated, 1, type_code(kind), "C", text))
         for table in ROWS:
             index[table] += [(pk, *row) for row in found.of(table)]
+        for inner in found.contained:
+            inner_pk += 1
+            codes = (type_code(inner.type_name), type_code(kind))
+            inside.append((inner_pk, pk, inner.rid, *codes, inner.id, "{" + ",".join(inner.rows.keys) + "}"))
+            for table in ROWS:
+                index[table] += [(inner_pk, *row) for row in inner.rows.of(table)]
     with connection.cursor() as cursor:
         execute_values(cursor, f"insert into resource ({HEAD}) values %s", heads, page_size=500)
         execute_values(cursor, f"insert into resource_version ({VERSION}) values %s", versions, page_size=500)
+        if inside:
+            kept = "pk, container, rid, type, container_type, id, keys"
+            execute_values(cursor, f"insert into contained ({kept}) values %s", inside)
         for table, columns in ROWS.items():
             if index[table]:
                 statement = f"insert into {table} (pk, {', '.join(columns)}) values %s"

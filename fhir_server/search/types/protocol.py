@@ -6,7 +6,7 @@ that every write runs; `parse` and `where` run once for each value of a search.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple, Protocol
@@ -72,6 +72,10 @@ class Stored(Protocol):
         """Tell whether some resources of a type were written without their words."""
         ...
 
+    def contained(self) -> Collection[str]:
+        """Return the resource types of which there are contained ones."""
+        ...
+
 
 class NothingStored:
     """Knows no unit but the one that is asked for, and refuses hierarchies."""
@@ -91,6 +95,10 @@ class NothingStored:
     def lacks_words(self, type_name: str) -> bool:
         """Return False: nothing is stored, so nothing is missing."""
         return False
+
+    def contained(self) -> Collection[str]:
+        """Return nothing."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

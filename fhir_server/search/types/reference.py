@@ -8,7 +8,7 @@
 `:[type]` names the type of a bare id; `:identifier` asks for Reference.identifier as a token.
 `:below` and `:above` follow a hierarchy of resources (search/hierarchy.py); of canonicals they are by
 version, whose parts are parted by points: `url|1.2` is above 1.2.3 and below 1.
-A reference into `contained` (#x) points nowhere else and is only there for `:missing`.
+A reference into `contained` (#x) has the key of its container's address with it: chains go there.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def extract(parameter: Parameter, environment: Environment) -> Extractor:
             return []
         texts: list[Cell] = []
         reference = value.get("reference")
-        if isinstance(reference, str) and not reference.startswith("#"):
+        if isinstance(reference, str):
             here = local(reference, base_urls)
             texts.append(here)
             if "/_history/" in here:

@@ -130,6 +130,8 @@ def test_everything(client: FhirClient, call: Call, engine: Engine) -> None:
     client.put("Patient/all", patient("Long", id="all", birthDate="1970-01-01"))
     body = observation("Patient/all", id="all-o", effectiveDateTime="2026")
     del body["valueString"]
+    body["contained"] = [{"resourceType": "Practitioner", "id": "p", "name": [{"family": "Inside"}]}]
+    body["performer"] = [{"reference": "#p"}]
     body["valueQuantity"] = {"value": 1, "unit": "kg", "system": "http://unitsofmeasure.org", "code": "kg"}
     for _ in range(2):
         assert client.put("Observation/all-o", body).status in (200, 201)

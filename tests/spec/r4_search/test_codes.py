@@ -176,7 +176,7 @@ def test_of_r4(client: FhirClient, put: Put) -> None:
         ("code:below=1", "asks for system|code", "invalid"),
         ("identifier:in=urn:x", "is for codes; the values here are Identifier", "invalid"),
         ("status:text=x", "have neither text nor display", "invalid"),
-        ("patient:below=x", "Patient is no hierarchy; those are CarePlan", "invalid"),
+        ("patient:below=x", "patient has no modifier 'below'", "invalid"),
     ],
 )
 def test_refused(client: FhirClient, query: str, says: str, code: str) -> None:

@@ -75,12 +75,19 @@ class Answer:
         good = set()
         for target in entry.targets:
             if rest[0][0] in entries().get(target, {}):
-                found = self._path(target, rest, operator, value)
-                if inside is not None:
-                    found &= inside(target)
-                good |= {(target, id_) for id_ in found}
-        values = self.oracle.values(entry)
-        return {id_ for id_, here in values.items() if good & set(self.oracle._local(here))}
+                here = self.oracle
+                for name, self.oracle in ((target, here.outer), ("#", here.outer.inner)):
+                    found = self._path(target, rest, operator, value)
+                    if inside is not None:
+                        found &= inside(target)
+                    good |= {(name, id_) for id_ in found}
+                self.oracle = here
+        kinds = {kind for kind, _ in good}
+        return {
+            id_
+            for id_, values in self.oracle.values(entry).items()
+            if good & set(self.oracle.pointed(entry, id_, values, kinds))
+        }
 
 
 def _joined(word: str, left: Compare, right: Compare) -> Compare:

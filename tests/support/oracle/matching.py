@@ -32,14 +32,24 @@ LOCAL = re.compile(r"([A-Z]\w+)/([A-Za-z0-9.-]{1,64})(/_history/[A-Za-z0-9.-]{1,
 class Oracle:
     """Answers searches over `resources`; `base` is the address of the server they live on."""
 
-    def __init__(self, resources: list[Resource], base: str, now: datetime) -> None:
+    def __init__(
+        self, resources: list[Resource], base: str, now: datetime, outer: Oracle | None = None
+    ) -> None:
         self.base, self.now = base, now
+        self.outer = outer or self  # a chain may lead from what is contained to what stands alone
+        self.inner = self
         self.by_type: dict[str, dict[str, Resource]] = {}
         for resource in resources:
             self.by_type.setdefault(resource["resourceType"], {})[resource["id"]] = resource
-        self.vocabulary = Vocabulary(self)
-        self.words = Heap(self.by_type)
+        self.words = Heap(self.by_type if outer is None else {})
         self._values: dict[tuple[str, str], dict[str, list[Value]]] = {}
+        self.vocabulary = outer.vocabulary if outer is not None else Vocabulary(self)
+        if outer is None:
+            self.inner = Oracle([], base, now, self)
+            for each in resources:
+                for inside in each.get("contained", []):
+                    address = f"{each['resourceType']}/{each['id']}#{inside.get('id')}"
+                    self.inner.by_type.setdefault(inside["resourceType"], {})[address] = inside
 
     def search(self, type_name: str, query: str) -> set[str]:
         """Return the ids of the resources of a type that match a query string."""
@@ -83,13 +93,29 @@ class Oracle:
 
     def _has(self, type_name: str, name: str, text: str) -> set[str]:
         _, holder, code, rest = name.split(":", 3)
-        good = self.criterion(holder, rest, text)
+        good = self.outer.criterion(holder, rest, text)
         entry = entries()[holder][code]
         pointed = set()
-        for id_, values in self.values(entry).items():
+        for id_, values in self.outer.values(entry).items():
             if id_ in good:
-                pointed |= {target for kind, target in self._local(values) if kind == type_name}
+                pointed |= {target for _, target in self.outer.pointed(entry, id_, values, {type_name})}
         return pointed & set(self.by_type.get(type_name, ()))
+
+    def pointed(
+        self, entry: Entry, id_: str, values: list[Value], kinds: set[str]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield type and id of what the values of a resource point to; what is contained by its address."""
+        for kind, target in self._local(values):
+            if kind in kinds:
+                yield kind, target
+        container = id_.partition("#")[0] if self is not self.outer else f"{entry.type_name}/{id_}"
+        for _, value in values:
+            text = value.get("reference", "") if isinstance(value, dict) else ""
+            if text == "#":
+                kind, _, target = container.partition("/")
+                yield kind, target
+            elif text.startswith("#"):
+                yield "#", f"{container}{text}"
 
     def _chain(self, entry: Entry, target: str, rest: str, text: str) -> set[str]:
         code = rest.partition(".")[0].partition(":")[0]
@@ -98,8 +124,14 @@ class Oracle:
             known = rest.startswith("_has:") or code in ("_list", "_content")
             known = known or (code == "_text" and kind not in WITHOUT_NARRATIVE)
             if known or code in entries().get(kind, {}):
-                good |= {(kind, id_) for id_ in self.criterion(kind, rest, text)}
-        return {id_ for id_, values in self.values(entry).items() if good & set(self._local(values))}
+                good |= {(kind, id_) for id_ in self.outer.criterion(kind, rest, text)}
+                good |= {("#", id_) for id_ in self.outer.inner.criterion(kind, rest, text)}
+        kinds = {kind for kind, _ in good}
+        return {
+            id_
+            for id_, values in self.values(entry).items()
+            if good & set(self.pointed(entry, id_, values, kinds))
+        }
 
     def _local(self, values: list[Value]) -> Iterator[tuple[str, str]]:
         for _, value in values:

@@ -308,7 +308,7 @@ class Generator:
         found = matching.LOCAL.fullmatch(text.removeprefix(self.oracle.base + "/"))
         if found is None or found[1] not in matching.PARTS or self.random.random() < 0.3:
             kind = self.random.choice(sorted({"Organization", "Location", "Encounter"} & set(entry.targets)))
-            return f"{kind}/{self.random.choice(sorted(self.oracle.by_type.get(kind, ['none'])))}"
+            return f"{kind}/{self.random.choice(sorted(self.oracle.outer.by_type.get(kind, ['none'])))}"
         return self.random.choice((f"{found[1]}/{found[2]}", found[2]))
 
     def uri(self, modifier: str, value: Any) -> str:

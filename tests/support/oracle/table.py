@@ -67,6 +67,7 @@ Claim
   use token code@http://hl7.org/fhir/claim-use use
   priority token CodeableConcept priority
 Condition
+  x-onset date dateTime onsetDateTime
   category token CodeableConcept category
   clinical-status token CodeableConcept clinicalStatus
   verification-status token CodeableConcept verificationStatus
@@ -115,6 +116,7 @@ DocumentReference
   relationship composite - relatesTo relation token code@http://hl7.org/fhir/document-relationship-type code \
 relatesto reference:DocumentReference Reference target
 Encounter
+  x-hospital reference:Organization Reference serviceProvider
   class token Coding class
   date date Period period
   identifier token Identifier identifier
@@ -140,6 +142,7 @@ Goal
   category token CodeableConcept category
   start-date date date startDate
 Immunization
+  x-primary token boolean primarySource
   patient reference:Patient Reference patient
   status token code@http://hl7.org/fhir/event-status status
   date date dateTime occurrenceDateTime dateTime occurrenceString
@@ -199,6 +202,12 @@ MolecularSequence
   chromosome-window-coordinate composite - referenceSeq chromosome token CodeableConcept chromosome \
 window-start number integer windowStart window-end number integer windowEnd
 Observation
+  x-issued date instant issued
+  x-in reference:Encounter Reference encounter
+  x-amount quantity Quantity valueQuantity
+  x-part-code token CodeableConcept component.code
+  x-part composite - component x-part-code token CodeableConcept code \
+component-value-quantity quantity Quantity valueQuantity
   status token code@http://hl7.org/fhir/observation-status status
   category token CodeableConcept category
   code token CodeableConcept code
@@ -245,6 +254,11 @@ Organization
   type token CodeableConcept type
   partof reference:Organization Reference partOf
 Patient
+  x-prefix string string name.prefix
+  x-name string HumanName name
+  x-marital token CodeableConcept maritalStatus
+  x-birthplace string Address extension.valueAddress
+  x-years number decimal extension.valueDecimal
   identifier token Identifier identifier
   name string HumanName name
   family string string name.family
@@ -268,6 +282,7 @@ Patient
   general-practitioner reference:Organization,Practitioner,PractitionerRole Reference generalPractitioner
   organization reference:Organization Reference managingOrganization
 Practitioner
+  x-name string HumanName name
   name string HumanName name
   family string string name.family
   given string string name.given
@@ -302,6 +317,7 @@ QuestionnaireResponse
   authored date dateTime authored
   questionnaire reference:Questionnaire canonical questionnaire
 RelatedPerson
+  x-name string HumanName name
   patient reference:Patient Reference patient
   name string HumanName name
   relationship token CodeableConcept relationship
@@ -326,6 +342,7 @@ Substance
   category token CodeableConcept category
   expiry date dateTime instance.expiry
 ValueSet
+  x-url uri uri url
   url uri uri url
   name string string name
   title string string title

@@ -36,7 +36,15 @@ _put(
     "1", **{"%": Fraction(1, 100), "mg/g": Fraction(1, 1000), "mg/kg": Fraction(1, 10**6), "meq": MOL / 1000}
 )
 _put("length", cm=Fraction(1, 100), mm=Fraction(1, 1000), m=1, **{"[in_i]": INCH})
-_put("mass", kg=1000, g=1, mg=Fraction(1, 1000), pg=Fraction(1, 10**12), **{"[lb_av]": AVOIRDUPOIS})
+_put(
+    "mass",
+    kg=1000,
+    g=1,
+    mg=Fraction(1, 1000),
+    ug=Fraction(1, 10**6),
+    pg=Fraction(1, 10**12),
+    **{"[lb_av]": AVOIRDUPOIS},
+)
 _put("mass an area", **{"kg/m2": 1000, "mg/m2": Fraction(1, 1000)})
 _put("pressure", **{"mm[Hg]": MMHG, "kPa": 1000, "cal/mL": CALORIE * 10**6, "cal/[foz_us]": CALORIE / OUNCE})
 _put("rate", **{"/min": Fraction(1, 60), "/a": 1 / YEAR, "U": MOL / 10**6 / 60})

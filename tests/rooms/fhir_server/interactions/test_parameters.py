@@ -229,6 +229,8 @@ KINDS = [
      {"multipleBirthInteger": 2}),
     (defined("weight", "Patient.extension('urn:w').value", "quantity"),
      "weight=5|http://unitsofmeasure.org|kg", {"extension": [{"url": "urn:w", "valueQuantity": KILO}]}),
+    (defined("weight", "Patient.extension('urn:w').value", "quantity"),
+     "weight=5000|http://unitsofmeasure.org|g", {"extension": [{"url": "urn:w", "valueQuantity": KILO}]}),
     (defined("rules", "Patient.implicitRules", "uri"), "rules=http://r", {"implicitRules": "http://r"}),
     (defined("parts", "Patient.name.given.count()", "number"), "parts=2", {"name": [{"given": ["A", "B"]}]}),
     (defined("tags", "Patient.meta.tag", "token"), "tags=t", {"meta": {"tag": [{"code": "t"}]}}),
@@ -370,3 +372,19 @@ def test_conditions_by_a_parameter(installation: Open) -> None:
 
     assert entry.write(GRANT, make).status == 201
     assert entry.write(GRANT, make).status == 200
+
+
+def test_what_is_written_together_with_the_definition_is_indexed(installation: Open) -> None:
+    entry = installation()
+    put(entry, called("before", "Bo"))
+
+    def both(context: Any) -> None:
+        update(context, "Patient", "first", called("first", "Bo"))
+        update(context, "SearchParameter", "nickname", NICKNAME)
+        update(context, "Patient", "last", called("last", "Bo"))
+
+    entry.write(GRANT, both)
+    index_all(entry)
+    assert sorted(ids(entry, "Patient?nickname=bo")) == ["before", "first", "last"]
+    with pytest.raises(Unprocessable, match="is defined by"):
+        entry.write(GRANT, lambda context: create(context, "SearchParameter", {**NICKNAME, "url": URL + "b"}))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from fhir_server.interactions.reindex import Asked, Reindexer
 from fhir_server.interactions.update import update
 from fhir_server.model import json_format
 from fhir_server.outcome import Invalid, NotFound
+from fhir_server.search.index import FORM
 from fhir_server.storage import reader
 from fhir_server.storage.jobs import OPEN, Job
 from tests.rooms.fhir_server.interactions.conftest import Open
@@ -121,7 +123,7 @@ def test_what_the_worker_does_by_itself_after_an_upgrade(installation: Open) -> 
     index_all(entry)
     assert dump(entry.engine) == before
     [(types, least)] = run(entry, "SELECT count(*), min(form) FROM index_form")
-    assert (types, least) == (146, 1)
+    assert (types, least) == (146, FORM)
     Reindexer(entry).drain()
     assert len(entry.read(GRANT, reindex.latest)) == 1
 
@@ -307,7 +309,10 @@ def _stored(context: Any, type_name: str, id_: str) -> Resource | None:
     return {name: value for name, value in found.items() if name != "meta" or value}
 
 
-def test_a_killed_command_goes_on_where_it_was(installation: Open, fresh_database_url: str) -> None:
+@pytest.mark.parametrize("command", ["reindex", "worker"])
+def test_who_is_killed_goes_on_where_it_was(
+    installation: Open, fresh_database_url: str, tmp_path: Path, command: str
+) -> None:
     entry = installation()
     for number in range(60):
         put(entry, called(f"p{number}", f"Nick{number}"))
@@ -315,22 +320,79 @@ def test_a_killed_command_goes_on_where_it_was(installation: Open, fresh_databas
     before = dump(entry.engine)
     run(entry, "UPDATE resource SET keys = '{}'")
     run(entry, "DELETE FROM idx_string")
-    command = [sys.executable, "-m", "fhir_server", "reindex", "--database-url", fresh_database_url,
-               "--base-url", "http://127.0.0.1/fhir", "--type", "Patient", "--rate", "10"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    settings = ["--database-url", fresh_database_url, "--base-url", "http://127.0.0.1/fhir"]
+    if command == "reindex":
+        settings += ["--type", "Patient", "--rate", "10"]
+    else:
+        settings += ["--data-dir", str(tmp_path)]
+        ask(entry, types=["Patient"], rate=10)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fhir_server", command, *settings],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
 
     def begun() -> Job | None:
         found = entry.read(GRANT, reindex.latest)[0]
         assert process.poll() is None, process.stderr.read() if process.stderr else None
-        return found if found.reason == "xinglin reindex" and found.types[0].seen else None
+        whole = [each for each in found.types if each.type_name == "Patient" and each.seen]
+        return found if found.state == "running" and whole else None
 
     job = wait_for(begun)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    there = look(entry, job).types[0]
-    assert 0 < there.seen < 60
+    assert 0 < look(entry, job).types[0].seen < 60
     ask(entry, types=["Patient"], rate=0)
     index_all(entry)
     job = look(entry, job)
     assert (job.state, job.types[0].seen, job.types[0].changed) == ("completed", 60, 60)
     assert dump(entry.engine) == before
+
+
+def prescription(number: int) -> Resource:
+    inside = {
+        "resourceType": "Medication",
+        "id": "m",
+        "code": {"coding": [{"system": "http://c", "code": f"c{number}"}], "text": "Inside"},
+    }
+    return {
+        "resourceType": "MedicationRequest",
+        "id": f"r{number}",
+        "status": "active",
+        "intent": "order",
+        "subject": {"reference": "Patient/p"},
+        "medicationReference": {"reference": "#m"},
+        "contained": [inside],
+    }
+
+
+INSIDE = "(SELECT c.pk FROM contained c JOIN resource r ON r.pk = c.container WHERE r.id = 'r{}')"
+
+
+def test_what_is_contained_is_mended_too(installation: Open) -> None:
+    entry = installation()
+    for number in range(8):
+        put(entry, prescription(number))
+    put(entry, called("p", "Nick"))
+    index_all(entry)
+    rows = (
+        "SELECT r.id, c.rid, c.keys, i.param, i.value FROM contained c JOIN resource r ON r.pk = c.container "
+        "LEFT JOIN idx_string i ON i.pk = c.pk ORDER BY 1, 4, 5"
+    )
+    before = run(entry, rows)
+    assert len({row[0] for row in before}) == 8
+    job = ask(entry)
+    index_all(entry)
+    assert sum(each.changed for each in look(entry, job).types) == 0
+    for statement in (
+        f"UPDATE contained SET keys = '{{}}' WHERE pk = {INSIDE.format(1)}",
+        f"DELETE FROM idx_string WHERE pk = {INSIDE.format(2)}",
+        f"DELETE FROM idx_string WHERE pk = {INSIDE.format(3)}",
+        f"DELETE FROM contained WHERE pk = {INSIDE.format(3)}",
+        "INSERT INTO contained (pk, container, rid, type, container_type, id, keys) "
+        "SELECT -1, pk, rid, type, type, 'x', '{}' FROM resource WHERE id = 'p'",
+    ):
+        run(entry, statement)
+    job = ask(entry)
+    index_all(entry)
+    assert sum(each.changed for each in look(entry, job).types) == 4
+    assert run(entry, rows) == before

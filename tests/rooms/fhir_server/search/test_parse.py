@@ -167,7 +167,8 @@ def test_result_parameters() -> None:
         ("Patient?name=%20", "has no letter"),
         ("ValueSet?url:above=urn:oid:1", "follows the path of a url"),
         ("Patient?organization:below=Organization/7/_history/1", "goes with Type/id or an id"),
-        ("Patient?link:below=7", "what it refers to is no hierarchy; those are CarePlan"),
+        ("Patient?link:below=7", "link has no modifier 'below'"),
+        ("Observation?subject:below=Patient/7", "Patient is no hierarchy; those are CarePlan"),
         ("Patient?organization:below=http://a.org/Organization/7", "is somewhere else"),
     ],
 )
