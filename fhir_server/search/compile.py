@@ -17,10 +17,11 @@ from typing import Any
 from fhir_server.schema.names import PAGE_CONTENT, RESOURCE, VERSION
 from fhir_server.search import score
 from fhir_server.search.ast import Query
-from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible, words_source
+from fhir_server.search.conditions import TENANT, Conditions, Visible, words_source
 from fhir_server.search.frequency import is_sparse
 from fhir_server.search.order import Position
 from fhir_server.search.plans import Page, in_order, is_settled, plan
+from fhir_server.search.sql import Sql
 from fhir_server.search.types import words
 
 COLUMNS = (

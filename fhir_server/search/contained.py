@@ -16,8 +16,9 @@ from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import COLUMNS, WIDTH, Statement
-from fhir_server.search.conditions import ROWS_OF_CONTAINED, TENANT, Conditions, Sql, Visible
+from fhir_server.search.conditions import ROWS_OF_CONTAINED, TENANT, Conditions, Visible
 from fhir_server.search.order import Position
+from fhir_server.search.sql import Sql
 
 
 def compile_contained(

@@ -27,17 +27,16 @@ from fhir_server.search.ast import Chain, Clause, Criterion, Query, Sort
 from fhir_server.search.conditions import (
     TENANT,
     Conditions,
-    Sql,
     by_row,
     is_bound,
     is_on_rows,
-    joined,
     row_source,
     row_stretches,
 )
 from fhir_server.search.frequency import frequency_of_all
 from fhir_server.search.order import Key, Position, Walk, beyond, key, order_by, walk
 from fhir_server.search.settled import is_by_keys, is_few_texts
+from fhir_server.search.sql import Sql, joined
 from fhir_server.search.types import words
 from fhir_server.search.types.table import TYPES
 

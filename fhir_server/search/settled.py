@@ -1,4 +1,4 @@
-"""What has one best plan whatever values are asked for, so that the plan may be kept (database/prepared.py)."""
+"""What has one best plan whatever values are asked for, so that it may be kept (database/prepared.py)."""
 
 from __future__ import annotations
 
