@@ -87,6 +87,7 @@ class Facts:
     names: Counter[str] = field(default_factory=Counter)
     conditions: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
+    last_seen: dict[str, int] = field(default_factory=dict)
     of_patient: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, resource: Resource, size: int) -> None:
@@ -106,6 +107,7 @@ class Facts:
             patient = resource["subject"]["reference"].removeprefix("Patient/")
             self.observations.append(resource["id"])
             self.by_patient[patient] += 1
+            self.last_seen[patient] = self.count
             coding, category = resource["code"]["coding"][0], resource["category"][0]["coding"][0]
             self.by_code[patient, f"{coding['system']}|{coding['code']}"] += 1
             self.by_category[patient, f"{category['system']}|{category['code']}"] += 1

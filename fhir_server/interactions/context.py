@@ -14,9 +14,11 @@ from fhir_server.database.unit_of_work import UnitOfWork, looking_up
 from fhir_server.interactions.parameters import Parameters, Searchable
 from fhir_server.interactions.policy import Policy
 from fhir_server.interactions.registry import Registry
+from fhir_server.interactions.statistics import Statistics
 from fhir_server.model import json_format, references
 from fhir_server.model.temporal import instant
 from fhir_server.outcome import Forbidden, Issue
+from fhir_server.search.frequency import Frequencies
 from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
 from fhir_server.storage import reader
@@ -74,6 +76,7 @@ class Settings:
     operations: Operations | None = None
     operation_definitions: Mapping[str, Resource] = field(default_factory=dict)
     secrets: Secrets = field(default_factory=Secrets)
+    statistics: Statistics = field(default_factory=Statistics)
     registry: Registry = field(default_factory=Registry)
     parameters: Parameters = field(default_factory=Parameters)
     reindex_rate: int = 1000
@@ -102,6 +105,10 @@ class Context:
     def cursor_key(self) -> bytes:
         """Return the key that seals the cursors of paging."""
         return self.settings.secrets.cursor_key(self.unit)
+
+    def frequencies(self) -> Frequencies | None:
+        """Return how frequent search keys are, as far as the database knows."""
+        return self.settings.statistics.frequencies(self.unit)
 
     def now(self) -> str:
         """Return the present moment as a FHIR instant with milliseconds in UTC."""

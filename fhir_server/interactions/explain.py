@@ -58,7 +58,7 @@ def explanation(
     counted = query.summary == "count" or query.count == 0
     if not counted:
         if query.contained == "false":
-            page = compile(query, limit + 1, position)
+            page = compile(query, limit + 1, position, frequencies=context.frequencies())
         else:
             page = compile_contained(query, limit + 1, position)
         parameters += [{"name": "plan", "valueString": words} for words in described.shapes(query, page.sql)]

@@ -219,7 +219,7 @@ def settle(
     codes = sorted({each.code for each in gone} | {each.code for each in new})
     job = jobs.create(
         unit,
-        {name: Scope(False, tuple(sorted(pks))) for name, pks in scopes.items()},
+        scopes_of(unit, scopes),
         reason=f"SearchParameter {', '.join(codes)}"[:500],
         actor=actor,
         now=now,
@@ -227,6 +227,16 @@ def settle(
         batch=BATCH,
     )
     return Settled(job, tuple(new), left_out)
+
+
+def scopes_of(unit: UnitOfWork, pks: Mapping[str, Sequence[int]]) -> dict[str, Scope]:
+    """Return what a job does for parameters by type: types that contain such resources are done whole."""
+    found = {name: set(some) for name, some in pks.items()}
+    outer = storage.containers(unit, list(pks))
+    for inner, container in outer:
+        found[container] = found.get(container, set()) | set(pks[inner])
+    whole = {container for _, container in outer}
+    return {name: Scope(name in whole, tuple(sorted(some))) for name, some in found.items()}
 
 
 def _stays(kept: Kept, wanted: Parameter | None) -> bool:

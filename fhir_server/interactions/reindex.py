@@ -17,7 +17,7 @@ from fhir_server.authorization.permit import permit
 from fhir_server.definitions.structures import is_resource_type, resource_types, type_name
 from fhir_server.interactions.context import Context
 from fhir_server.interactions.entry import Entry
-from fhir_server.interactions.parameters import BATCH
+from fhir_server.interactions.parameters import BATCH, scopes_of
 from fhir_server.model import json_format
 from fhir_server.outcome import Invalid, NotFound
 from fhir_server.search.compile import compile_types
@@ -108,7 +108,7 @@ def _scopes(context: Context, asked: Asked) -> dict[str, Scope]:
             )
         for each in some:
             found.setdefault(each.type_name, []).append(each.pk)
-    return {name: Scope(False, tuple(sorted(pks))) for name, pks in found.items()}
+    return scopes_of(context.unit, found)
 
 
 def _present(context: Context) -> list[str]:
@@ -203,7 +203,7 @@ def work(context: Context) -> int:
     position = standing[-1].version.pk if standing else last
     jobs.advance(unit, claimed, position, counts)
     if len(standing) < most and jobs.end(unit, claimed, context.now()) and not claimed.dry_run:
-        storage.finish(unit, claimed.scope.parameters)
+        storage.finish(unit, claimed.scope.parameters, claimed.job)
         if claimed.scope.whole:
             jobs.put_form(unit, claimed.type_name, FORM)
             if claimed.type_name in context.settings.environment.full_text:

@@ -71,7 +71,7 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     if query.includes or query.total != "none":
         context.unit.snapshot()
     most_bytes = context.settings.max_response_bytes
-    statement = _statement(query, limit + 1, position)
+    statement = _statement(context, query, limit + 1, position)
     rows, matches, more = _page(context, statement, limit, most_bytes)
     included, cut = _included(context, query, matches)
     beside = published.matches(context, query)
@@ -97,10 +97,10 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     return Result(200, text=text, tag=_tag([*links, fragments], [*shown, *matches, *included], total, issues))
 
 
-def _statement(query: Query, limit: int, position: Position | None) -> Statement:
+def _statement(context: Context, query: Query, limit: int, position: Position | None) -> Statement:
     if query.contained != "false":
         return compile_contained(query, limit, position)
-    return compile(query, limit, position)
+    return compile(query, limit, position, frequencies=context.frequencies())
 
 
 def _tag(
@@ -120,7 +120,7 @@ def resources(context: Context, type_name: str, pairs: Pairs) -> list[Resource]:
     permit(context.grant, "search-type", type_name)
     query = parsed(context, type_name, pairs, strict=True)
     limit = min(query.count or context.settings.max_count, context.settings.max_count)
-    _, matches, _ = _page(context, compile(query, limit), limit, None)
+    _, matches, _ = _page(context, compile(query, limit, frequencies=context.frequencies()), limit, None)
     return [json_format.parse(match.text().encode()) for match in matches]
 
 

@@ -112,27 +112,6 @@ class Not:
 Criterion = Clause | Chain | Has | Either | All | Not
 
 
-def alternatives(either: Either) -> list[Criterion]:
-    """Return the criteria of an OR, those of an OR in it among them."""
-    found: list[Criterion] = []
-    for each in either.criteria:
-        found += alternatives(each) if isinstance(each, Either) else [each]
-    return found
-
-
-def type_of(criterion: Criterion) -> str:
-    """Return the resource type that a criterion is about."""
-    match criterion:
-        case Clause(parameter) | Chain(parameter):
-            return parameter.type_name
-        case Has(_, target):
-            return target
-        case Either(criteria) | All(criteria):
-            return type_of(criteria[0])
-        case Not(inside):
-            return type_of(inside)
-
-
 @dataclass(frozen=True, slots=True)
 class Sort:
     """One key of `_sort`."""
@@ -208,3 +187,29 @@ def _canonical(criterion: Criterion) -> str:
             return f"all({'&'.join(sorted({_canonical(each) for each in criteria}))})"
         case Not(inside):
             return f"not({_canonical(inside)})"
+
+
+def alternatives(either: Either) -> list[Criterion]:
+    """Return the criteria of an OR, those of an OR in it among them."""
+    found: list[Criterion] = []
+    for each in either.criteria:
+        found += alternatives(each) if isinstance(each, Either) else [each]
+    return found
+
+
+def type_of(criterion: Criterion) -> str:
+    """Return the resource type that a criterion is about."""
+    match criterion:
+        case Clause(parameter) | Chain(parameter):
+            return parameter.type_name
+        case Has(_, target):
+            return target
+        case Either(criteria) | All(criteria):
+            return type_of(criteria[0])
+        case Not(inside):
+            return type_of(inside)
+
+
+def innermost(has: Has) -> Has:
+    """Return the last of nested `_has`, whose criterion is none."""
+    return innermost(has.criterion) if isinstance(has.criterion, Has) else has

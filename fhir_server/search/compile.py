@@ -17,12 +17,12 @@ from typing import Any
 from fhir_server.schema.names import PAGE_CONTENT, RESOURCE, VERSION
 from fhir_server.search import score
 from fhir_server.search.ast import Query
-from fhir_server.search.conditions import TENANT, Conditions, Visible, words_source
-from fhir_server.search.frequency import is_sparse
-from fhir_server.search.order import Position
-from fhir_server.search.plans import Page, in_order, is_settled, plan
-from fhir_server.search.sql import Sql
+from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
+from fhir_server.search.frequency import Frequencies, Judge
+from fhir_server.search.order import Position, in_order
+from fhir_server.search.plans import STRETCH, Page, is_settled, plan
 from fhir_server.search.types import words
+from fhir_server.search.word_rows import words_source
 
 COLUMNS = (
     "r.pk, r.type, r.id, r.version, r.last_updated::text, "
@@ -52,18 +52,24 @@ class Statement:
 
 
 def compile(
-    query: Query, limit: int, position: Position | None = None, visible: Visible | None = None
+    query: Query,
+    limit: int,
+    position: Position | None = None,
+    visible: Visible | None = None,
+    frequencies: Frequencies | None = None,
 ) -> Statement:
     """Return the statement of one page: at most `limit` rows behind `position`.
+
+    `frequencies` help to choose how; what is found does not depend on them.
 
     Rows are COLUMNS, the score and then one text for each key of `_sort`; `position_of` makes the next
     position from a row.
     """
     if query.parts is not None:
-        return _several(query, query.parts, limit, position, visible)
+        return _several(query, query.parts, limit, position, visible, frequencies)
     if visible is None:
         query = in_order(query, position)
-    page = Page(query, Conditions(visible), limit, position)
+    page = Page(query, Conditions(visible), limit, position, judge=Judge(frequencies, limit / STRETCH))
     plan(page)
     of_page = score.of(query)
     select = Sql(f"select {COLUMNS}, {of_page.text}{_texts(page)}", of_page.parameters)
@@ -79,13 +85,19 @@ def _texts(page: Page) -> str:
 
 
 def _several(
-    query: Query, parts: tuple[Query, ...], limit: int, position: Position | None, visible: Visible | None
+    query: Query,
+    parts: tuple[Query, ...],
+    limit: int,
+    position: Position | None,
+    visible: Visible | None,
+    frequencies: Frequencies | None,
 ) -> Statement:
     """Return the first rows of the pages of all parts, merged in their order."""
     backward = position is not None and position.backward
     found: list[Sql] = []
     for part in parts:
-        page = Page(part, Conditions(visible), limit, position, len(parts))
+        judge = Judge(frequencies, limit * len(parts) / STRETCH)
+        page = Page(part, Conditions(visible), limit, position, len(parts), judge)
         plan(page)
         of_part = score.of(part)
         found.append(page.found(Sql(f"select r.*, {of_part.text} as score", of_part.parameters)))
@@ -129,7 +141,7 @@ def compile_count(query: Query, visible: Visible | None = None) -> Statement:
         # Words say the type themselves, and what is deleted has none.
         source = words_source(worded)
         return Statement(f"select count(*) from ({source.text}) r", list(source.parameters))
-    if is_sparse(query.clauses):
+    if Judge().of(query.clauses) == "few":
         found = [conditions.rows("r", query.type_name, query.clauses)]
     else:
         found = conditions.disjoint("r", query.type_name, query.clauses)

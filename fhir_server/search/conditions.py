@@ -20,7 +20,7 @@ from fhir_server.definitions.structures import type_code
 from fhir_server.outcome import NotSupported
 from fhir_server.schema.names import CONTAINED, RESOURCE, ROWS
 from fhir_server.schema.names import TENANT as TENANT
-from fhir_server.search import chart, elements, keys, spans
+from fhir_server.search import absence, chart, keys, spans
 from fhir_server.search.ast import (
     All,
     Chain,
@@ -31,18 +31,19 @@ from fhir_server.search.ast import (
     Not,
     Parameter,
     alternatives,
+    innermost,
     type_of,
 )
-from fhir_server.search.moments import DateValue
-from fhir_server.search.ranges import NumberValue
-from fhir_server.search.sql import Keys, Sql, any_of_these, joined, negated, select
+from fhir_server.search.elements import is_bound
+from fhir_server.search.linked import by_row, is_tried, only_canonical
+from fhir_server.search.sql import Keys, any_of_these, joined, negated, select
+from fhir_server.search.sql import Sql as Sql  # what everybody makes of conditions
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
-from fhir_server.search.types.quantity import QuantityValue
 from fhir_server.search.types.special import IdValue
 from fhir_server.search.types.table import TYPES
-from fhir_server.search.types.words import asked, together
+from fhir_server.search.types.words import asked
+from fhir_server.search.word_rows import has_words, words_source
 
-WORDS = "idx_text"
 ROWS_OF_CONTAINED = (
     "(select c.*, false as deleted, null::timestamptz as last_updated, null::int as version, "
     f"null::jsonb as meta, null::uuid as chart from {CONTAINED} c)"
@@ -62,12 +63,15 @@ class Conditions:
     in the form for conditions that are tried on one row after the other. `walking` keeps rows from being
     collected beforehand, which is right where all will be looked at and wrong where a page ends the walk.
     `at_hand` says that matches `r` are few by another criterion: their words are looked at one by one.
+    The targets of the chain `looked_at` stand in a CTE `t`, which has all if they are `looked_at_most`.
     """
 
     visible: Visible | None = None
     by_row: bool = False
     walking: bool = False
     at_hand: bool = False
+    looked_at: Chain | None = None
+    looked_at_most: int = 0
     aliases: int = 0
     inside: set[str] = field(default_factory=set)  # the aliases that stand for contained resources
 
@@ -233,28 +237,23 @@ class Conditions:
         )
 
     def words(self, alias: str, clauses: Sequence[Clause]) -> Sql:
-        """Return that the words of the resource answer all of the clauses.
-
-        On rows that are at hand one word list is looked at a row; a subselect in this place is never
-        turned round into a join.
-        """
+        """Return that the words of the resource answer all of the clauses."""
         if alias in self.inside:
             if "r" in self.inside and not alias.startswith("t"):
                 raise NotSupported("_text and _content are not for contained resources; leave _contained out")
             return Sql("false")  # at the end of a chain: these words are those of what contains it
-        name, query = self.alias("x"), together(clauses)
-        own = f"{name}.tenant = {TENANT} and {name}.pk = {alias}.pk"
-        if alias == "r" and (self.by_row or self.at_hand or self.walking):
-            matching = f"select {name}.words @@ %s::tsquery from {WORDS} {name} where {own}"
-            return Sql(f"coalesce(({matching}), false)", (query,))
-        return Sql(
-            f"exists (select from {WORDS} {name} where {own} and {name}.words @@ %s::tsquery)", (query,)
-        )
+        at_hand = alias == "r" and (self.by_row or self.at_hand or self.walking)
+        return has_words(alias, self.alias("x"), clauses, at_hand)
 
     def chain(self, alias: str, chain: Chain) -> Sql:
         """Return that the resource refers to one that fulfils the rest of the chain."""
         if self.by_row and by_row(chain):
-            return self.chain_by_row(alias, chain)
+            tried = self.chain_by_row(alias, chain)
+            if chain != self.looked_at:
+                return tried
+            few = f"(select count(*) <= {self.looked_at_most} from t)"
+            near = f"{few} then {alias}.keys && array(select * from t)"
+            return Sql(f"case when {near} else {tried.text} end", tried.parameters)
         targets = self.targets(chain)
         return Sql(f"{alias}.keys && array({targets.text})", targets.parameters)
 
@@ -305,6 +304,8 @@ class Conditions:
     def has(self, alias: str, has: Has) -> Sql:
         """Return that a resource which fulfils the rest refers to this one."""
         parts: list[Sql] = []
+        if self.by_row and alias not in self.inside and is_tried(has):
+            return self.has_by_row(alias, has)
         if has.target == "Patient" and alias not in self.inside and chart.refers_to_patient(has.reference):
             name = self.alias("h")
             condition = self.rows(name, has.reference.type_name, [has.criterion])
@@ -325,6 +326,27 @@ class Conditions:
                 found = _swapped(keys.prefix(has.url.type_name, code), name, has.reference, condition)
                 parts.append(Sql(f"{alias}.keys && array({found.text})", found.parameters))
         return any_of_these(parts)
+
+    def has_by_row(self, alias: str, has: Has) -> Sql:
+        """Return the same for one row at a time: its reference key and the rest, in one GIN scan.
+
+        Counted, because of `exists` the planner believes that the first is found soon, and reads the table.
+        """
+        name = self.alias("h")
+        (code,) = has.reference.sources or (has.reference.code,)
+        head = keys.prefix(has.reference.type_name, code)
+        key = Keys(f"{name}.keys @> array[('{head}' || substr({alias}.rid::text, 9))::uuid]")
+        condition = self.rows(name, has.reference.type_name, [has.criterion], key)
+        counted = f"(select count(*) from {RESOURCE} {name} where {condition.text})"
+        return Sql(f"{counted} > 0", condition.parameters)
+
+    def holders(self, has: Has, limit: int) -> Sql:
+        """Select a row for each of at most `limit` resources that fulfil the innermost criterion."""
+        has = innermost(has)
+        name = self.alias("h")
+        condition = self.rows(name, has.reference.type_name, [has.criterion])
+        found = select("1", f"{RESOURCE} {name}", condition)
+        return Sql(f"{found.text} limit {limit}", found.parameters)
 
     def alias(self, letter: str) -> str:
         """Return a table alias that the statement does not have yet."""
@@ -359,11 +381,27 @@ def _keys(parameter: Parameter, texts: Iterable[str]) -> list[str]:
     return [keys.key(parameter.type_name, code, text) for text in texts for code in codes]
 
 
+def keys_of(clause: Clause) -> list[str] | None:
+    """Return the keys of which a clause asks for one, None where it is answered by more than keys."""
+    if clause.modifier == "missing":
+        return _keys(clause.parameter, [keys.ABSENT if clause.alternatives[0] else keys.PRESENT])
+    kind = TYPES[clause.parameter.kind]
+    texts: list[str] = []
+    for value in clause.alternatives:
+        found = kind.where(value, kind.columns)
+        if not isinstance(found, Texts):
+            return None
+        texts += found.texts
+    return _keys(clause.parameter, texts)
+
+
 def is_indexed(criterion: Criterion) -> bool:
     """Tell whether an index finds what fulfils a criterion; what is absent stands in none."""
     match criterion:
         case Clause(_, modifier, alternatives):
-            return modifier not in COMPLEMENTS and (modifier != "missing" or alternatives == (False,))
+            if modifier == "missing" and alternatives == (True,):
+                return absence.is_kept(criterion.parameter)
+            return modifier not in COMPLEMENTS
         case Either(criteria):
             return all(map(is_indexed, criteria))
         case All(criteria):
@@ -371,16 +409,6 @@ def is_indexed(criterion: Criterion) -> bool:
         case Not():
             return False
     return True
-
-
-def is_bound(clause: Clause) -> bool:
-    """Tell whether a clause is a condition on the one row that a resource has for the parameter."""
-    return (
-        clause.parameter.kind in ("date", "number", "quantity")
-        and clause.modifier is None
-        and len(clause.parameter.sources) <= 1
-        and not elements.facts(clause.parameter).many
-    )
 
 
 def is_on_rows(clause: Clause) -> bool:
@@ -401,14 +429,6 @@ def row_condition(clauses: Sequence[Clause]) -> Sql:
     return joined(each, " and ")
 
 
-def words_source(clauses: Sequence[Clause], also: str = "") -> Sql:
-    """Select the pks, and what is asked for `also`, of the rows of words that answer all of the clauses."""
-    return Sql(
-        f"select i.pk{also} from {WORDS} i where i.tenant = {TENANT} and i.words @@ %s::tsquery",
-        (together(clauses),),
-    )
-
-
 def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
     """Return the same as conditions that no two of them share a row, and which are on long intervals.
 
@@ -417,29 +437,9 @@ def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
     condition = row_condition(clauses) if clauses else Sql("true")
     found = [
         (joined([Sql(each.sql, each.parameters), condition], " and "), each.long)
-        for each in _stretches(clauses)
+        for each in spans.of(clauses)
     ]
     return found or [(condition, False)]
-
-
-def _stretches(clauses: Sequence[Clause]) -> list[spans.Stretch]:
-    kind = clauses[0].parameter.kind if clauses else ""
-    if kind == "date":
-        return spans.of_dates(
-            [[value for value in each.alternatives if isinstance(value, DateValue)] for each in clauses]
-        )
-    numbers: list[list[NumberValue]] = []
-    for clause in clauses if kind in ("number", "quantity") else ():
-        found = []
-        for value in clause.alternatives:
-            if isinstance(value, QuantityValue) and not value.also and (value.system or not value.code):
-                found.append(value.number)
-            elif isinstance(value, NumberValue):
-                found.append(value)
-            else:
-                return []  # other numbers in other units, or a unit that no index begins with
-        numbers.append(found)
-    return spans.of_numbers(numbers)
 
 
 def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
@@ -448,27 +448,27 @@ def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
     if parameter.kind == "words":
         found = words_source(clauses)
         return found if limit is None else Sql(f"{found.text} limit {limit}", found.parameters)
+    parts = [condition for condition, _ in row_stretches(clauses)]
+    if units := spans.in_units(clauses):
+        whole = row_condition(clauses)
+        parts = [joined([Sql(each.sql, each.parameters), whole], " and ") for each in units]
     selects = [
         select(
             "i.pk",
             f"{TYPES[parameter.kind].table} i",
             Sql(f"i.tenant = {TENANT} and i.{param(parameter)} and {condition.text}", condition.parameters),
         )
-        for condition, _ in row_stretches(clauses)
+        for condition in parts
     ]
     both = joined(selects, " union all ")
     return both if limit is None else Sql(f"{both.text} limit {limit}", both.parameters)
 
 
 def _missing(alias: str, parameter: Parameter, missing: bool) -> Sql:
+    if missing and absence.is_kept(parameter):
+        return has_key(alias, _keys(parameter, [keys.ABSENT]))
     present = has_key(alias, _keys(parameter, [keys.PRESENT]))
     return negated(present) if missing else present
-
-
-def only_canonical(reference: Parameter) -> bool:
-    """Tell whether a reference parameter points by url alone, never by Type/id."""
-    types = elements.facts(reference).types
-    return bool(types) and types <= {"canonical", "uri"}
 
 
 def _swapped(head: str, name: str, parameter: Parameter, condition: Sql) -> Sql:
@@ -487,8 +487,3 @@ def _ranges(parameter: Parameter) -> str:
         first = keys.prefix(parameter.type_name, code)
         ranges.append(f"k between '{first}{'0' * 24}' and '{first}{'f' * 24}'")
     return ranges[0] if len(ranges) == 1 else f"({' or '.join(ranges)})"
-
-
-def by_row(chain: Chain) -> bool:
-    """Tell whether a chain can be tried on one row: to a handful of types, by address and not by url."""
-    return len(chain.branches) <= 4 and not chain.urls

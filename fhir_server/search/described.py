@@ -6,7 +6,7 @@ the values stand in the statement.
 
 from __future__ import annotations
 
-from fhir_server.search import chart
+from fhir_server.search import absence, chart
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Query
 from fhir_server.search.conditions import COMPLEMENTS
 from fhir_server.search.types.protocol import OnResource, Row, Texts
@@ -16,6 +16,7 @@ SHAPES = (
     ("as v from idx_text", "score: all resources that have the words are weighed, the best are taken"),
     ("p as materialized", "few rows: if few fulfil the condition that tells most, those and their resources"),
     ("t as materialized", "targets: if the chain leads to few resources, those that refer to them"),
+    ("h as materialized", "holders: if few have what _has asks for, what they refer to"),
     ("w as materialized", "stretch: the next resources in order are looked at, which may fill the page"),
     ("r.pk + 0", "keys: all that have the keys, by the GIN index, then put in order"),
 )
@@ -61,9 +62,10 @@ def _clause(clause: Clause) -> str:
     if parameter.kind == "words":
         return f"{name}: words of the resource, by the index of words"
     if clause.modifier == "missing":
-        return (
-            f"{said}: the key that says there is a value{' is not there' if clause.alternatives[0] else ''}"
-        )
+        if clause.alternatives[0] and absence.is_kept(parameter):
+            return f"{said}: the key that says there is no value"
+        absent = " is not there" if clause.alternatives[0] else ""
+        return f"{said}: the key that says there is a value{absent}"
     matches = [kind.where(value, kind.columns) for value in clause.alternatives]
     keys = sum(len(each.texts) for each in matches if isinstance(each, Texts)) * max(
         1, len(parameter.sources)

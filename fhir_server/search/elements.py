@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from fhir_server.definitions import structures, value_sets
-from fhir_server.search.ast import Parameter
+from fhir_server.search.ast import Clause, Parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,16 @@ def facts(parameter: Parameter) -> Facts:
     if not parameter.expression:
         return UNKNOWN
     return of(parameter.expression, parameter.type_name)
+
+
+def is_bound(clause: Clause) -> bool:
+    """Tell whether a clause is a condition on the one row that a resource has for the parameter."""
+    return (
+        clause.parameter.kind in ("date", "number", "quantity")
+        and clause.modifier is None
+        and len(clause.parameter.sources) <= 1
+        and not facts(clause.parameter).many
+    )
 
 
 def of(expression: str, type_name: str) -> Facts:

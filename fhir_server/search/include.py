@@ -18,9 +18,14 @@ from fhir_server.schema.names import RESOURCE
 from fhir_server.search import elements, keys
 from fhir_server.search.ast import Include, Parameter
 from fhir_server.search.compile import COLUMNS, Statement
-from fhir_server.search.conditions import TENANT, Conditions, Visible, only_canonical
+from fhir_server.search.conditions import (
+    TENANT,
+    Conditions,
+    Sql,
+    Visible,
+)
+from fhir_server.search.linked import only_canonical
 from fhir_server.search.registry import Registry, standard
-from fhir_server.search.sql import Sql
 
 
 @dataclass(frozen=True, slots=True)

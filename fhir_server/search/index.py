@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.fhirpath.extract import extractor, watched_extractor
-from fhir_server.search import chart, keys, readable, referrers, wording
+from fhir_server.search import absence, chart, keys, readable, referrers, wording
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types import composite
@@ -152,7 +152,11 @@ class Indexer:
             given = as_given(resource)
             for step in compiled[2]:
                 step(given, found, rows)
-        rows.keys = list(dict.fromkeys(found))
+        distinct = dict.fromkeys(found)
+        for present, absent in absence.pairs(type_name):
+            if present not in distinct:
+                distinct[absent] = None
+        rows.keys = list(distinct)
         return rows
 
     def _chart(self, type_name: str) -> tuple[Callable[[dict[str, Any]], str | None] | None, int | None]:

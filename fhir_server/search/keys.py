@@ -11,7 +11,7 @@ Key texts, by parameter type (R4/search.html):
     reference  "Type/id", "Type/id/_history/v"; absolute urls of other servers; canonical "url", "url|version"
     string     "=Exact String"
     uri        the uri as it is
-    any        "" stands for "a value is present" (:missing)
+    any        "" stands for "a value is present" (:missing), "\\x01absent\\x01" for "none is" (absence.py)
     special    "\\x01identifier\\x01s|v" (:identifier), "\\x01of-type\\x01s|c|v" (:of-type),
                "\\x01folded\\x01…" (tokens on strings, which ignore case), "\\x01below\\x01url|1"
                (a canonical of version 1.2.3, by the beginnings of its version)
@@ -27,6 +27,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 PRESENT = ""
+ABSENT = "\x01absent\x01"
 IDENTIFIER = "\x01identifier\x01"
 OF_TYPE = "\x01of-type\x01"
 FOLDED = "\x01folded\x01"

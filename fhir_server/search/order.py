@@ -12,14 +12,18 @@ second is not begun while the first fills the page. Further keys are looked up f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fhir_server.schema.names import VERSION
 from fhir_server.search import elements, paths
-from fhir_server.search.ast import Sort
-from fhir_server.search.conditions import TENANT, param
-from fhir_server.search.sql import Sql
+from fhir_server.search.ast import Clause, Query, Sort
+from fhir_server.search.conditions import (
+    TENANT,
+    Sql,
+    param,
+)
+from fhir_server.search.elements import is_bound
 from fhir_server.search.types.table import TYPES
 
 
@@ -45,6 +49,22 @@ class Key:
     nullable: bool
     join: Sql = Sql("")
     unique: bool = False
+
+
+def in_order(query: Query, position: Position | None = None) -> Query:
+    """Return a search that asks for dates alone and for no order in the order of these dates, newest first.
+
+    One index then gives the page and nothing is sorted, however many there are.
+    """
+    dates = {each.parameter for each in query.clauses if isinstance(each, Clause) and is_bound(each)}
+    parameter = next(iter(dates), None)
+    if query.sort or len(dates) != 1 or parameter is None or parameter.kind != "date":
+        return query
+    if not all(isinstance(each, Clause) and is_bound(each) for each in query.clauses):
+        return query
+    if position is not None and not position.keys:
+        return query  # a page link that was made without
+    return replace(query, sort=(Sort(parameter, descending=True),))
 
 
 def key(sort: Sort, number: int) -> Key:

@@ -8,7 +8,8 @@ guess, so its shape is chosen by what is asked, and where that is not enough by 
     keys        a key that few resources have (a reference, an identifier): GIN, then order
     stretch     keys that many have: walk 2,000 in order; GIN only if they do not fill the page
     few rows    a condition on ordered rows: up to 1,000 (4,000 without sort) of them, then their resources
-    targets     a chain: up to 200 of what it leads to, then what refers to them; else a stretch
+    targets     a chain: what refers to up to 3 of what it leads to; else a stretch, compared with up to 200
+    holders     `_has`: where up to 300 have what is asked for, what they refer to; else a stretch
     walk        none of these: in order until the page is full
 
 A look is a CTE, and what it shows opens one branch of a UNION ALL; the others are not begun.
@@ -23,20 +24,21 @@ from dataclasses import dataclass, field, replace
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart, score
-from fhir_server.search.ast import Chain, Clause, Criterion, Query, Sort
+from fhir_server.search.ast import Chain, Clause, Criterion, Has, Query, innermost
 from fhir_server.search.conditions import (
     TENANT,
     Conditions,
-    by_row,
-    is_bound,
+    Sql,
     is_on_rows,
     row_source,
     row_stretches,
 )
-from fhir_server.search.frequency import frequency_of_all
-from fhir_server.search.order import Key, Position, Walk, beyond, key, order_by, walk
+from fhir_server.search.elements import is_bound
+from fhir_server.search.frequency import Judge
+from fhir_server.search.linked import by_row, is_tried
+from fhir_server.search.order import Key, Position, Walk, beyond, order_by, walk
 from fhir_server.search.settled import is_by_keys, is_few_texts
-from fhir_server.search.sql import Sql, joined
+from fhir_server.search.sql import in_parentheses, joined
 from fhir_server.search.types import words
 from fhir_server.search.types.table import TYPES
 
@@ -44,7 +46,11 @@ RAW = "r.pk, r.type, r.id, r.version, r.last_updated"
 FEW = 1000  # so many rows are fetched and sorted in some milliseconds
 FEW_IN_ORDER = 4  # times as many where they come in the order of the page, and not all are fetched
 FEW_TARGETS = 200  # each may be referred to by many
+FEW_HOLDERS = 300  # what they refer to is fetched
+FEW_REFERRED = 3  # so many are not compared with a stretch first
 STRETCH = 2000  # so many resources are looked at in some milliseconds
+CHARTED = 200  # of one patient's, which lie scattered
+DENSE = 0.1  # the part of a type from which on a look at these is worth it
 CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
 PROBED = ("idx_text", "idx_position", "idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")
 """The tables of rows, the one that tells most first."""
@@ -59,6 +65,7 @@ class Page:
     limit: int
     position: Position | None
     beside: int = 1  # so many types are searched in one statement
+    judge: Judge = field(default_factory=Judge)
     keys: list[Key] = field(init=False)
     first: Walk | None = field(init=False)
     looks: list[tuple[str, Sql]] = field(default_factory=list)  # CTEs by name
@@ -67,10 +74,7 @@ class Page:
 
     def __post_init__(self) -> None:
         sort = self.query.sort
-        self.keys = [
-            score.key(self.query, each, number) if score.is_key(each) else key(each, number)
-            for number, each in enumerate(sort, start=1)
-        ]
+        self.keys = [score.key_of(self.query, each, number) for number, each in enumerate(sort, start=1)]
         self.first = walk(sort[0]) if sort and not score.is_key(sort[0]) else None
 
     @property
@@ -91,7 +95,7 @@ class Page:
         """Return the whole statement, once its branches are made."""
         united = self.branches[0]
         if len(self.branches) > 1:
-            united = joined([_in_parentheses(branch) for branch in self.branches], " union all ")
+            united = joined([in_parentheses(branch) for branch in self.branches], " union all ")
         names = [Sql(f"{name} as materialized ({look.text})", look.parameters) for name, look in self.looks]
         head = Sql("")
         if names:
@@ -119,28 +123,12 @@ class Page:
         )
 
 
-def in_order(query: Query, position: Position | None = None) -> Query:
-    """Return a search that asks for dates alone and for no order in the order of these dates, newest first.
-
-    One index then gives the page and nothing is sorted, however many there are.
-    """
-    dates = {each.parameter for each in query.clauses if isinstance(each, Clause) and is_bound(each)}
-    parameter = next(iter(dates), None)
-    if query.sort or len(dates) != 1 or parameter is None or parameter.kind != "date":
-        return query
-    if not all(isinstance(each, Clause) and is_bound(each) for each in query.clauses):
-        return query
-    if position is not None and not position.keys:
-        return query  # a page link that was made without
-    return replace(query, sort=(Sort(parameter, descending=True),))
-
-
 def plan(page: Page) -> None:
     """Make the branches of a page."""
     if (charted := chart.asked(page.query)) is not None:
         page.keys[0] = CHART
         page.conditions.at_hand = True
-        page.branches.append(_by_chart(page, *charted))
+        _by_chart(page, *charted)
         return
     clauses = page.query.clauses
     if page.query.sort and score.is_key(page.query.sort[0]):
@@ -148,7 +136,7 @@ def plan(page: Page) -> None:
         return
     worded = words.asked(clauses)
     limit = page.conditions.visible(page.query.type_name) if page.conditions.visible else None
-    frequency = frequency_of_all([*clauses, *([limit] if limit is not None else [])])
+    frequency = page.judge.of([*clauses, *([limit] if limit is not None else [])])
     if frequency == "few" and _sorted_by_chart(page):
         page.keys[0] = replace(CHART, descending=page.keys[0].descending)
     page.conditions.at_hand = frequency == "few"
@@ -170,10 +158,21 @@ def plan(page: Page) -> None:
         targets = page.conditions.targets(chain)
         page.looks.append(("t", Sql(f"{targets.text} limit {FEW_TARGETS + 1}", targets.parameters)))
         rest = page.where([each for each in clauses if each is not chain])
-        few = f"r.keys && array(select * from t) and (select count(*) <= {FEW_TARGETS} from t)"
+        at_once = min(FEW_REFERRED, FEW_TARGETS)
+        few = f"r.keys && array(select * from t) and (select count(*) <= {at_once} from t)"
         few_targets = Sql(f"{rest.text} and {few}{gate}", rest.parameters)
         page.branches.append(_looked_up(page, few_targets, by_keys=True))
-        gate += f" and (select count(*) > {FEW_TARGETS} from t)"
+        gate += f" and (select count(*) > {at_once} from t)"
+        page.conditions.looked_at, page.conditions.looked_at_most = chain, FEW_TARGETS
+        frequency = "many"
+    has = next((each for each in clauses if isinstance(each, Has) and is_tried(each)), None)
+    if frequency != "few" and has is not None:
+        if not page.judge.is_more([innermost(has).criterion], FEW_HOLDERS):
+            page.looks.append(("h", page.conditions.holders(has, FEW_HOLDERS + 1)))
+            where = page.where(clauses)
+            few_holders = f"{where.text}{gate} and (select count(*) <= {FEW_HOLDERS} from h)"
+            page.branches.append(_looked_up(page, Sql(few_holders, where.parameters)))
+            gate += f" and (select count(*) > {FEW_HOLDERS} from h)"
         frequency = "many"
     stretch = _stretch(page, bounds, gate) if frequency == "many" else None
     more = Sql("")
@@ -237,17 +236,43 @@ def _bounds(page: Page) -> list[Clause]:
     ]
 
 
-def _by_chart(page: Page, clause: Clause, patient: str) -> Sql:
-    """Return one patient's resources, newest first.
+def _by_chart(page: Page, clause: Clause, patient: str) -> None:
+    """Make the branches of one patient's resources, newest first.
 
     With further criteria the patient's key is among them too: the GIN index then finds the few that
-    have all of them. Without, only a walk of the chart is left, which ends with the page.
+    have all of them. Where it is known that many do, the first of the chart are looked at before. Without,
+    only a walk of the chart is left, which ends with the page.
     """
     others = [each for each in page.query.clauses if each is not clause]
+    in_chart, more = "r.chart = %s::uuid", Sql("")
+    if others and len(page.keys) == 1 and page.judge.is_dense(others, DENSE):
+        own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and not r.deleted"
+        behind = "" if (placed := _behind(page)) is None else f" and ({placed.text})"
+        heads = (
+            f"from {RESOURCE} r where {own} and {in_chart}{behind} "
+            f"order by {order_by(page.keys, page.descending_pk, page.backward)} limit {CHARTED}"
+        )
+        walked = Sql(heads, (patient, *(() if placed is None else placed.parameters)))
+        matches = page.where(others)
+        look = _selection(page, f"(select r.* {heads}) r", matches, page.keys, page.keys, None)
+        page.looks.append(("w", Sql(look.text, (*walked.parameters, *look.parameters))))
+        ended = f"(select count(*) < {CHARTED} from (select {heads}) d)"
+        enough = Sql(f"((select count(*) >= {page.limit} from w) or {ended})", walked.parameters)
+        page.branches.append(Sql(f"select * from w where {enough.text}", enough.parameters))
+        more = Sql(f" and not {enough.text}", enough.parameters)
     where = page.where(page.query.clauses if others else [])
-    if others and all(is_by_keys(each) for each in others):
-        return _looked_up(page, where)  # a plan for any values would look into both indexes
-    return _looked_up(page, Sql(f"{where.text} and r.chart = %s::uuid", (*where.parameters, patient)))
+    if not others or not all(is_by_keys(each) for each in others):
+        # Else a plan for any values would look into both indexes.
+        where = Sql(f"{where.text} and {in_chart}", (*where.parameters, patient))
+    found = Sql(where.text + more.text, (*where.parameters, *more.parameters))
+    page.branches.append(_looked_up(page, found))
+
+
+def _behind(page: Page) -> Sql | None:
+    """Return the condition of what comes behind the position, if there is one."""
+    if page.position is None:
+        return None
+    return beyond(page.keys, page.position, page.position.keys, page.descending_pk)
 
 
 def _by_score(page: Page) -> Sql:
@@ -279,11 +304,7 @@ def _by_score(page: Page) -> Sql:
 
 def _looked_up(page: Page, where: Sql, *, by_keys: bool = False) -> Sql:
     """Return the matches in order, their sort keys looked up for each."""
-    behind = (
-        None
-        if page.position is None
-        else beyond(page.keys, page.position, page.position.keys, page.descending_pk)
-    )
+    behind = _behind(page)
     pk = "r.pk + 0" if by_keys else "r.pk"
     return _selection(page, f"{RESOURCE} r", where, page.keys, page.keys, behind, pk)
 
@@ -323,7 +344,7 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
         found.reverse()
     if len(found) < 2:
         return found or [_looked_up(page, Sql(f"{where.text} and false", where.parameters))]
-    return [_limited(page, joined([_in_parentheses(branch) for branch in found], " union all "))]
+    return [_limited(page, joined([in_parentheses(branch) for branch in found], " union all "))]
 
 
 def _limited(page: Page, both: Sql) -> Sql:
@@ -381,16 +402,18 @@ def _resource_of(page: Page) -> str:
 def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
     """Return the page as far as the next STRETCH resources in order have it; None where no index walks them.
 
-    With a second key the stretch would part equals of the first, so it is for one key alone.
+    With a second key all equals of the first are in it, or none.
     """
     own_column = bool(page.keys) and page.keys[0].expression in ("r.last_updated", "r.id")
-    if len(page.keys) > 1 or (page.keys and page.first is None and not own_column):
+    if page.first is None and (len(page.keys) > 1 or (page.keys and not own_column)):
         return None
-    if page.position is not None and None in page.position.keys:
+    if page.position is not None and None in page.position.keys[:1]:
         return None
     turned = page.descending_pk != page.backward
     direction, sign = (" desc", "<") if turned else ("", ">")
     many = max(STRETCH // page.beside, 4 * page.limit)
+    if any(isinstance(each, Has) and isinstance(each.criterion, Has) for each in page.query.clauses):
+        many = max(many // 4, page.limit)  # each is a look at many
     page.conditions.by_row = True
     matches = page.where([each for each in page.query.clauses if each not in bounds])
     page.conditions.by_row = False
@@ -416,6 +439,9 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
         place = Sql("")
         if page.position is not None:
             place = Sql(f" and d.{column} {sign}= %s::{first.key.sql_type}", (page.position.keys[0],))
+        cut = f", d.pk{direction} limit {many}"
+        if len(page.keys) > 1:
+            cut = f" fetch first {many} rows with ties"
         parts = []
         for condition, is_long in row_stretches(bounds):
             rows = Sql(
@@ -423,17 +449,17 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
                 (*condition.parameters, *place.parameters),
             )
             value = _value(first, is_long)
-            in_order = f"order by {value}{direction}, d.pk{direction} limit {many}"
+            in_order = f"order by {value}{direction}{cut}"
             select = f"select d.pk, {value} as {column} from {first.table} d where {rows.text} {in_order}"
             parts.append(Sql(select, rows.parameters))
         walked = parts[0]
         if len(parts) > 1:
-            united = joined([_in_parentheses(part) for part in parts], " union all ")
-            in_order = f"order by d.{column}{direction}, d.pk{direction} limit {many}"
+            united = joined([in_parentheses(part) for part in parts], " union all ")
+            in_order = f"order by d.{column}{direction}{cut}"
             walked = Sql(f"select * from ({united.text}) d {in_order}", united.parameters)
         source = Sql(f"({walked.text}) d {_resource_of(page)}", walked.parameters)
         pk = "d.pk"
-        keys = [first.key]
+        keys = [first.key, *page.keys[1:]]
     behind = None
     if page.position is not None:
         behind = beyond(keys, page.position, page.position.keys, page.descending_pk)
@@ -472,7 +498,3 @@ def _selection(
             page.limit,
         ),
     )
-
-
-def _in_parentheses(sql: Sql) -> Sql:
-    return Sql(f"({sql.text})", sql.parameters)

@@ -122,3 +122,19 @@ def reach(value: NumberValue) -> Decimal | None:
         case "ap":
             return EXACT.subtract(value.value, EXACT.multiply(abs(value.value), Decimal("0.1")))
     return None
+
+
+def ceiling(value: NumberValue) -> Decimal | None:
+    """Return what the low end of a match is not above, None where nothing is said.
+
+    >>> ceiling(read("gt5")), ceiling(read("lt5")), ceiling(read("5"))
+    (None, Decimal('5'), Decimal('5.5'))
+    """
+    match value.prefix:
+        case "lt" | "le" | "eb":
+            return value.value
+        case "eq":
+            return value.high
+        case "ap":
+            return EXACT.add(value.value, EXACT.multiply(abs(value.value), Decimal("0.1")))
+    return None

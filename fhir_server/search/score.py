@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_server.outcome import Invalid
+from fhir_server.schema.names import TENANT
 from fhir_server.search.ast import Clause, Query, Sort
-from fhir_server.search.conditions import TENANT, WORDS
-from fhir_server.search.order import Key
+from fhir_server.search.order import Key, key
 from fhir_server.search.results import SCORE
 from fhir_server.search.sql import Sql
 from fhir_server.search.types.words import asked, together
+from fhir_server.search.word_rows import WORDS
 
 BY_LENGTH = 1  # ts_rank: divide by 1 + the logarithm of the length
 
@@ -25,11 +26,13 @@ def is_key(sort: Sort) -> bool:
     return sort.parameter.code == SCORE
 
 
-def key(query: Query, sort: Sort, number: int) -> Key:
-    """Return the score as a sort key that is looked up for each candidate.
+def key_of(query: Query, sort: Sort, number: int) -> Key:
+    """Return a sort key, which may be the score, that is looked up for each candidate.
 
-    Raises Invalid (400) where no words are asked for, so that nothing has a score.
+    Raises Invalid (400) for the score where no words are asked for, so that nothing has one.
     """
+    if not is_key(sort):
+        return key(sort, number)
     expression = rank(asked(query.clauses), "i")
     if not expression.text:
         raise Invalid("_sort=_score needs words to score by: _text or _content, not in a chain")

@@ -23,9 +23,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from fhir_server.search import ranges
+from fhir_server.search import keys, ranges
+from fhir_server.search.ast import Clause
 from fhir_server.search.moments import DateValue, moved
 from fhir_server.search.ranges import NumberValue
+from fhir_server.search.types.composite import CompositeValue
+from fhir_server.search.types.quantity import QuantityValue
 
 DAY = timedelta(hours=25)  # the longest that a zone with summer time has
 LENGTHS: tuple[timedelta | None, ...] = (timedelta(days=32), timedelta(days=1100), None, None)
@@ -39,6 +42,46 @@ class Stretch:
     sql: str
     parameters: tuple[Any, ...]
     long: bool = False
+
+
+def of(clauses: Sequence[Clause]) -> list[Stretch]:
+    """Return the stretches of rows that fulfil clauses on one parameter; [] where there is nothing to say."""
+    kind = clauses[0].parameter.kind if clauses else ""
+    if kind == "date":
+        return of_dates(
+            [[value for value in each.alternatives if isinstance(value, DateValue)] for each in clauses]
+        )
+    numbers: list[list[NumberValue]] = []
+    for clause in clauses if kind in ("number", "quantity", "composite") else ():
+        found = [_number(value) for value in clause.alternatives]
+        if None in found:
+            return []
+        numbers.append([each for each in found if each is not None])
+    return of_numbers(numbers)
+
+
+def _number(value: object) -> NumberValue | None:
+    """Return the number that a value asks of the columns low and high; None where it is not one for all."""
+    if isinstance(value, NumberValue):
+        return value
+    if isinstance(value, QuantityValue):
+        whole = not value.also and (value.system or not value.code)
+        return value.number if whole else None  # a unit without system is one that no index begins with
+    if isinstance(value, CompositeValue):
+        ordered = [part for kind, part in value.parts if kind in ("number", "quantity")]
+        return _number(ordered[0]) if len(ordered) == 1 else None
+    return None
+
+
+def in_units(clauses: Sequence[Clause]) -> list[Stretch]:
+    """Return the stretches of a clause on one amount in several units, [] for what is none."""
+    value = clauses[0].alternatives[0]
+    if len(clauses) > 1 or len(clauses[0].alternatives) > 1 or not isinstance(value, QuantityValue):
+        return []
+    if value.system is None or value.code is None or not value.also:
+        return []
+    asked = [(value.code, value.number), *value.also]
+    return of_units([(keys.unit(value.system, code), number) for code, number in asked])
 
 
 def of_dates(clauses: Sequence[Sequence[DateValue]]) -> list[Stretch]:
@@ -89,6 +132,23 @@ def of_numbers(clauses: Sequence[Sequence[NumberValue]]) -> list[Stretch]:
         return []
     cut = max(cuts)
     return [Stretch("low >= %s", (cut,)), Stretch("low < %s and sign(high - low) = 1", (cut,), long=True)]
+
+
+def of_units(asked: Sequence[tuple[str, NumberValue]]) -> list[Stretch]:
+    """Return the same of one amount in several units, by the keys of the units; these have no order.
+
+    >>> [each.sql for each in of_units([("k1", ranges.read("gt5")), ("k2", ranges.read("lt5000"))])]
+    ['unit = %s::uuid and low >= %s', 'unit = %s::uuid and low < %s and sign(high - low) = 1', \
+'unit = %s::uuid and low <= %s']
+    """
+    found = []
+    for unit, number in asked:
+        for each in of_numbers([[number]]) or [Stretch("true", ())]:
+            sql, parameters = f"unit = %s::uuid and {each.sql}", (unit, *each.parameters)
+            if (top := ranges.ceiling(number)) is not None:
+                sql, parameters = f"{sql} and low <= %s", (*parameters, top)
+            found.append(Stretch(sql.replace("true and ", ""), parameters, each.long))
+    return found
 
 
 def _begins(value: DateValue) -> datetime | None:

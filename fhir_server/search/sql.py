@@ -43,3 +43,8 @@ def any_of_these(parts: Sequence[Sql]) -> Sql:
 def negated(part: Sql) -> Sql:
     """Return that a condition does not hold."""
     return Sql(f"not ({part.text})", part.parameters)
+
+
+def in_parentheses(sql: Sql) -> Sql:
+    """Return a condition or statement that stands for itself."""
+    return Sql(f"({sql.text})", sql.parameters)

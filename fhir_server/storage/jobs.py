@@ -292,8 +292,11 @@ def end(unit: UnitOfWork, claimed: Claim, now: str) -> bool:
 def progress_of(unit: UnitOfWork, parameter: int) -> tuple[str, str, int, int | None] | None:
     """Return (id, state, seen, total) of the last job that indexes by a parameter."""
     rows = unit.execute(
-        "SELECT j.id::text, j.state, t.seen, t.total FROM reindex_type AS t JOIN reindex AS j "
-        "ON j.pk = t.job WHERE %s = ANY(t.parameters) AND NOT j.dry_run ORDER BY j.pk DESC LIMIT 1",
+        "SELECT j.id::text, j.state, sum(t.seen)::bigint, "
+        "CASE WHEN count(*) = count(t.total) THEN sum(t.total)::bigint END "
+        "FROM reindex_type AS t JOIN reindex AS j "
+        "ON j.pk = t.job WHERE %s = ANY(t.parameters) AND NOT j.dry_run "
+        "GROUP BY j.pk ORDER BY j.pk DESC LIMIT 1",
         (parameter,),
     )
     return (rows[0][0], rows[0][1], rows[0][2], rows[0][3]) if rows else None

@@ -128,13 +128,26 @@ def retire(unit: UnitOfWork, pks: Sequence[int]) -> None:
     unit.defer("UPDATE search_parameter SET state = 'gone' WHERE pk = ANY(%s)", (list(pks),))
 
 
-def finish(unit: UnitOfWork, pks: Sequence[int]) -> None:
-    """Make ready what a whole run has indexed, and forget what it has cleared away."""
-    unit.defer(
-        "UPDATE search_parameter SET state = 'ready' WHERE pk = ANY(%s) AND state = 'indexing'", (list(pks),)
+def finish(unit: UnitOfWork, pks: Sequence[int], job: int) -> None:
+    """Make ready what a job has indexed, and forget what it has cleared away, in all its types."""
+    whole = (
+        "pk = ANY(%s) AND NOT EXISTS (SELECT FROM reindex_type AS t WHERE t.job = %s AND NOT t.done "
+        "AND search_parameter.pk = ANY(t.parameters))"
     )
-    unit.defer("DELETE FROM search_parameter WHERE pk = ANY(%s) AND state = 'gone'", (list(pks),))
+    unit.defer(
+        f"UPDATE search_parameter SET state = 'ready' WHERE {whole} AND state = 'indexing'", (list(pks), job)
+    )
+    unit.defer(f"DELETE FROM search_parameter WHERE {whole} AND state = 'gone'", (list(pks), job))
     changed(unit)
+
+
+def containers(unit: UnitOfWork, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (type, type of a container) of the contained resources of some types."""
+    rows = unit.execute(
+        "SELECT DISTINCT type, container_type FROM contained WHERE tenant = 0 AND type = ANY(%s::smallint[])",
+        ([type_code(name) for name in names],),
+    )
+    return [(type_name(inner), type_name(outer)) for inner, outer in rows]
 
 
 def _text(definition: dict[str, Any]) -> str:

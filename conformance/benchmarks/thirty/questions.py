@@ -108,8 +108,8 @@ def _ordered(facts: Facts, rng: Random, moments: Sequence[str]) -> list[Question
     times = sorted(facts.effective)
     at = [rng.randrange(max(1, len(times) - 61)) for _ in range(_MOST)]
     spans = [{"low": times[one], "high": times[min(one + 60, len(times) - 1)]} for one in at]
-    codes = {"2345-7": ("mg/dL", range(120, 150, 3)), "718-7": ("g/dL", range(15, 18))}
-    limits = [f"gt{value}.5|{UCUM}|{unit}" for unit, values in codes.values() for value in values]
+    units = {"kg": range(90, 120, 3), "mmol/L": range(138, 146)}  # nothing else in the data converts to these
+    limits = [f"gt{value}.5|{UCUM}|{unit}" for unit, values in units.items() for value in values]
     pressures = [f"{LOINC}|8480-6$gt{value}.5|{UCUM}|mm[Hg]" for value in range(130, 160, 3)]
     return [
         Question("string prefix", "prefix", "/Patient?family={family}&_count=20",
@@ -244,5 +244,7 @@ def _seen(facts: Facts, rng: Random) -> list[str]:
 
 
 def _with(facts: Facts, kind: str, rng: Random) -> list[str]:
-    """Return patients with 4 to 18 resources of a type, so that one page holds them."""
-    return _some([one for one, number in facts.of_patient[kind].items() if 4 <= number <= 18], rng)
+    """Return patients with 4 to 18 resources of a type, so that one page holds them at any size."""
+    closed = {one for one, at in facts.last_seen.items() if at < 0.6 * facts.count}
+    some = [one for one, number in facts.of_patient[kind].items() if 4 <= number <= 18]
+    return _some([one for one in some if one in closed] or some, rng)

@@ -388,3 +388,27 @@ def test_what_is_written_together_with_the_definition_is_indexed(installation: O
     assert sorted(ids(entry, "Patient?nickname=bo")) == ["before", "first", "last"]
     with pytest.raises(Unprocessable, match="is defined by"):
         entry.write(GRANT, lambda context: create(context, "SearchParameter", {**NICKNAME, "url": URL + "b"}))
+
+
+def test_what_is_contained_is_indexed_too(installation: Open) -> None:
+    entry = installation()
+    inside = {"resourceType": "Patient", "id": "i", "name": [{"use": "nickname", "given": ["Bo"]}]}
+    link = [{"other": {"reference": "#i"}, "type": "seealso"}]
+    report = {
+        "resourceType": "Encounter",
+        "id": "e",
+        "status": "finished",
+        "class": {"code": "AMB"},
+        "subject": {"reference": "#i"},
+        "contained": [inside],
+    }
+    put(entry, report)
+    put(entry, {**called("a"), "contained": [inside], "link": link})
+    put(entry, NICKNAME)
+    assert "yet" in refusal(entry, "Encounter?subject:Patient.nickname=bo")
+    index_all(entry)
+    assert ids(entry, "Encounter?subject:Patient.nickname=bo") == ["e"]
+    assert sorted(ids(entry, "Patient?nickname=bo&_contained=true")) == ["a", "e"]
+    entry.write(GRANT, lambda context: delete(context, "SearchParameter", "nickname"))
+    index_all(entry)
+    assert "no search parameter" in refusal(entry, "Patient?nickname=bo")

@@ -50,7 +50,8 @@ def k(code: str, text: str, type_name: str = "Observation") -> str:
             ],
         ),
         ("Observation?code:not=a", "r is 96 and not (r.keys @> %s::uuid[])", [[k("code", "a")]]),
-        ("Observation?code:missing=true", "r is 96 and not (r.keys @> %s::uuid[])", [[k("code", "")]]),
+        ("Observation?method:missing=true", "r is 96 and not (r.keys @> %s::uuid[])", [[k("method", "")]]),
+        ("Observation?code:missing=true", "r lives and r.keys @> %s::uuid[]", [[k("code", keys.ABSENT)]]),
         ("Observation?code:missing=false", "r lives and r.keys @> %s::uuid[]", [[k("code", "")]]),
         (
             "Observation?combo-code=a",
@@ -231,7 +232,7 @@ def test_rows_alone_are_counted_first(query: str, table: str | None) -> None:
         ("Observation?status=final&_sort=-_lastUpdated", ["w"], 1),
         ("Observation?status=final&_sort=-date", ["w"], 1),
         ("Observation?status=final&_sort=code", [], 0),
-        ("Observation?status=final&_sort=-date,code", [], 0),
+        ("Observation?status=final&_sort=-date,code", ["w"], 1),
         ("Observation?patient.name=a", ["t", "w"], 2),
         ("Observation?patient.name=a&value-quantity=gt5", ["p", "t", "w"], 2),
         ("Observation?patient.name=a&encounter=7", [], 1),
