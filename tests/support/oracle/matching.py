@@ -433,6 +433,9 @@ def _moved(span: Span, code: str, other: str) -> Span | None:
 
 def _uri_test(modifier: str, text: str) -> Callable[[str, Any], bool]:
     def test(shape: str, value: Any) -> bool:
+        if modifier and "|" in text:
+            here, wanted = (value, text) if modifier == "below" else (text, value)
+            return "|" in value and (here == wanted or here.startswith(wanted + "."))
         whole, asked = value.partition("|")[0] if shape == "canonical" else value, text.rstrip("/")
         if modifier == "below":
             return whole.rstrip("/") == asked or whole.startswith((asked + "/", asked + "#"))

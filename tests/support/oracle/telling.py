@@ -173,6 +173,8 @@ class Heap:
 
     def draw(self, random: Random, type_name: str, pivot: str) -> tuple[str, str] | None:
         """Return a question that a resource answers, or nearly."""
+        if pivot not in self.of(type_name):
+            return None  # contained: its words are those of what contains it
         own, rest = self.of(type_name)[pivot]
         code = "_text" if own and random.random() < 0.6 else "_content"
         there = own if code == "_text" else own + rest
