@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -31,7 +32,7 @@ def tagged(resource: dict[str, Any], tag: str) -> dict[str, Any]:
 def ward(stored: Store) -> list[str]:
     """Two patients, two observations and a group, stored in turns under one tag of their own."""
     made: list[str] = []
-    tag = f"ward{id(made)}"
+    tag = f"ward-{uuid4()}"
 
     def keep(resource: dict[str, Any]) -> str:
         made.append(f"{resource['resourceType']}/{stored(tagged(resource, tag))}")
