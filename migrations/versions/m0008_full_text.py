@@ -1,13 +1,13 @@
 """The words of resources, for _text and _content.
 
 Revision ID: m0008
-Revises: m0014
+Revises: m0007
 """
 
 from alembic import op
 
 revision = "m0008"
-down_revision = "m0014"
+down_revision = "m0007"
 branch_labels = None
 depends_on = None
 
