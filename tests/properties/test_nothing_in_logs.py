@@ -103,8 +103,8 @@ def test_a_wait_for_a_lock(running: Server, locked: Any) -> None:
 @clause("R4/security.html", "nor that of a search that was stopped, as the time limit stops it")
 def test_a_slow_statement(running: Server, locked: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
-        form = f"family={MARKER}".encode()
-        answer = pool.submit(asked, running, "POST", "/fhir/Patient/_search", FORM, form)
+        form = f"patient.family={MARKER}".encode()
+        answer = pool.submit(asked, running, "POST", "/fhir/Observation/_search", FORM, form)
         process = wait_for(lambda: waiting(locked), 20)
         locked.cursor().execute("SELECT pg_cancel_backend(%s)", (process,))
         reply = answer.result(30)
@@ -116,7 +116,7 @@ def test_a_slow_statement(running: Server, locked: Any) -> None:
 @clause("R4/security.html", "nor that of a statement during which Postgres crashed")
 def test_a_crash_of_the_database(running: Server, locked: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
-        search = f"/fhir/Patient?family={MARKER}"
+        search = f"/fhir/Observation?patient.family={MARKER}"
         answer = pool.submit(asked, running, "GET", search, {})
         os.kill(wait_for(lambda: waiting(locked), 20), signal.SIGKILL)
         reply = answer.result(30)
@@ -126,7 +126,10 @@ def test_a_crash_of_the_database(running: Server, locked: Any) -> None:
 
 
 def waiting(connection: Any) -> int:
-    """Return the process of Postgres that works on a statement with the marker, 0 when there is none."""
+    """Return the process of Postgres that works on a statement with the marker, 0 when there is none.
+
+    A chain is asked, whose statement is not prepared: PREPARE waits for the lock, too, without the marker.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction sees the same activity else
         cursor.execute(
