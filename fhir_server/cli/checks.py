@@ -130,6 +130,8 @@ def server(config: Config, url: str) -> Iterator[Finding]:
             )
         # each worker has one more, by which it looks up definitions
         needed = config.workers * (config.threads + 1) + DIMSE_CONNECTIONS + 4
+        if config.worker:  # three for each asynchronous request (app.create_runners), one that looks up
+            needed += 3 * config.job_threads + 1
         if (most := int(_show(connection, "max_connections"))) < needed:
             yield Finding("connections", "broken", f"max_connections is {most}; we open up to {needed}")
         cursor.execute("SELECT name FROM pg_available_extensions WHERE name = ANY(%s)", (list(EXTENSIONS),))

@@ -19,7 +19,7 @@ from fhir_server.config import Config
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.database.migrating import upgrade
 from fhir_server.interactions.entry import Entry
-from fhir_server.schema.names import RESOURCE, ROWS
+from fhir_server.schema.names import CONTAINED, RESOURCE, ROWS, VERSION
 
 EXAMPLES = """\
   xinglin load patients.ndjson
@@ -91,7 +91,7 @@ def _settle(url: str) -> None:
     """Tell the planner what was loaded; until it knows, a search may take the longest way."""
     engine = Engine(url, size=1, statement_timeout_ms=0)
     with engine.connection(Mode.SINGLE) as connection:
-        connection.cursor().execute(f"ANALYZE {', '.join((RESOURCE, *ROWS))}")
+        connection.cursor().execute(f"ANALYZE {', '.join((RESOURCE, VERSION, CONTAINED, *ROWS))}")
     engine.close()
 
 

@@ -60,7 +60,9 @@ def test_a_stock_postgres_s_settings_are_named(monkeypatch, database_url):
 def test_the_database_is_examined(database_url):
     found = _states([*checks.server(Config(), database_url), *checks.schema(Config(), database_url)])
     assert found == {"database": "ok", "schema": "ok"}
-    assert _states(checks.server(Config(workers=100), database_url))["connections"] == "broken"
+    for many in (Config(workers=100), Config(job_threads=100)):
+        assert _states(checks.server(many, database_url))["connections"] == "broken"
+    assert "connections" not in _states(checks.server(Config(job_threads=100, worker=False), database_url))
 
 
 def test_a_port_that_is_taken_is_broken(tmp_path):
