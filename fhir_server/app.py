@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -20,11 +20,12 @@ from cds_hooks.records.store import Store
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.files.store import FileStore
 from fhir_server.authorization.grant import Grant
-from fhir_server.config import Config
+from fhir_server.config import Config, ConfigError
 from fhir_server.console.pages import Room, Site, State
 from fhir_server.console.pages import blueprint as console
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.definitions.core import Core
+from fhir_server.definitions.structures import is_resource_type, resource_types
 from fhir_server.interactions import integrity
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.context import Settings, utc_now
@@ -99,7 +100,9 @@ def create_runners(config: Config, stopping: Callable[[], bool]) -> list[Runner]
 def create_entry(config: Config, database_url: str, *, connections: int) -> Entry:
     """Return the way into the interactions of the installation whose database is at `database_url`."""
     base_urls = config.base_url or (f"http://{config.host}:{config.port}/fhir",)
-    environment = Environment(zone=ZoneInfo(config.time_zone), base_urls=base_urls)
+    environment = Environment(
+        zone=ZoneInfo(config.time_zone), base_urls=base_urls, full_text=full_text(config.full_text)
+    )
     settings = Settings(
         base_urls=base_urls,
         indexer=Indexer(environment=environment, references=config.referential_integrity != "off"),
@@ -127,6 +130,16 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         application_name="xinglin",
     )
     return Entry(engine, settings, utc_now)
+
+
+def full_text(names: Sequence[str]) -> frozenset[str]:
+    """Return the types that the setting full_text names; raises ConfigError for what is no type."""
+    if "off" in names:
+        return frozenset()
+    for name in names:
+        if name != "*" and not is_resource_type(name):
+            raise ConfigError(f"full_text names {name!r}, which is no resource type of R4")
+    return frozenset(resource_types() if "*" in names else names)
 
 
 def create_registry(config: Config, database_url: str) -> Registry:

@@ -118,6 +118,11 @@ class Config:
         2000,
         "longest count for _total=accurate and _summary=count; then the total is an estimate and says so",
     )
+    full_text: tuple[str, ...] = _setting(
+        ("*",),
+        "types whose words are indexed for _text and _content: * is all, off is none, or for example "
+        "DocumentReference,DiagnosticReport; what was stored before gets its words by $reindex",
+    )
     reindex_rate: int = _setting(
         1000, "resources a second that a job indexes in the background; 0: as many as it can"
     )
@@ -178,6 +183,8 @@ class Config:
             raise ConfigError(f"ae_title is {self.ae_title!r}; it needs 1 to 16 ASCII characters")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigError("tls_cert and tls_key go together; only one of them is set")
+        if unknown := [name for name in self.full_text if name not in ("*", "off") and not name.isalpha()]:
+            raise ConfigError(f"full_text has {unknown[0]!r}; write *, off, or types such as Patient")
         for entry in self.patient_id_issuers:
             if not all(entry.partition("=")):
                 raise ConfigError(

@@ -11,7 +11,7 @@ from conformance.benchmarks.data import Resource, compact, stream
 from conformance.benchmarks.rounds import Differ
 from conformance.benchmarks.targets import Target
 
-_FULL_TEXT = ("fulltext", "full_text", "narrative")
+_FULL_TEXT = ("idx_text",)
 """What the names of tables say that hold words of texts: they are reported apart."""
 
 _ENTRIES = 200

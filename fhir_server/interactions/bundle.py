@@ -48,22 +48,38 @@ def searchset(
     return _bundle("searchset", now, links, entries, total)
 
 
-def entries(settings: Settings, versions: Iterable[Version], mode: str) -> list[str]:
-    """Return the entries of a searchset for resources as they are stored."""
+def entries(
+    settings: Settings, versions: Iterable[Version], mode: str, scores: Sequence[float | None] = ()
+) -> list[str]:
+    """Return the entries of a searchset for resources as they are stored; `scores` are theirs, if any."""
     base, end = settings.base_url, f',"search":{{"mode":"{mode}"}}}}'
+    if any(scores):
+        return [
+            entry(settings, version, version.text(), mode, score)
+            for version, score in zip(versions, scores, strict=True)
+        ]
     return [
         f'{{"fullUrl":"{base}/{version.type_name}/{version.id}","resource":{version.text()}{end}'
         for version in versions
     ]
 
 
-def entry(settings: Settings, version: Version, text: str, mode: str, fragment: str | None = None) -> str:
-    """Return one entry of a searchset; `text` is a part of the resource.
+def entry(
+    settings: Settings,
+    version: Version,
+    text: str,
+    mode: str,
+    score: float | None = None,
+    fragment: str | None = None,
+) -> str:
+    """Return one entry of a searchset; `text` is the resource, whole or a part of it.
 
-    With a `fragment` it is the one of that id which the version contains (R4/search.html#contained).
+    `score` says how well it fits, where words were asked for. With a `fragment` it is the one of that id
+    which the version contains (R4/search.html#contained).
     """
+    said = "" if score is None else f',"score":{score:.6f}'
     url = f"{settings.base_url}/{version.address}" + (f"#{fragment}" if fragment else "")
-    return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"}}}}'
+    return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"{said}}}}}'
 
 
 def history(

@@ -204,7 +204,8 @@ def statement(
     """
     profiles = _by_type(supported.profiles)
     registry = supported.parameters or standard()
-    searchable = {name: _searchable(name, registry) for name in resource_types()}
+    worded = settings.environment.full_text
+    searchable = {name: _searchable(name, registry, name in worded) for name in resource_types()}
     referring = _referring(searchable)
     rest: dict[str, Any] = {
         "mode": "server",
@@ -332,17 +333,21 @@ def _conditional_delete(settings: Settings, interactions: frozenset[str]) -> str
     return "multiple" if settings.max_conditional_deletes > 1 else "single"
 
 
-def _searchable(name: str, registry: Registry) -> list[Parameter]:
-    """Return the parameters of a type that search can answer."""
+def _searchable(name: str, registry: Registry, worded: bool) -> list[Parameter]:
+    """Return the parameters of a type that search can answer; `worded` says that its words are indexed."""
     return [
         parameter
         for parameter in registry.for_type(name).values()
-        if parameter.code in ANSWERED or (parameter.kind != "special" and parameter.expression is not None)
+        if parameter.code in ANSWERED
+        or (parameter.kind == "words" and worded)
+        or (parameter.kind != "special" and parameter.expression is not None)
     ]
 
 
 def _ways(parameter: Parameter) -> str:
     """Return which modifiers and prefixes a parameter takes, in words."""
+    if parameter.kind == "words":
+        return 'words, "phrases", begin*, and, or, not, parentheses'
     targets = set(parameter.targets) if parameter.kind == "reference" else set()
     modifiers = [f":{name}" for name in modifiers_of(parameter) if name not in targets]
     said = [f"modifiers {' '.join(modifiers)}"] if modifiers else []
@@ -358,6 +363,9 @@ def _on_system(searchable: Mapping[str, Sequence[Parameter]]) -> list[dict[str, 
     """Return the parameters that a search over all types has."""
     known = search_parameters.for_type("Binary")  # which has these alone
     codes = {parameter.code for parameter in parameters_of("Binary")} | {"_filter"}
+    if all(any(each.code == "_content" for each in some) for some in searchable.values()):
+        codes |= {"_content", "_text"}
+    known = {**search_parameters.for_type("Basic"), **known}  # Binary has no _text
     found = {code: (known[code].url, known[code].type) for code in codes}
     own = [{each.code: each for each in some if each.index} for some in searchable.values()]
     for code in set.intersection(*(set(each) for each in own)):

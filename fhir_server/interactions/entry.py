@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from fhir_server.authorization.grant import Grant
@@ -14,6 +14,7 @@ from fhir_server.interactions import parameters
 from fhir_server.interactions.context import Clock, Context, Settings
 from fhir_server.model.temporal import instant
 from fhir_server.storage import binaries, definitions
+from fhir_server.storage.full_text import LeftOut
 
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ class Entry:
     settings: Settings
     clock: Clock
     listeners: Sequence[Listener] = ()
+    left_out: LeftOut = field(default_factory=LeftOut, compare=False)
 
     def read(self, grant: Grant, work: Callable[[Context], T]) -> T:
         """Run `work` on a reading unit and return its answer."""
@@ -41,6 +43,7 @@ class Entry:
         `work` may run several times: it must not do anything that a rollback cannot undo.
         """
 
+        self.left_out.say(self.engine, self.settings.environment.full_text)
         listeners = (definitions.notice, binaries.notice, self._notice_parameters, *self.listeners)
         return run_write(self.engine, listeners, self._with_context(grant, work))
 

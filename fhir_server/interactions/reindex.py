@@ -22,7 +22,7 @@ from fhir_server.model import json_format
 from fhir_server.outcome import Invalid, NotFound
 from fhir_server.search.compile import compile_types
 from fhir_server.search.index import FORM
-from fhir_server.storage import jobs, reindexing
+from fhir_server.storage import full_text, jobs, reindexing
 from fhir_server.storage import parameters as storage
 from fhir_server.storage.jobs import Claim, Counts, Job, Scope
 from fhir_server.storage.parameters import GONE, Kept
@@ -166,11 +166,14 @@ def bring_up_to_date(context: Context) -> None:
     scopes: dict[str, Scope] = {}
     known = jobs.forms(context.unit)
     present = set(_present(context))
+    wordless = full_text.lacking(context.unit) & context.settings.environment.full_text
     for name in resource_types():
-        if known.get(name, 0) >= FORM:
+        if known.get(name, 0) >= FORM and name not in wordless:
             continue
         if name not in present:
             jobs.put_form(context.unit, name, FORM)
+            if name in wordless:
+                full_text.complete(context.unit, name)
         elif jobs.count_up_to(context.unit, name, CHEAP + 1) <= CHEAP:
             scopes[name] = _scopes(context, Asked(types=[name]))[name]
     if scopes and jobs.like(context.unit, scopes, dry_run=False) is None:
@@ -203,6 +206,8 @@ def work(context: Context) -> int:
         storage.finish(unit, claimed.scope.parameters, claimed.job)
         if claimed.scope.whole:
             jobs.put_form(unit, claimed.type_name, FORM)
+            if claimed.type_name in context.settings.environment.full_text:
+                full_text.complete(unit, claimed.type_name)
     return max(1, counts.seen)
 
 

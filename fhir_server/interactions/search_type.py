@@ -8,9 +8,11 @@ resources goes out as it is stored, unless `_summary` or `_elements` asks for a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,14 +25,16 @@ from fhir_server.model import json_format, summary
 from fhir_server.outcome import Invalid, Issue
 from fhir_server.search import include, paging
 from fhir_server.search.ast import Query
-from fhir_server.search.compile import Statement, compile, position_of
+from fhir_server.search.compile import SCORE, Statement, compile, position_of
 from fhir_server.search.contained import compile_contained, fragment_of, place_of
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
 from fhir_server.search.types.protocol import Environment
+from fhir_server.storage import full_text
 from fhir_server.storage.apart import whole
 from fhir_server.storage.version import Version, from_search
 
+_WORDED = re.compile(r"_(?:text|content)\b")
 CURSOR = "_cursor"
 """The parameter of our paging links; it holds the whole search, sealed."""
 
@@ -58,6 +62,7 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     explained, pairs = explain.asked(pairs)
     asked, position = _opened(context, path, pairs)
     query = query_of(asked)
+    query = replace(query, issues=(*query.issues, *_cut_words(context, query)))
     limit = min(query.count or context.settings.default_count, context.settings.max_count)
     if explained is not None:
         return explain.explanation(context, query, limit, position, explained)
@@ -145,9 +150,26 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         registry=searchable,
         codes=SearchCodes(context),
         stored=StoredValues(context.unit.execute),
+        full_text=settings.environment.full_text,
     )
     query = replace(query, issues=(*query.issues, *searchable.warnings()))
     return narrow(context.grant, query)
+
+
+def _cut_words(context: Context, query: Query) -> tuple[Issue, ...]:
+    """Return what a search by words may lack: resources that have more of them than are indexed."""
+    asked = [name for name, text in query.applied if _WORDED.search(text if name == "_filter" else name)]
+    if not asked:
+        return ()
+    found = full_text.cut(context.unit)
+    if all(name in ("_text", "_content") for name in asked):
+        searched = {query.type_name} if query.parts is None else {part.type_name for part in query.parts}
+        found = {name: number for name, number in found.items() if name in searched}
+    if not found:
+        return ()
+    several = " and ".join(f"{number} {name}" for name, number in found.items())
+    said = f"{several} resources have more words than are indexed; behind the first ones nothing is found"
+    return (Issue("warning", "incomplete", said),)
 
 
 def environment(context: Context) -> Environment:
@@ -224,26 +246,33 @@ def _included(
     return fitting, ()
 
 
-def _entries(context: Context, query: Query, versions: Sequence[Version], mode: str) -> list[str]:
+def _entries(
+    context: Context,
+    query: Query,
+    versions: Sequence[Version],
+    mode: str,
+    scores: Sequence[float | None] = (),
+) -> list[str]:
     wanted = _wanted(query)
     if wanted is None:
-        return bundle.entries(context.settings, versions, mode)
+        return bundle.entries(context.settings, versions, mode, scores)
     return [
-        bundle.entry(context.settings, version, _part(query, version, wanted), mode) for version in versions
+        bundle.entry(context.settings, version, _part(query, version, wanted), mode, score)
+        for version, score in zip_longest(versions, scores)
     ]
 
 
 def _matches(context: Context, query: Query, matches: Sequence[Version], rows: Sequence[Row]) -> list[str]:
     """Return entries of what was found: contained resources under their container's address with `#id`."""
     if query.contained_type == "container" or query.contained == "false":
-        return _entries(context, query, matches, "match")
+        return _entries(context, query, matches, "match", [row[SCORE] for row in rows])
     entries: list[str] = []
     for version, row in zip(matches, rows, strict=True):
         if (fragment := fragment_of(row)) is None:
             entries += _entries(context, query, (version,), "match")
         else:
             text = _contained_text(query, version, fragment)
-            entries.append(bundle.entry(context.settings, version, text, "match", fragment))
+            entries.append(bundle.entry(context.settings, version, text, "match", fragment=fragment))
     return entries
 
 

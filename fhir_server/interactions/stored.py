@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from fhir_server.definitions.structures import type_name
+from fhir_server.definitions.structures import type_code, type_name
 from fhir_server.outcome import Invalid
 from fhir_server.schema.names import CONTAINED
 from fhir_server.search import hierarchy, units
@@ -43,6 +43,11 @@ class StoredValues:
     def above(self, type_name: str, id: str) -> Sequence[str]:
         """Return the ids of a resource and of all that it is a part of; raises TooManyParts (400)."""
         return hierarchy.above(self._execute, type_name, id)
+
+    def lacks_words(self, type_name: str) -> bool:
+        """Tell whether some resources of a type were written while their words were not indexed."""
+        sql = "SELECT FROM text_missing WHERE tenant = 0 AND type = %s"
+        return bool(self._execute(sql, (type_code(type_name),)))
 
     def contained(self) -> Collection[str]:
         """Return the resource types of which there are contained ones: one step of an index a type."""

@@ -55,6 +55,16 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
     CREATE INDEX idx_position_at ON idx_position USING gist (at);
     CREATE INDEX idx_position_pk ON idx_position (tenant, pk, param);
 
+    CREATE TABLE idx_text (
+        pk bigint NOT NULL, tenant smallint NOT NULL DEFAULT 0, cut boolean NOT NULL,
+        words tsvector NOT NULL,  -- search/readable.py
+        PRIMARY KEY (tenant, pk));
+    CREATE INDEX idx_text_words ON idx_text USING gin (words) WITH (fastupdate = off);
+    CREATE INDEX idx_text_cut ON idx_text (tenant, pk) WHERE cut;
+
+    CREATE TABLE text_missing (  -- types of which some resources may lack their words
+        tenant smallint NOT NULL DEFAULT 0, type smallint NOT NULL, PRIMARY KEY (tenant, type));
+
     CREATE TABLE contained (  -- what resources contain; pk is their own, for the rows above
         pk bigint NOT NULL, container bigint NOT NULL, rid uuid NOT NULL,  -- of Type/id#id
         tenant smallint NOT NULL DEFAULT 0, type smallint NOT NULL, container_type smallint NOT NULL,
@@ -66,6 +76,7 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
 idx_composite has one row for each group of component values from one element, and is null but for
 the components that the parameter has. A quantity has one row whatever is asked of its unit; where no
 unit is asked for, Postgres 18 skips through the units of the index, and an older one reads its parameter.
+The statistics of idx_text.words are turned off: a plan is made by what is asked, not by how often a word is.
 Most numbers are points (low = high): those that are not have a small index by their high end.
 """
 
@@ -75,6 +86,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Computed,
     Index,
@@ -86,7 +98,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, TSVECTOR, UUID
 from sqlalchemy.types import UserDefinedType
 
 from fhir_server.schema.metadata import METADATA
@@ -177,6 +189,26 @@ class Point(UserDefinedType[str]):
 idx_position = Table("idx_position", METADATA, _pk(), Column("at", Point, nullable=False), *_param())
 Index("idx_position_at", idx_position.c["at"], postgresql_using="gist")
 
+
+idx_text = Table(
+    "idx_text",
+    METADATA,
+    Column("pk", BigInteger, nullable=False, autoincrement=False),
+    Column("tenant", SmallInteger, nullable=False, server_default=text("0"), autoincrement=False),
+    Column("cut", Boolean, nullable=False),
+    Column("words", TSVECTOR, nullable=False),
+    PrimaryKeyConstraint("tenant", "pk"),
+)
+Index("idx_text_words", idx_text.c["words"], postgresql_using="gin", postgresql_with={"fastupdate": "off"})
+Index("idx_text_cut", idx_text.c.tenant, idx_text.c.pk, postgresql_where=text("cut"))
+
+text_missing = Table(
+    "text_missing",
+    METADATA,
+    Column("tenant", SmallInteger, nullable=False, server_default=text("0"), autoincrement=False),
+    Column("type", SmallInteger, nullable=False, autoincrement=False),
+    PrimaryKeyConstraint("tenant", "type"),
+)
 
 contained = Table(
     "contained",

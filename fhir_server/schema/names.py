@@ -43,5 +43,6 @@ ROWS: dict[str, tuple[str, ...]] = {
         "unit_text",
     ),
     "idx_position": ("param", "at"),
+    "idx_text": ("words", "cut"),
 }
 """The index tables, and their columns between tenant and pk in the order in which search.index gives them."""

@@ -15,19 +15,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.schema.names import PAGE_CONTENT, RESOURCE, VERSION
+from fhir_server.search import score
 from fhir_server.search.ast import Query
 from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
 from fhir_server.search.frequency import Frequencies, Judge
 from fhir_server.search.order import Position, in_order
 from fhir_server.search.plans import STRETCH, Page, is_settled, plan
+from fhir_server.search.types import words
+from fhir_server.search.word_rows import words_source
 
 COLUMNS = (
     "r.pk, r.type, r.id, r.version, r.last_updated::text, "
     f"(select {PAGE_CONTENT} from {VERSION} v "
     f"where v.tenant = {TENANT} and v.pk = r.pk and v.version = r.version)"
 )
-"""What every answer selects, as storage.apart completes it; the texts of the sort keys come behind."""
-WIDTH = 6
+"""What every answer selects, as storage.apart completes it; of a page the score (score.py), then the texts
+of the sort keys come behind."""
+SCORE = 6
+WIDTH = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def compile(
 
     `frequencies` help to choose how; what is found does not depend on them.
 
-    Rows are COLUMNS and then one text for each key of `_sort`; `position_of` makes the next
+    Rows are COLUMNS, the score and then one text for each key of `_sort`; `position_of` makes the next
     position from a row.
     """
     if query.parts is not None:
@@ -66,8 +71,9 @@ def compile(
         query = in_order(query, position)
     page = Page(query, Conditions(visible), limit, position, judge=Judge(frequencies, limit / STRETCH))
     plan(page)
-    found = page.found(f"select {COLUMNS}{_texts(page)}")
-    few = page.found_if_few(f"select {COLUMNS}{_texts(page)}")
+    of_page = score.of(query)
+    select = Sql(f"select {COLUMNS}, {of_page.text}{_texts(page)}", of_page.parameters)
+    found, few = page.found(select), page.found_if_few(select)
     first = None
     if few is not None:
         first = Statement(few.text, list(few.parameters), page.backward, settled=True)
@@ -93,7 +99,8 @@ def _several(
         judge = Judge(frequencies, limit * len(parts) / STRETCH)
         page = Page(part, Conditions(visible), limit, position, len(parts), judge)
         plan(page)
-        found.append(page.found("select *"))
+        of_part = score.of(part)
+        found.append(page.found(Sql(f"select r.*, {of_part.text} as score", of_part.parameters)))
     if not found:
         return Statement(f"select r.pk from {RESOURCE} r where false", [], backward)
     order = []
@@ -104,7 +111,7 @@ def _several(
     order.append("pk desc" if page.descending_pk != backward else "pk")
     united = " union all ".join(f"({each.text})" for each in found)
     sql = (
-        f"select {COLUMNS}{_texts(page)} from (select * from ({united}) u "
+        f"select {COLUMNS}, r.score{_texts(page)} from (select * from ({united}) u "
         f"order by {', '.join(order)} limit %s) r"
     )
     return Statement(sql, [*(value for each in found for value in each.parameters), limit], backward)
@@ -129,6 +136,11 @@ def compile_count(query: Query, visible: Visible | None = None) -> Statement:
         sql = f"select coalesce(sum(count), 0)::bigint from ({united}) c(count)"
         return Statement(sql, [value for count in counted for value in count.parameters])
     conditions = Conditions(visible)
+    worded = words.asked(query.clauses)
+    if visible is None and len(worded) == len(query.clauses) > 0:
+        # Words say the type themselves, and what is deleted has none.
+        source = words_source(worded)
+        return Statement(f"select count(*) from ({source.text}) r", list(source.parameters))
     if Judge().of(query.clauses) == "few":
         found = [conditions.rows("r", query.type_name, query.clauses)]
     else:

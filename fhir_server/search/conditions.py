@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from fhir_server.definitions.structures import type_code
+from fhir_server.outcome import NotSupported
 from fhir_server.schema.names import CONTAINED, RESOURCE, ROWS
 from fhir_server.schema.names import TENANT as TENANT
 from fhir_server.search import absence, chart, keys, spans
@@ -36,9 +36,13 @@ from fhir_server.search.ast import (
 )
 from fhir_server.search.elements import is_bound
 from fhir_server.search.linked import by_row, is_tried, only_canonical
+from fhir_server.search.sql import Keys, any_of_these, joined, negated, select
+from fhir_server.search.sql import Sql as Sql  # what everybody makes of conditions
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.special import IdValue
 from fhir_server.search.types.table import TYPES
+from fhir_server.search.types.words import asked
+from fhir_server.search.word_rows import has_words, words_source
 
 ROWS_OF_CONTAINED = (
     "(select c.*, false as deleted, null::timestamptz as last_updated, null::int as version, "
@@ -50,21 +54,6 @@ LONG = 16  # keys; more are looked up in a hash where no index serves
 Visible = Callable[[str], Criterion | None]  # what a caller may see of a type, None for all of it
 
 
-@dataclass(frozen=True, slots=True)
-class Sql:
-    """A piece of SQL with the values of its %s, in their order."""
-
-    text: str
-    parameters: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Keys(Sql):
-    """A condition that is nothing but keys of which at least one must be there."""
-
-    any_of: tuple[str, ...] = ()
-
-
 @dataclass(slots=True)
 class Conditions:
     """Says criteria in SQL; one instance a statement, because it counts the aliases.
@@ -73,12 +62,14 @@ class Conditions:
     at: as matches, behind chains and before `_has` (no leak through a side door). `by_row` says chains
     in the form for conditions that are tried on one row after the other. `walking` keeps rows from being
     collected beforehand, which is right where all will be looked at and wrong where a page ends the walk.
+    `at_hand` says that matches `r` are few by another criterion: their words are looked at one by one.
     The targets of the chain `looked_at` stand in a CTE `t`, which has all if they are `looked_at_most`.
     """
 
     visible: Visible | None = None
     by_row: bool = False
     walking: bool = False
+    at_hand: bool = False
     looked_at: Chain | None = None
     looked_at_most: int = 0
     aliases: int = 0
@@ -96,7 +87,7 @@ class Conditions:
             own = (
                 f"{alias}.tenant = {TENANT} and {alias}.type = {type_code(type_name)} and not {alias}.deleted"
             )
-        return _joined([Sql(own), *self.merged(alias, parts)], " and ")
+        return joined([Sql(own), *self.merged(alias, parts)], " and ")
 
     def each(self, alias: str, criteria: Sequence[Criterion]) -> list[Sql]:
         """Return the conditions of an AND, one for all bounds on a value that a resource has once.
@@ -105,8 +96,12 @@ class Conditions:
         scans and a join. Where a value may repeat, each bound may be met by another row.
         """
         found: list[Sql] = []
+        if worded := asked(criteria):
+            found.append(self.words(alias, worded))
         bounds: dict[Parameter, list[Clause]] = {}
         for criterion in criteria:
+            if criterion in worded:
+                continue
             if isinstance(criterion, Clause) and is_bound(criterion):
                 bounds.setdefault(criterion.parameter, []).append(criterion)
             else:
@@ -162,11 +157,11 @@ class Conditions:
                     return has_key(
                         alias, [k for part in parts if isinstance(part, Keys) for k in part.any_of]
                     )
-                return self.united(alias, criteria) if united else _any(parts)
+                return self.united(alias, criteria) if united else any_of_these(parts)
             case All(criteria):
                 return self.all(alias, criteria)
             case Not(inside):
-                return _not(self.criterion(alias, inside))
+                return negated(self.criterion(alias, inside))
 
     def united(self, alias: str, criteria: Sequence[Criterion]) -> Sql:
         """Return an OR as the union of what each side finds by its own index; no index serves an OR."""
@@ -178,8 +173,8 @@ class Conditions:
                 self.inside.add(name)
                 source = ROWS_OF_CONTAINED
             condition = self.rows(name, type_of(criterion), [criterion])
-            selects.append(_select(f"{name}.pk", f"{source} {name}", condition))
-        both = _joined(selects, " union all ")
+            selects.append(select(f"{name}.pk", f"{source} {name}", condition))
+        both = joined(selects, " union all ")
         return Sql(f"{alias}.pk in ({both.text})", both.parameters)
 
     def all(self, alias: str, criteria: Sequence[Criterion]) -> Sql:
@@ -187,17 +182,19 @@ class Conditions:
         parts = self.each(alias, criteria)
         if len(parts) == 1:
             return parts[0]
-        joined = _joined(self.merged(alias, parts), " and ")
-        return Sql(f"({joined.text})", joined.parameters)
+        both = joined(self.merged(alias, parts), " and ")
+        return Sql(f"({both.text})", both.parameters)
 
     def clause(self, alias: str, clause: Clause) -> Sql:
         """Return the condition of one parameter."""
         parameter = clause.parameter
         kind = TYPES[parameter.kind]
+        if parameter.kind == "words":
+            return self.words(alias, [clause])
         if parameter.code == "_id" and alias in self.inside:
             ids = [each.id for each in clause.alternatives if isinstance(each, IdValue) and each.rid]
             found = Sql(f"{alias}.id = any(%s)", (ids,))
-            return _not(found) if clause.modifier in COMPLEMENTS else found
+            return negated(found) if clause.modifier in COMPLEMENTS else found
         if clause.modifier == "missing":
             if parameter.kind == "special":  # what every resource has
                 return Sql("false" if clause.alternatives[0] else "true")
@@ -222,11 +219,11 @@ class Conditions:
                 parts.append(has_key(alias, wanted))
         if rows:
             parts.append(
-                self.row(alias, parameter, kind, _any([Sql(row.sql, row.parameters) for row in rows]))
+                self.row(alias, parameter, kind, any_of_these([Sql(row.sql, row.parameters) for row in rows]))
             )
         parts += [Sql(condition.sql.format(r=alias), condition.parameters) for condition in own]
-        found = _any(parts)
-        return _not(found) if clause.modifier in COMPLEMENTS else found
+        found = any_of_these(parts)
+        return negated(found) if clause.modifier in COMPLEMENTS else found
 
     def row(self, alias: str, parameter: Parameter, kind: SearchType, condition: Sql) -> Sql:
         """Return that one row of the type's table fulfils the condition."""
@@ -238,6 +235,15 @@ class Conditions:
             f"and {name}.pk = {alias}.pk and {name}.{param(parameter)} and {condition.text}{fence})",
             condition.parameters,
         )
+
+    def words(self, alias: str, clauses: Sequence[Clause]) -> Sql:
+        """Return that the words of the resource answer all of the clauses."""
+        if alias in self.inside:
+            if "r" in self.inside and not alias.startswith("t"):
+                raise NotSupported("_text and _content are not for contained resources; leave _contained out")
+            return Sql("false")  # at the end of a chain: these words are those of what contains it
+        at_hand = alias == "r" and (self.by_row or self.at_hand or self.walking)
+        return has_words(alias, self.alias("x"), clauses, at_hand)
 
     def chain(self, alias: str, chain: Chain) -> Sql:
         """Return that the resource refers to one that fulfils the rest of the chain."""
@@ -266,13 +272,13 @@ class Conditions:
                 head = keys.prefix(chain.reference.type_name, code)
                 if not only_canonical(chain.reference):
                     made = f"('{head}' || substr({name}.rid::text, 9))::uuid"
-                    selects.append(_select(made, f"{RESOURCE} {name}", condition))
+                    selects.append(select(made, f"{RESOURCE} {name}", condition))
                 if target in urls:
                     selects.append(_swapped(head, name, urls[target], condition))
                 if target in chain.contained:
                     made = f"('{head}' || substr({inner}.rid::text, 9))::uuid"
-                    selects.append(_select(made, f"{ROWS_OF_CONTAINED} {inner}", contained))
-        return _joined(selects, " union all ")
+                    selects.append(select(made, f"{ROWS_OF_CONTAINED} {inner}", contained))
+        return joined(selects, " union all ")
 
     def chain_by_row(self, alias: str, chain: Chain) -> Sql:
         """Return the same for one row at a time: is what it refers to among those that fulfil the rest?"""
@@ -293,7 +299,7 @@ class Conditions:
                     )
                 )
         self.by_row = True
-        return _any(parts)
+        return any_of_these(parts)
 
     def has(self, alias: str, has: Has) -> Sql:
         """Return that a resource which fulfils the rest refers to this one."""
@@ -319,7 +325,7 @@ class Conditions:
                 condition = self.rows(name, has.reference.type_name, [has.criterion])
                 found = _swapped(keys.prefix(has.url.type_name, code), name, has.reference, condition)
                 parts.append(Sql(f"{alias}.keys && array({found.text})", found.parameters))
-        return _any(parts)
+        return any_of_these(parts)
 
     def has_by_row(self, alias: str, has: Has) -> Sql:
         """Return the same for one row at a time: its reference key and the rest, in one GIN scan.
@@ -339,7 +345,7 @@ class Conditions:
         has = innermost(has)
         name = self.alias("h")
         condition = self.rows(name, has.reference.type_name, [has.criterion])
-        found = _select("1", f"{RESOURCE} {name}", condition)
+        found = select("1", f"{RESOURCE} {name}", condition)
         return Sql(f"{found.text} limit {limit}", found.parameters)
 
     def alias(self, letter: str) -> str:
@@ -419,8 +425,8 @@ def row_condition(clauses: Sequence[Clause]) -> Sql:
     for clause in clauses:
         kind = TYPES[clause.parameter.kind]
         rows = [kind.where(value, kind.columns) for value in clause.alternatives]
-        each.append(_any([Sql(row.sql, row.parameters) for row in rows if isinstance(row, Row)]))
-    return _joined(each, " and ")
+        each.append(any_of_these([Sql(row.sql, row.parameters) for row in rows if isinstance(row, Row)]))
+    return joined(each, " and ")
 
 
 def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
@@ -430,7 +436,7 @@ def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
     """
     condition = row_condition(clauses) if clauses else Sql("true")
     found = [
-        (_joined([Sql(each.sql, each.parameters), condition], " and "), each.long)
+        (joined([Sql(each.sql, each.parameters), condition], " and "), each.long)
         for each in spans.of(clauses)
     ]
     return found or [(condition, False)]
@@ -439,19 +445,22 @@ def row_stretches(clauses: Sequence[Clause]) -> list[tuple[Sql, bool]]:
 def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
     """Select the pks of the rows that fulfil the clauses, all on one parameter; at most `limit` of them."""
     parameter = clauses[0].parameter
+    if parameter.kind == "words":
+        found = words_source(clauses)
+        return found if limit is None else Sql(f"{found.text} limit {limit}", found.parameters)
     parts = [condition for condition, _ in row_stretches(clauses)]
     if units := spans.in_units(clauses):
         whole = row_condition(clauses)
-        parts = [_joined([Sql(each.sql, each.parameters), whole], " and ") for each in units]
+        parts = [joined([Sql(each.sql, each.parameters), whole], " and ") for each in units]
     selects = [
-        _select(
+        select(
             "i.pk",
             f"{TYPES[parameter.kind].table} i",
             Sql(f"i.tenant = {TENANT} and i.{param(parameter)} and {condition.text}", condition.parameters),
         )
         for condition in parts
     ]
-    both = _joined(selects, " union all ")
+    both = joined(selects, " union all ")
     return both if limit is None else Sql(f"{both.text} limit {limit}", both.parameters)
 
 
@@ -459,12 +468,12 @@ def _missing(alias: str, parameter: Parameter, missing: bool) -> Sql:
     if missing and absence.is_kept(parameter):
         return has_key(alias, _keys(parameter, [keys.ABSENT]))
     present = has_key(alias, _keys(parameter, [keys.PRESENT]))
-    return _not(present) if missing else present
+    return negated(present) if missing else present
 
 
 def _swapped(head: str, name: str, parameter: Parameter, condition: Sql) -> Sql:
     """Select the keys of one parameter of the rows `name`, under another first four bytes."""
-    return _select(
+    return select(
         f"('{head}' || substr(k::text, 9))::uuid",
         f"{RESOURCE} {name} cross join unnest({name}.keys) k",
         Sql(f"{condition.text} and {_ranges(parameter)}", condition.parameters),
@@ -478,22 +487,3 @@ def _ranges(parameter: Parameter) -> str:
         first = keys.prefix(parameter.type_name, code)
         ranges.append(f"k between '{first}{'0' * 24}' and '{first}{'f' * 24}'")
     return ranges[0] if len(ranges) == 1 else f"({' or '.join(ranges)})"
-
-
-def _select(what: str, source: str, condition: Sql) -> Sql:
-    return Sql(f"select {what} from {source} where {condition.text}", condition.parameters)
-
-
-def _joined(parts: Sequence[Sql], by: str) -> Sql:
-    return Sql(by.join(part.text for part in parts), tuple(p for part in parts for p in part.parameters))
-
-
-def _any(parts: Sequence[Sql]) -> Sql:
-    if len(parts) == 1:
-        return parts[0]
-    joined = _joined(parts, " or ")
-    return Sql(f"({joined.text})", joined.parameters)
-
-
-def _not(part: Sql) -> Sql:
-    return Sql(f"not ({part.text})", part.parameters)

@@ -16,8 +16,9 @@ from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import COLUMNS, WIDTH, Statement
-from fhir_server.search.conditions import ROWS_OF_CONTAINED, TENANT, Conditions, Sql, Visible
+from fhir_server.search.conditions import ROWS_OF_CONTAINED, TENANT, Conditions, Visible
 from fhir_server.search.order import Position
+from fhir_server.search.sql import Sql
 
 
 def compile_contained(
@@ -35,7 +36,7 @@ def compile_contained(
     if position is not None:
         behind = Sql(f" where k {sign} %s", (position.pk,))
     sql = (
-        f"select {COLUMNS}, f.k::text, f.fragment from ("
+        f"select {COLUMNS}, null::real, f.k::text, f.fragment from ("
         f"select * from ({found.text}) u{behind.text} order by k{direction} limit %s) f "
         f"join {RESOURCE} r on r.tenant = {TENANT} and r.type = f.type and r.pk = f.container "
         f"and not r.deleted order by f.k{direction}"

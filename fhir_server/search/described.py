@@ -13,6 +13,7 @@ from fhir_server.search.types.protocol import OnResource, Row, Texts
 from fhir_server.search.types.table import TYPES
 
 SHAPES = (
+    ("as v from idx_text", "score: all resources that have the words are weighed, the best are taken"),
     ("p as materialized", "few rows: if few fulfil the condition that tells most, those and their resources"),
     ("t as materialized", "targets: if the chain leads to few resources, those that refer to them"),
     ("h as materialized", "holders: if few have what _has asks for, what they refer to"),
@@ -58,6 +59,8 @@ def _clause(clause: Clause) -> str:
     said = f"{name}, a {parameter.kind}"
     if parameter.sources and parameter.sources != (parameter.code,):
         said += f" (of {' and '.join(parameter.sources)})"
+    if parameter.kind == "words":
+        return f"{name}: words of the resource, by the index of words"
     if clause.modifier == "missing":
         if clause.alternatives[0] and absence.is_kept(parameter):
             return f"{said}: the key that says there is no value"

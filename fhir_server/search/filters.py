@@ -45,6 +45,7 @@ OPERATORS = {
     "quantity": (*ORDERED, "pr"),
     "composite": ("eq", "ne"),
     "near": ("eq", "ne", "pr"),
+    "words": ("eq", "ne"),
     "_id": ("eq", "ne"),
     "_lastUpdated": (*ORDERED, "po"),
 }
@@ -318,8 +319,9 @@ class _Meaning:
         if kind == "token":
             escape = values.escape if operator in ("in", "ni") else str
             return made(parameter, TOKEN_MODIFIERS[operator], escape(value))
-        if kind in ("reference", "uri", "composite", "near", "_id"):
-            clause = made(parameter, None, value if kind in ("composite", "near") else values.escape(value))
+        if kind in ("reference", "uri", "composite", "near", "_id", "words"):
+            as_it_is = kind in ("composite", "near", "words")
+            clause = made(parameter, None, value if as_it_is else values.escape(value))
             return Not(clause) if operator == "ne" else clause
         if values.prefixed(value) != ("eq", value):
             raise Invalid(f"{value!r} begins with a prefix; the operator {operator} says it already")

@@ -135,6 +135,8 @@ def _kind(clause: Clause) -> str | None:
         return None
     if modifier == "missing" and alternatives == (True,) and not absence.is_kept(parameter):
         return None
+    if parameter.kind == "words":
+        return "many"
     if parameter.code == "_id":
         return "few"
     if modifier == "missing":

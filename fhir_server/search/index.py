@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.fhirpath.extract import extractor, watched_extractor
-from fhir_server.search import absence, chart, keys, referrers, wording
+from fhir_server.search import absence, chart, keys, readable, referrers, wording
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types import composite
@@ -27,11 +27,11 @@ class IndexRows:
     """What one resource version leaves in the search index.
 
     `keys` are distinct, as 32 hex digits. Rows are tuples in the order of the columns of
-    schema/indexes.py between `tenant` and `pk`, so they begin with the parameter's column hash.
-    Moments and numbers are texts that Postgres reads, '-infinity' and 'Infinity' among them. `chart`
-    and `chart_date` are what chart.py says. `own` says that the type has parameters which R4 does not
-    define; `failed` has those of them, by `Parameter.index`, whose expression could not be evaluated,
-    and the reason.
+    schema/indexes.py between `tenant` and `pk`, so they begin with the parameter's column hash, but for
+    those of `words`. Moments and numbers are texts that Postgres reads, '-infinity' and 'Infinity' among
+    them. `chart` and `chart_date` are what chart.py says. `own` says that the type has parameters which
+    R4 does not define; `failed` has those of them, by `Parameter.index`, whose expression could not be
+    evaluated, and the reason.
     """
 
     keys: list[str] = field(default_factory=list)
@@ -41,6 +41,7 @@ class IndexRows:
     quantities: list[tuple[Any, ...]] = field(default_factory=list)
     composites: list[tuple[Any, ...]] = field(default_factory=list)
     positions: list[tuple[Any, ...]] = field(default_factory=list)
+    words: list[tuple[Any, ...]] = field(default_factory=list)
     contained: list[Contained] = field(default_factory=list)
     chart: str | None = None
     chart_date: str | None = None
@@ -76,6 +77,7 @@ ATTRIBUTES = {
     "idx_quantity": "quantities",
     "idx_composite": "composites",
     "idx_position": "positions",
+    "idx_text": "words",
 }
 Step = Callable[[dict[str, Any], list[str], IndexRows], None]
 
@@ -116,6 +118,8 @@ class Indexer:
         """
         address = f"{type_name}/{id or resource.get('id', '')}"
         rows = self._rows(type_name, resource, address, references=self.references)
+        if type_name in self.environment.full_text and (read := readable.vector(type_name, resource)):
+            rows.words.append(read)
         patient, column = self._chart(type_name)
         if patient is not None:
             rows.chart = patient(resource)

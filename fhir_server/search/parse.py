@@ -23,10 +23,6 @@ from fhir_server.search.registry import Registry, standard
 from fhir_server.search.types.protocol import Codes, Environment, NoCodes, NothingStored, Stored
 from fhir_server.search.types.table import TYPES
 
-LATER = {
-    "_text": "full text search",
-    "_content": "full text search",
-}
 OF_ALL = frozenset({"_list", "_filter"})  # criteria that no SearchParameter of R4 defines
 DEEPEST = 8  # chains and _has together; deeper ones are mistakes or attacks
 MOST_KEYS = 20_000  # that the criteria of one search stand for, in all types
@@ -46,6 +42,7 @@ def parse(
     registry: Registry | None = None,
     codes: Codes | None = None,
     stored: Stored | None = None,
+    full_text: frozenset[str] = frozenset(),
 ) -> Query:
     """Return the search that `pairs`, names and values of a query string, ask of one type.
 
@@ -57,7 +54,7 @@ def parse(
     wrong with a value that was understood to be one (`date=gestern`) is refused in both readings.
     """
     zone = ZoneInfo(time_zone) if isinstance(time_zone, str) else time_zone
-    environment = Environment(zone, base_urls, now, codes or NoCodes(), stored or NothingStored())
+    environment = Environment(zone, base_urls, now, codes or NoCodes(), stored or NothingStored(), full_text)
     reader = Reader(type_name, environment, registry or standard())
     query = results.Draft()
     clauses: list[Criterion] = []
@@ -156,9 +153,7 @@ class Reader:
                 "_query: no named query is known here, OperationDefinitions of the kind query are not run; "
                 "say what is meant by other parameters, for example by _filter"
             )
-        if code in LATER:
-            raise NotSupported(f"{LATER[code]} is not something that this server does yet")
-        if parameter is None or (parameter.expression is None and parameter.kind != "special"):
+        if parameter is None or (parameter.expression is None and parameter.kind not in ("special", "words")):
             raise self.unknown_parameter(type_name, code)
         return parameter
 
@@ -174,11 +169,16 @@ class Reader:
         """Return the refusal of a code that a type does not have, or not yet."""
         if why := self.registry.pending(type_name, code):
             return NotIndexed(why)
-        known = sorted(OF_ALL.union(code for code in self.registry.for_type(type_name) if code not in LATER))
+        left_out = {"_query"}
+        if type_name not in self.environment.full_text:
+            left_out |= {"_text", "_content"}
+        known = sorted(OF_ALL.union(set(self.registry.for_type(type_name)) - left_out))
         return unknown(f"{type_name} has no search parameter {code!r}", code, known)
 
     def clause(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
         """Return one parameter with its alternatives."""
+        if parameter.kind == "words":
+            return self.worded(parameter, modifier, text)
         kind = TYPES[parameter.kind]
         known = modifiers_of(parameter)
         if modifier in kind.later:
@@ -200,6 +200,27 @@ class Reader:
         alternatives = [_parsed(kind.parse, part, asked, parameter, self.environment) for part in parts]
         return self.weighed(Clause(parameter, modifier, tuple(dict.fromkeys(alternatives))))
 
+    def worded(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
+        """Return what is asked of the words of a resource, where they are indexed; commas are its own."""
+        type_name, code = parameter.type_name, parameter.code
+        if modifier is not None:
+            raise Unknown(
+                f"{code} has no modifiers; got {modifier!r}. Write `not` in front of a word instead"
+            )
+        if type_name not in self.environment.full_text:
+            raise NotSupported(
+                f"{code} is turned off for {type_name} on this server, see the setting full_text"
+            )
+        if self.environment.stored.lacks_words(type_name):
+            raise NotSupported(
+                f"{code} has no answer yet: some {type_name} resources were stored while full_text was off "
+                "for them; they get their words by POST $reindex"
+            )
+        if not text.strip():
+            raise Invalid(f"{code} has no value; give one or leave the parameter out")
+        value = _parsed(TYPES["words"].parse, text, None, parameter, self.environment)
+        return self.weighed(Clause(parameter, None, (value,)))
+
     def weighed(self, clause: Clause) -> Clause:
         """Return the clause, unless the search stands for too many keys with it: value sets have many."""
         self.values += len(clause.alternatives)
@@ -212,6 +233,8 @@ class Reader:
 
     def valued(self, parameter: Parameter, modifier: str | None, text: str) -> Clause:
         """Return a parameter with one value, whose commas mean nothing."""
+        if parameter.kind == "words":
+            return self.worded(parameter, modifier, text)
         asked = None if modifier == "not" else modifier
         value = _parsed(TYPES[parameter.kind].parse, text, asked, parameter, self.environment)
         return self.weighed(Clause(parameter, modifier, (value,)))
@@ -335,6 +358,8 @@ def _parsed(
 
 def modifiers_of(parameter: Parameter) -> list[str]:
     """Return the modifiers that a parameter takes; those of references are types, too."""
+    if parameter.kind == "words":
+        return []
     found = set(TYPES[parameter.kind].modifiers) if parameter.code != "_lastUpdated" else set()
     if parameter.kind == "reference":
         if not (elements.facts(parameter).types & {"canonical", "uri"} or hierarchy.is_in(parameter.targets)):

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
-from fhir_server.search import chart
+from fhir_server.search import chart, score
 from fhir_server.search.ast import Chain, Clause, Criterion, Has, Query, innermost
 from fhir_server.search.conditions import (
     TENANT,
@@ -36,8 +36,10 @@ from fhir_server.search.conditions import (
 from fhir_server.search.elements import is_bound
 from fhir_server.search.frequency import Judge
 from fhir_server.search.linked import by_row, is_tried
-from fhir_server.search.order import Key, Position, Walk, beyond, key, order_by, walk
+from fhir_server.search.order import Key, Position, Walk, beyond, order_by, walk
 from fhir_server.search.settled import is_by_keys, is_few_texts
+from fhir_server.search.sql import in_parentheses, joined
+from fhir_server.search.types import words
 from fhir_server.search.types.table import TYPES
 
 RAW = "r.pk, r.type, r.id, r.version, r.last_updated"
@@ -50,7 +52,7 @@ STRETCH = 2000  # so many resources are looked at in some milliseconds
 CHARTED = 200  # of one patient's, which lie scattered
 DENSE = 0.1  # the part of a type from which on a look at these is worth it
 CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
-PROBED = ("idx_position", "idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")
+PROBED = ("idx_text", "idx_position", "idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")
 """The tables of rows, the one that tells most first."""
 
 
@@ -72,8 +74,8 @@ class Page:
 
     def __post_init__(self) -> None:
         sort = self.query.sort
-        self.keys = [key(each, number) for number, each in enumerate(sort, start=1)]
-        self.first = walk(sort[0]) if sort else None
+        self.keys = [score.key_of(self.query, each, number) for number, each in enumerate(sort, start=1)]
+        self.first = walk(sort[0]) if sort and not score.is_key(sort[0]) else None
 
     @property
     def backward(self) -> bool:
@@ -89,19 +91,22 @@ class Page:
         """Return the condition on matches `r`."""
         return self.conditions.rows("r", self.query.type_name, criteria)
 
-    def found(self, select: str) -> Sql:
+    def found(self, select: Sql) -> Sql:
         """Return the whole statement, once its branches are made."""
         united = self.branches[0]
         if len(self.branches) > 1:
-            united = _joined([_in_parentheses(branch) for branch in self.branches], " union all ")
+            united = joined([in_parentheses(branch) for branch in self.branches], " union all ")
         names = [Sql(f"{name} as materialized ({look.text})", look.parameters) for name, look in self.looks]
         head = Sql("")
         if names:
-            listed = _joined(names, ", ")
+            listed = joined(names, ", ")
             head = Sql(f"with {listed.text} ", listed.parameters)
-        return Sql(f"{head.text}{select} from ({united.text}) r", (*head.parameters, *united.parameters))
+        return Sql(
+            f"{head.text}{select.text} from ({united.text}) r",
+            (*head.parameters, *select.parameters, *united.parameters),
+        )
 
-    def found_if_few(self, select: str) -> Sql | None:
+    def found_if_few(self, select: Sql) -> Sql | None:
         """Return the statement of the first branch alone, where it has one best plan.
 
         A last row without pk says that it was not begun.
@@ -112,9 +117,9 @@ class Page:
         few, much = self.branches[0], self.probed
         nothing = ", ".join(["null"] * (RAW.count(",") + 1 + len(self.keys)))
         return Sql(
-            f"with {name} as materialized ({look.text}) {select} from "
+            f"with {name} as materialized ({look.text}) {select.text} from "
             f"(({few.text}) union all select {nothing} where {much.text}) r",
-            (*look.parameters, *few.parameters, *much.parameters),
+            (*look.parameters, *select.parameters, *few.parameters, *much.parameters),
         )
 
 
@@ -122,17 +127,24 @@ def plan(page: Page) -> None:
     """Make the branches of a page."""
     if (charted := chart.asked(page.query)) is not None:
         page.keys[0] = CHART
+        page.conditions.at_hand = True
         _by_chart(page, *charted)
         return
     clauses = page.query.clauses
+    if page.query.sort and score.is_key(page.query.sort[0]):
+        page.branches.append(_by_score(page))
+        return
+    worded = words.asked(clauses)
     limit = page.conditions.visible(page.query.type_name) if page.conditions.visible else None
     frequency = page.judge.of([*clauses, *([limit] if limit is not None else [])])
     if frequency == "few" and _sorted_by_chart(page):
         page.keys[0] = replace(CHART, descending=page.keys[0].descending)
+    page.conditions.at_hand = frequency == "few"
     bounds = _bounds(page)
     gate = ""
-    if frequency != "few" and not bounds and (probe := _probed(clauses)):
-        few_rows = FEW if page.keys else FEW * FEW_IN_ORDER
+    probe = worded if worded or bounds else _probed(clauses)
+    if frequency != "few" and probe:
+        few_rows = FEW if page.keys or worded else FEW * FEW_IN_ORDER
         gate += f" and (select count(*) > {few_rows} from p)"
         page.looks.append(("p", row_source(probe, few_rows + 1)))
         rest = page.where([each for each in clauses if each not in probe])
@@ -263,6 +275,33 @@ def _behind(page: Page) -> Sql | None:
     return beyond(page.keys, page.position, page.position.keys, page.descending_pk)
 
 
+def _by_score(page: Page) -> Sql:
+    """Return the matches, those whose words fit best first: all that have the words are weighed."""
+    worded = words.asked(page.query.clauses)
+    others = [each for each in page.query.clauses if each not in worded]
+    source = score.weighed(worded)
+    whole = bool(others) or page.conditions.visible is not None or len(page.keys) > 1
+    keys = [Key("d.v", "real", page.keys[0].descending, False), *page.keys[1:]]
+    asked = keys if whole else [replace(keys[0], expression="r.v")]
+    behind = None
+    if page.position is not None:
+        behind = beyond(asked, page.position, page.position.keys, page.descending_pk)
+    if whole:
+        page.conditions.at_hand = True
+        made = _selection(
+            page, f"({source.text}) d {_resource_of(page)}", page.where(others), keys, keys, behind
+        )
+        return Sql(made.text, (*source.parameters, *made.parameters))
+    # Nothing else is asked: the page is cut before a resource is looked at.
+    best = Sql(
+        f"select r.pk, r.v from ({source.text}) r where {'true' if behind is None else behind.text} "
+        f"order by {order_by(asked, page.descending_pk, page.backward)} limit %s",
+        (*source.parameters, *(() if behind is None else behind.parameters), page.limit),
+    )
+    made = _selection(page, f"({best.text}) d {_resource_of(page)}", Sql("true"), keys, keys, None)
+    return Sql(made.text, (*best.parameters, *made.parameters))
+
+
 def _looked_up(page: Page, where: Sql, *, by_keys: bool = False) -> Sql:
     """Return the matches in order, their sort keys looked up for each."""
     behind = _behind(page)
@@ -289,9 +328,9 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
     if position is None or within or page.backward:
         behind = beyond(keys, position, position.keys, page.descending_pk) if position and within else None
         for source, condition in _rows_in_order(page, first, bounds):
-            joined = Sql(f"{condition.text} and {where.text}", (*condition.parameters, *where.parameters))
+            both = Sql(f"{condition.text} and {where.text}", (*condition.parameters, *where.parameters))
             selection = _selection(
-                page, f"{source.text} {_resource_of(page)}", joined, keys, keys, behind, "d.pk"
+                page, f"{source.text} {_resource_of(page)}", both, keys, keys, behind, "d.pk"
             )
             found.append(Sql(selection.text, (*source.parameters, *selection.parameters)))
     if not bounds and (position is None or not within or not page.backward):
@@ -305,7 +344,7 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
         found.reverse()
     if len(found) < 2:
         return found or [_looked_up(page, Sql(f"{where.text} and false", where.parameters))]
-    return [_limited(page, _joined([_in_parentheses(branch) for branch in found], " union all "))]
+    return [_limited(page, joined([in_parentheses(branch) for branch in found], " union all "))]
 
 
 def _limited(page: Page, both: Sql) -> Sql:
@@ -328,7 +367,7 @@ def _rows_in_order(page: Page, first: Walk, bounds: Sequence[Clause]) -> list[tu
             short.append((Sql(f"{first.table} d"), whole))
     if not long:
         return short
-    united = _joined(long, " union all ")
+    united = joined(long, " union all ")
     before = (Sql(f"({united.text}) d", united.parameters), Sql("true"))
     turned = first.key.descending != page.backward
     return [*short, before] if turned else [before, *short]
@@ -415,7 +454,7 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
             parts.append(Sql(select, rows.parameters))
         walked = parts[0]
         if len(parts) > 1:
-            united = _joined([_in_parentheses(part) for part in parts], " union all ")
+            united = joined([in_parentheses(part) for part in parts], " union all ")
             in_order = f"order by d.{column}{direction}{cut}"
             walked = Sql(f"select * from ({united.text}) d {in_order}", united.parameters)
         source = Sql(f"({walked.text}) d {_resource_of(page)}", walked.parameters)
@@ -459,11 +498,3 @@ def _selection(
             page.limit,
         ),
     )
-
-
-def _in_parentheses(sql: Sql) -> Sql:
-    return Sql(f"({sql.text})", sql.parameters)
-
-
-def _joined(parts: Sequence[Sql], by: str) -> Sql:
-    return Sql(by.join(part.text for part in parts), tuple(p for part in parts for p in part.parameters))

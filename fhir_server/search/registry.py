@@ -17,7 +17,8 @@ from fhir_server.search import elements
 from fhir_server.search.ast import Component, Parameter
 
 # In R4's list, but not searched through the index; see types/special.py.
-SPECIAL = frozenset({"_id", "_lastUpdated", "_text", "_content", "_query", "_filter"})
+SPECIAL = frozenset({"_id", "_lastUpdated", "_query", "_filter"})
+WORDED = frozenset({"_text", "_content"})  # asked of the words of a resource; types/words.py
 DROPPED = frozenset({"example"})  # the example of R4/searchparameter-example.html is in the package
 
 
@@ -85,6 +86,8 @@ def parameter_of(definition: SearchParameter, type_name: str) -> Parameter:
     kind = "special" if definition.code in SPECIAL else definition.type
     if kind == "special" and definition.code == "near":
         kind = "near"
+    if definition.code in WORDED:
+        kind = "words"
     allowed = definition.target
     expression = definition.expression
     if expression is not None:

@@ -36,6 +36,9 @@ CHOICES = {
     "_containedType": ("container", "contained"),
     "_pretty": ("true", "false"),
 }
+SCORE = "_score"
+"""What `_sort` calls the order by how well the words fit, which is no parameter of its own."""
+
 ONCE = frozenset({"_count", "_summary", "_total", "_contained", "_containedType"})
 
 
@@ -126,6 +129,9 @@ def sort_key(type_name: str, text: str, registry: Registry) -> Sort:
     True
     """
     descending, code = text.startswith("-"), text.removeprefix("-")
+    if code == SCORE:
+        # the best first: nobody asks for the worst matches
+        return Sort(Parameter(type_name, SCORE, "special"), not descending)
     parameter = registry.get(type_name, code)
     if parameter is None:
         if why := registry.pending(type_name, code):
@@ -141,7 +147,7 @@ def is_sortable(parameter: Parameter) -> bool:
     """Tell whether an order can be told; a composite has none, nor has what only a function yields."""
     if parameter.kind == "special":
         return parameter.code in ("_id", "_lastUpdated")
-    if parameter.expression is None or parameter.kind in ("composite", "near"):
+    if parameter.expression is None or parameter.kind in ("composite", "near", "words"):
         return False
     return TYPES[parameter.kind].order is not None or bool(paths.json_paths(parameter))
 

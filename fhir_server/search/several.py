@@ -2,7 +2,8 @@
 
 Its criteria are parameters that every searched type has; each part reads them as its own type means
 them. What `_has` asks about is a type that its reference may point to: of the others nothing matches.
-So a search over all types has `_id _lastUpdated _tag _profile _security _source`, `_has`, `_list`.
+So a search over all types has `_id _lastUpdated _tag _profile _security _source _content`, `_has`, `_list`;
+`_text` is for those that have a narrative.
 
 A compartment (R4/compartmentdefinition.html) is one more criterion: one of the parameters that put
 the type into it refers to the resource that it is named after.
@@ -144,13 +145,22 @@ class _Several:
     def criterion(self, name: str, text: str) -> None:
         """Take in a criterion, which every type has to understand."""
         code = name.partition(":")[0].partition(".")[0]
+        if code == "_text":
+            # A type without narrative, such as Bundle, has nothing that could match.
+            without = {each for each in self.types if self.reader.registry.get(each, code) is None}
+            if without != set(self.types):
+                self.without |= without
         if code not in ANY_TYPE:
             for type_name in self.types:
+                if type_name in self.without and code == "_text":
+                    continue
                 if self.reader.registry.get(type_name, code) is None:
                     raise self.unknown(type_name, code)
         refused: FhirError | None = None
         found: dict[str, Criterion] = {}
         for type_name in self.types if code == "_has" else self.read or self.types[:1]:
+            if code == "_text" and type_name in self.without:
+                continue
             try:
                 found[type_name] = self.reader.criterion(type_name, name, text)
             except FhirError as error:
@@ -175,8 +185,7 @@ class _Several:
         shared = [
             known
             for known in sorted(first)
-            if known not in ("_text", "_content", "_query")
-            and all(registry.get(name, known) is not None for name in self.types)
+            if known != "_query" and all(registry.get(name, known) is not None for name in self.types)
         ]
         said = f"{type_name} has no search parameter {code!r}; a search over several types has those of all"
         if len(self.types) == len(_every()):

@@ -73,6 +73,11 @@ class Part:
         return [key for key in there if not key.startswith(self._prefixes)] + list(own)
 
     @property
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        """The index tables that it is about: words are of no parameter."""
+        return ROWS if self.whole else {name: each for name, each in ROWS.items() if name != "idx_text"}
+
+    @property
     def condition(self) -> str:
         """Say in SQL which rows of an index table belong to it; takes `columns` where it is not whole."""
         return "" if self.whole else " AND param = ANY(%s::integer[])"
@@ -115,7 +120,7 @@ def differing(unit: UnitOfWork, part: Part, wanted: Sequence[Wanted]) -> set[int
     pks = list(compared)
     selects: list[str] = []
     arguments: list[Any] = []
-    for table, columns in ROWS.items():
+    for table, columns in part.tables.items():
         listed = ", ".join(("pk", *(_COMPARED.get(column, column) for column in columns)))
         here = f"SELECT {listed} FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[]){part.condition}"
         should = f"SELECT {listed} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb)"
@@ -189,7 +194,7 @@ def write(
         contained.remove(unit, pks)
         versions = {each.standing.version.pk: each.standing.version for each in some}
         contained.keep(unit, [(versions[pk], inner) for pk, index in known for inner in index.contained])
-    for table, columns in ROWS.items():
+    for table, columns in part.tables.items():
         unit.defer(
             f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[]){part.condition}",
             [pks, *part.arguments],

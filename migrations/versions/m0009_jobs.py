@@ -1,13 +1,13 @@
 """Asynchronous requests with their results, and large contents in pieces.
 
 Revision ID: m0009
-Revises: m0007
+Revises: m0008
 """
 
 from alembic import op
 
 revision = "m0009"
-down_revision = "m0007"
+down_revision = "m0008"
 branch_labels = None
 depends_on = None
 

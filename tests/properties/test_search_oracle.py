@@ -43,8 +43,16 @@ QUERIES = int(os.environ.get("XINGLIN_ORACLE_QUERIES", "2000"))
 PATIENTS = os.environ.get("XINGLIN_ORACLE_PATIENTS", "5")
 SEED = int(os.environ.get("XINGLIN_ORACLE_SEED", "0"))
 CHUNK = 100
-FORMS = ("_filter=", "_list=", *(rf"[^&=]*:{name}=" for name in ("text", "in", "not-in", "below", "above")))
+FORMS = (
+    "_filter=",
+    "_list=",
+    "_text=",
+    "_content=",
+    "_sort=_score",
+    *(rf"[^&=]*:{name}=" for name in ("text", "in", "not-in", "below", "above")),
+)
 BASE = "http://127.0.0.1/fhir"
+EVERY = frozenset(resource_types())
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 if not (data.SHARED / "synthea").exists():
@@ -60,7 +68,8 @@ class World:
             url, connection_factory=prepared.Connection, options="-c plan_cache_mode=force_generic_plan"
         )
         self.registry = own.registry()
-        store(self.connection, resources, Indexer(self.registry, Environment(base_urls=(BASE,))))
+        environment = Environment(base_urls=(BASE,), full_text=EVERY)
+        store(self.connection, resources, Indexer(self.registry, environment))
         self.oracle = Oracle(resources, BASE, NOW)
         self.compartments = several.Compartments(self.oracle)
         self.stored = StoredValues(self.looked_up)
@@ -78,6 +87,7 @@ class World:
             registry=self.registry,
             codes=self.oracle.vocabulary,
             stored=self.stored,
+            full_text=EVERY,
         )
 
     def contained(self, kind: str, query: str) -> list[str]:
@@ -140,18 +150,22 @@ def test_sql_finds_what_the_slow_filter_finds(
     hits: Counter[str] = Counter()
     for _ in range(CHUNK):
         kind, query = generator.query()
+        if re.search(r"(^|&)_(text|content)=", query) and "_sort" not in query and random.random() < 0.5:
+            query += "&_sort=_score"
         expected = world.oracle.search(kind, query)
         parsed = world.parsed(kind, query)
         where = f"{kind}?{query}"
+        sort = dict(parse_qsl(query)).get("_sort")
         assert world.rows(compile_count(parsed)) == [(len(expected),)], where
-        if odd or parsed.sort or random.random() < 0.1:
+        if sort == "_score":
+            found = weighed(world, parsed, random.randint(1, 30), where)
+        elif odd or parsed.sort or random.random() < 0.1:
             size = max(len(expected) // 6, random.randint(1, 30))
             found = [row[2] for row in walked(world, parsed, size, where)]
         else:
             found = [row[2] for row in world.rows(compile(parsed, 1_000_000, frequencies=world.frequencies))]
         assert sorted(found) == sorted(expected), where
-        sort = dict(parse_qsl(query)).get("_sort")
-        if sort:
+        if sort and sort != "_score":
             assert ordering.is_ordered(world.oracle, kind, sort, found) is None, where
         hits.update(f"form {form}" for form in FORMS if re.search(rf"(^|[&.]){form}", unquote(query)))
         hits["none" if not expected else "1 to 20" if len(expected) <= 20 else "more than 20"] += 1
@@ -211,7 +225,9 @@ def test_several_types_and_compartments(world: World, chunk: int, monkeypatch: p
     generator, random = Generator(world.oracle, seed), Random(seed)
     present = [type_name(row[0]) for row in world.rows(compile_types())]
     assert sorted(present) == sorted(world.oracle.by_type)
-    environment = Environment(base_urls=(BASE,), now=NOW, codes=world.oracle.vocabulary, stored=world.stored)
+    environment = Environment(
+        base_urls=(BASE,), now=NOW, codes=world.oracle.vocabulary, stored=world.stored, full_text=EVERY
+    )
     hits: Counter[str] = Counter()
     for _ in range(CHUNK):
         asked = several.draw(generator)
@@ -237,6 +253,15 @@ def test_several_types_and_compartments(world: World, chunk: int, monkeypatch: p
         hits["several: none" if not expected else "several: some"] += 1
     world.hits += hits
     assert hits["several: none"] <= CHUNK * 4 / 5
+
+
+def weighed(world: World, parsed: Any, size: int, where: str) -> list[str]:
+    """Return the ids in the order of their scores, which fall from page to page."""
+    rows = walked(world, parsed, size, where)
+    scores = [row[6] for row in rows]
+    assert all(0 < score <= 1 for score in scores), where
+    assert scores == sorted(scores, reverse=True), where
+    return [row[2] for row in rows]
 
 
 def walked(world: World, parsed: Any, size: int, where: str) -> list[tuple[Any, ...]]:

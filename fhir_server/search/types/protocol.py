@@ -68,6 +68,10 @@ class Stored(Protocol):
         """Return the ids of a resource and of all that it is a part of."""
         ...
 
+    def lacks_words(self, type_name: str) -> bool:
+        """Tell whether some resources of a type were written without their words."""
+        ...
+
     def contained(self) -> Collection[str]:
         """Return the resource types of which there are contained ones."""
         ...
@@ -88,6 +92,10 @@ class NothingStored:
         """Raise NotSupported."""
         raise NotSupported(f"what is above {type_name}/{id} is not known here")
 
+    def lacks_words(self, type_name: str) -> bool:
+        """Return False: nothing is stored, so nothing is missing."""
+        return False
+
     def contained(self) -> Collection[str]:
         """Return nothing."""
         return ()
@@ -98,7 +106,8 @@ class Environment:
     """What a value means depends on it: zone of zone-less dates, our addresses, the present, codes.
 
     `base_urls` are this server's own FHIR bases, without a closing slash; `now` is needed by `ap`
-    on dates alone, `stored` by quantities with a UCUM unit and by hierarchies of resources.
+    on dates alone, `stored` by quantities with a UCUM unit and by hierarchies of resources. `full_text`
+    are the types whose words are indexed.
     """
 
     zone: tzinfo = UTC
@@ -106,6 +115,7 @@ class Environment:
     now: datetime | None = None
     codes: Codes = NoCodes()
     stored: Stored = NothingStored()
+    full_text: frozenset[str] = frozenset()
 
 
 class Columns(NamedTuple):

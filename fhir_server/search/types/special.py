@@ -1,7 +1,6 @@
 """Parameters that ask the resource row itself: _id and _lastUpdated (R4/search.html#all).
 
-What R4 calls special besides (`near`, `_filter`) and what needs a text index (`_text`, `_content`)
-is known and refused until its room is built.
+What R4 calls special besides (`near`, `_text`, `_content`, `_filter`) has rooms of its own.
 """
 
 from __future__ import annotations

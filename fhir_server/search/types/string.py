@@ -8,7 +8,6 @@ offers each of its parts and an Address each of its, besides `text`.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Any
 from fhir_server.outcome import Invalid
 from fhir_server.search import keys, values
 from fhir_server.search.ast import Parameter
+from fhir_server.search.folding import fold
 from fhir_server.search.types.protocol import (
     Cell,
     Columns,
@@ -33,10 +33,6 @@ PARTS = {
     "HumanName": ("family", "given", "prefix", "suffix", "text"),
     "Address": ("line", "city", "district", "state", "country", "postalCode", "text"),
 }
-# Letters that Unicode does not take apart, as PostgreSQL's unaccent and a reader without the key do.
-LETTERS = str.maketrans(
-    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ı": "i", "ŧ": "t", "æ": "ae", "œ": "oe", "þ": "th"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +41,6 @@ class StringValue:
 
     mode: str  # starts, contains, exact; of _filter also whole and ends
     text: str
-
-
-@lru_cache(maxsize=16384)
-def fold(text: str) -> str:
-    """Return the text without case, accents and surplus white space.
-
-    >>> fold("  Łucja  MÜLLER-Weiß ")
-    'lucja muller-weiss'
-    """
-    if not text.isascii():
-        apart = unicodedata.normalize("NFKD", text.casefold())
-        bare = "".join(sign for sign in apart if not unicodedata.combining(sign))
-        text = unicodedata.normalize("NFC", bare.casefold().translate(LETTERS))
-    return " ".join(text.lower().split())
 
 
 def parse(

@@ -13,6 +13,7 @@ from fhir_server.search.types import (
     string,
     token,
     uri,
+    words,
 )
 from fhir_server.search.types.protocol import Types
 
@@ -25,6 +26,7 @@ SIMPLE: Types = {
     "quantity": quantity.SEARCH_TYPE,
     "uri": uri.SEARCH_TYPE,
     "near": near.SEARCH_TYPE,
+    "words": words.SEARCH_TYPE,
     "special": special.SEARCH_TYPE,
 }
 TYPES: Types = {**SIMPLE, "composite": composite.search_type(SIMPLE)}

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 import psycopg2
 import pytest
 
+from fhir_server.definitions.structures import resource_types
 from fhir_server.interactions.stored import StoredValues
 from fhir_server.search.compile import compile
 from fhir_server.search.index import Indexer
@@ -46,7 +47,7 @@ def search(connection: Any) -> Iterator[Search]:
     The query is written as in an address, `Patient?name=x`, but nothing needs percent-encoding.
     A resource without id is numbered: "1", "2", …
     """
-    environment = Environment(base_urls=(BASE,), now=NOW)
+    environment = Environment(base_urls=(BASE,), now=NOW, full_text=frozenset(resource_types()))
     count = 0
 
     def find(query: str, *resources: Resource) -> list[str]:
@@ -65,6 +66,7 @@ def search(connection: Any) -> Iterator[Search]:
             base_urls=environment.base_urls,
             now=environment.now,
             stored=StoredValues(looked_up),
+            full_text=environment.full_text,
         )
         statement = compile(parsed, parsed.count or 1000)
         with connection.cursor() as cursor:

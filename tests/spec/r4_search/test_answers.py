@@ -64,7 +64,7 @@ def test_self(client: FhirClient, stored: Store) -> None:
         ("_filter=", "_filter has no value"),
         ("_query=mine", "no named query is known here"),
         ("gender=male,,female", "has an empty alternative"),
-        ("_sort=_score", "cannot be sorted by '_score'"),
+        ("_sort=_score", "_sort=_score needs words"),
         ("_summary=true&_summary=false", "_summary is given more than once"),
         ("_contained=both&_contained=true", "_contained is given more than once"),
     ],

@@ -151,10 +151,10 @@ def test_refused(name: str, value: str, says: str) -> None:
         parse("Patient", [(name, value)])
 
 
-@clause("R4/search.html#return", "what is not built yet is refused by name, or left out when lenient")
+@clause("R4/search.html#return", "what is turned off is refused by name, or left out when lenient")
 @pytest.mark.parametrize("name", ["_text", "_content"])
-def test_not_yet(name: str) -> None:
-    with pytest.raises(Invalid, match="not something that this server does yet") as refusal:
+def test_turned_off(name: str) -> None:
+    with pytest.raises(Invalid, match="is turned off for Patient") as refusal:
         parse("Patient", [(name, "true")])
     assert refusal.value.issues[0].code == NotSupported.code
     query = parse("Patient", [(name, "true"), ("gender", "male")], strict=False)

@@ -18,6 +18,7 @@ from tests.support.oracle import filtering, reading, units
 from tests.support.oracle.reading import INFINITE, Number, Span
 from tests.support.oracle.table import Entry, Place, entries
 from tests.support.oracle.table import entry as entry_of
+from tests.support.oracle.telling import WITHOUT_NARRATIVE, Heap
 from tests.support.oracle.vocabulary import Vocabulary
 
 Resource = dict[str, Any]
@@ -40,6 +41,7 @@ class Oracle:
         self.by_type: dict[str, dict[str, Resource]] = {}
         for resource in resources:
             self.by_type.setdefault(resource["resourceType"], {})[resource["id"]] = resource
+        self.words = Heap(self.by_type if outer is None else {})
         self._values: dict[tuple[str, str], dict[str, list[Value]]] = {}
         self.vocabulary = outer.vocabulary if outer is not None else Vocabulary(self)
         if outer is None:
@@ -63,6 +65,8 @@ class Oracle:
             return self._has(type_name, name, text)
         if name == "_filter":
             return filtering.Answer(self, text).of(type_name)
+        if name in ("_text", "_content"):
+            return self.words.found(type_name, name, text)
         if name == "_list":
             return self._listed(type_name, reading.pieces(text, ","))
         head, dot, rest = name.partition(".")
@@ -117,7 +121,9 @@ class Oracle:
         code = rest.partition(".")[0].partition(":")[0]
         good: set[tuple[str, str]] = set()
         for kind in [target] if target else entry.targets:
-            if rest.startswith("_has:") or code == "_list" or code in entries().get(kind, {}):
+            known = rest.startswith("_has:") or code in ("_list", "_content")
+            known = known or (code == "_text" and kind not in WITHOUT_NARRATIVE)
+            if known or code in entries().get(kind, {}):
                 good |= {(kind, id_) for id_ in self.outer.criterion(kind, rest, text)}
                 good |= {("#", id_) for id_ in self.outer.inner.criterion(kind, rest, text)}
         kinds = {kind for kind, _ in good}
@@ -427,6 +433,9 @@ def _moved(span: Span, code: str, other: str) -> Span | None:
 
 def _uri_test(modifier: str, text: str) -> Callable[[str, Any], bool]:
     def test(shape: str, value: Any) -> bool:
+        if modifier and "|" in text:
+            here, wanted = (value, text) if modifier == "below" else (text, value)
+            return "|" in value and (here == wanted or here.startswith(wanted + "."))
         whole, asked = value.partition("|")[0] if shape == "canonical" else value, text.rstrip("/")
         if modifier == "below":
             return whole.rstrip("/") == asked or whole.startswith((asked + "/", asked + "#"))

@@ -74,6 +74,8 @@ class Generator:
             return "_filter", filtering.draw(self, type_name, pivot)
         if chance < 0.37 and type_name in ("Patient", "Observation"):
             return "_list", ",".join(f"edge{random.randrange(7)}" for _ in range(random.choice((1, 1, 2))))
+        if chance < 0.43 and (made := self.oracle.words.draw(random, type_name, pivot)):
+            return made
         known = [each for each in entries()[type_name].values() if self.oracle.values(each).get(pivot)]
         unknown = list(entries()[type_name].values())
         entry = random.choice(known if known and random.random() < 0.9 else unknown)

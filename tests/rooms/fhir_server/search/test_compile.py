@@ -279,9 +279,9 @@ def test_what_has_one_best_plan_may_keep_it(query: str, settled: bool) -> None:
 
 
 def test_a_row_gives_the_next_position() -> None:
-    row = (9, 96, "id", 1, "2020-01-01 00:00:00+00", "{}", "a", None)
+    row = (9, 96, "id", 1, "2020-01-01 00:00:00+00", "{}", None, "a", None)
     assert position_of(row) == Position(9, ("a", None))
-    assert position_of(row[:6], backward=True) == Position(9, (), True)
+    assert position_of(row[:7], backward=True) == Position(9, (), True)
 
 
 def test_who_may_not_see_a_type_meets_it_nowhere() -> None:
