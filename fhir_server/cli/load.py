@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to write what was rejected and why (default rejected.tsv; made only if needed)",
     )
     add_json(parser)
-    add_settings(parser, "database_url", "data_dir", "base_url", "time_zone")
+    add_settings(
+        parser, "database_url", "data_dir", "base_url", "time_zone", "referential_integrity", "full_text"
+    )
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
