@@ -130,6 +130,8 @@ def server(config: Config, url: str) -> Iterator[Finding]:
             )
         # each worker has one more, by which it looks up definitions
         needed = config.workers * (config.threads + 1) + DIMSE_CONNECTIONS + 4
+        if config.worker:  # three for each asynchronous request (app.create_runners), one that looks up
+            needed += 3 * config.job_threads + 1
         if (most := int(_show(connection, "max_connections"))) < needed:
             yield Finding("connections", "broken", f"max_connections is {most}; we open up to {needed}")
         cursor.execute("SELECT name FROM pg_available_extensions WHERE name = ANY(%s)", (list(EXTENSIONS),))
@@ -168,6 +170,8 @@ def definitions(config: Config, url: str) -> Iterator[Finding]:
 
 def search_index(config: Config, url: str) -> Iterator[Finding]:
     """Whether the index of every type is of this release, and whether anything is missing in it."""
+    from fhir_server.app import full_text
+
     with _connection(url) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT to_regclass('index_form') IS NOT NULL")
@@ -190,6 +194,14 @@ def search_index(config: Config, url: str) -> Iterator[Finding]:
             yield Finding("search index", "advice", says)
         else:
             yield Finding("search index", "ok", f"of this release{at_work}")
+        cursor.execute("SELECT to_regclass('text_missing') IS NOT NULL")
+        if cursor.fetchone()[0]:
+            cursor.execute("SELECT type FROM text_missing")
+            lacking = {type_name(code) for (code,) in cursor.fetchall() if code in present}
+            if wordless := sorted(lacking & full_text(config.full_text)):
+                flags = " ".join(f"--type {name}" for name in wordless)
+                says = f"some have no words, so _text and _content are refused: {', '.join(wordless)}; "
+                yield Finding("search index", "advice", f"{says}run `xinglin reindex {flags}`{at_work}")
         if missing:
             says = (
                 f"{missing} resources could not be indexed in full; xinglin reindex --status JOB lists them"

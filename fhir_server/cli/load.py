@@ -19,7 +19,7 @@ from fhir_server.config import Config
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.database.migrating import upgrade
 from fhir_server.interactions.entry import Entry
-from fhir_server.schema.names import RESOURCE, ROWS
+from fhir_server.schema.names import CONTAINED, RESOURCE, ROWS, VERSION
 
 EXAMPLES = """\
   xinglin load patients.ndjson
@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to write what was rejected and why (default rejected.tsv; made only if needed)",
     )
     add_json(parser)
-    add_settings(parser, "database_url", "data_dir", "base_url", "time_zone")
+    add_settings(
+        parser, "database_url", "data_dir", "base_url", "time_zone", "referential_integrity", "full_text"
+    )
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
@@ -91,7 +93,7 @@ def _settle(url: str) -> None:
     """Tell the planner what was loaded; until it knows, a search may take the longest way."""
     engine = Engine(url, size=1, statement_timeout_ms=0)
     with engine.connection(Mode.SINGLE) as connection:
-        connection.cursor().execute(f"ANALYZE {', '.join((RESOURCE, *ROWS))}")
+        connection.cursor().execute(f"ANALYZE {', '.join((RESOURCE, VERSION, CONTAINED, *ROWS))}")
     engine.close()
 
 

@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cancel", metavar="JOB", help="end a job")
     add_json(parser)
     # what a resource leaves in the index depends on the last three
-    add_settings(parser, "database_url", "data_dir", "base_url", "time_zone", "referential_integrity")
+    add_settings(
+        parser, "database_url", "data_dir", "base_url", "time_zone", "referential_integrity", "full_text"
+    )
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

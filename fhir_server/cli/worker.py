@@ -33,7 +33,7 @@ Drain = Callable[[], int]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_settings(
-        parser, "database_url", "data_dir", "base_url", "time_zone", "referential_integrity",
+        parser, "database_url", "data_dir", "base_url", "time_zone", "referential_integrity", "full_text",
         "study_quiet_s", "study_quiet_max_s", "patient_id_system",
     )  # fmt: skip
 

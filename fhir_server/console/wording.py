@@ -7,7 +7,7 @@ error: a console must show a bad record, not hide it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -288,13 +288,3 @@ def day_text(text: str) -> str:
 def clock_text(text: str) -> str:
     """Return hours and minutes as they were recorded, "" for a date without a time."""
     return text[11:16] if len(text) > 15 and text[10] == "T" else ""
-
-
-def codes_of(values: Sequence[Any]) -> set[str]:
-    """Return all codes in some CodeableConcepts."""
-    return {
-        str(coding.get("code"))
-        for value in values
-        if isinstance(value, Mapping)
-        for coding in mappings(value.get("coding"))
-    }

@@ -22,8 +22,7 @@ BINDING = {
     "implies": 2,
 }  # fmt: skip
 POLARITY, INDEXER, INVOCATION = 12, 13, 14
-# Words that the grammar keeps for itself but still allows as names of elements and functions.
-_SOFT = frozenset(("as", "is", "in", "contains"))
+# Words that are no names of elements and functions; the grammar allows `as`, `is`, `in` and `contains`.
 _HARD = frozenset(("div", "mod", "and", "or", "xor", "implies", "true", "false"))
 _CALENDAR = frozenset(
     f"{unit}{plural}"

@@ -146,7 +146,7 @@ def of_delete(result: Result, preferences: Preferences) -> Answer:
 def of_statement(request: Request, text: bytes, tag: str) -> Answer:
     """Return the answer of capabilities: 200 with the statement, or 304 (R4/http.html#capabilities)."""
     headers = [("ETag", f'W/"{tag}"')]
-    if (known := request.header("IF_NONE_MATCH")) is not None and is_among(tag, known):
+    if _is_known(request, tag):
         return Answer(304, b"", headers)
     return Answer(200, reduced(request, text) if request.environ.get("QUERY_STRING") else text, headers)
 
@@ -164,8 +164,7 @@ def of_search(request: Request, result: Result) -> Answer:
     if result.tag is None or request.method == "POST":
         return of_text(result)
     tag = f'W/"{result.tag}"'
-    known = request.header("IF_NONE_MATCH")
-    if known is not None and is_among(result.tag, known):
+    if _is_known(request, result.tag):
         return Answer(304, b"", [("ETag", tag)])
     made = of_text(result)
     made.headers.append(("ETag", tag))
@@ -191,7 +190,7 @@ def of_content(
     """
     tag = tag or f'"{content.sha256[:32]}"'
     sent = [("ETag", tag), ("Accept-Ranges", "bytes"), *headers]
-    if (known := request.header("IF_NONE_MATCH")) is not None and is_among(tag.strip('"'), known):
+    if _is_known(request, tag.strip('"')):
         return Answer(304, b"", sent)
     span = ranges.asked(request, content.size_bytes, tag)
     start, stop = span or (0, content.size_bytes)
@@ -260,6 +259,12 @@ def _takes_gzip(accept_encoding: str) -> bool:
 
 def _versioned_address(base_url: str, version: Version) -> str:
     return f"{base_url}/{version.type_name}/{version.id}/_history/{version.version}"
+
+
+def _is_known(request: Request, tag: str) -> bool:
+    """Say whether If-None-Match names this tag."""
+    known = request.header("IF_NONE_MATCH")
+    return known is not None and is_among(tag, known)
 
 
 def _unchanged(request: Request, version: Version) -> bool:

@@ -131,6 +131,27 @@ def test_a_search_by_post(client: FhirClient, runner: Runner, ward: list[str]) -
     assert len(set(found["Observation"])) == 25
 
 
+@clause("R4/async.html#3.1.6.4", "what a search answers with no page comes in a batch-response, too")
+@pytest.mark.parametrize(
+    ("url", "form", "type_name"),
+    [
+        ("Patient?family=Ward&_explain=true", b"", "Parameters"),
+        ("Patient?_outputFormat=ndjson&_explain=true", b"", "Parameters"),
+        ("Patient/_search", b"family=Ward&_explain=true", "Parameters"),
+        ("Patient/_search", b"family=Nobody&_summary=count", "Bundle"),
+        ("Patient?_count=0", b"", "Bundle"),
+    ],
+)
+def test_no_page(client: FhirClient, runner: Runner, url: str, form: bytes, type_name: str) -> None:
+    sent = {"Content-Type": "application/x-www-form-urlencoded", **ASYNC}
+    path = started(client.send("POST", url, form, sent) if form else client.get(url, **ASYNC))
+    runner.drain()
+    made = client.get(path).json
+    assert (made["resourceType"], made["type"]) == ("Bundle", "batch-response")
+    [entry] = made["entry"]
+    assert (entry["resource"]["resourceType"], entry["response"]["status"]) == (type_name, "200 OK")
+
+
 @clause("R4/async.html#3.1.6.4", "a history: every version, deletions in a file of their own")
 def test_a_history(client: FhirClient, runner: Runner, ward: list[str]) -> None:
     assert client.delete(f"Patient/{ward[0]}").status == 204

@@ -8,8 +8,13 @@ import socket
 
 import pytest
 
+from fhir_server.app import create_entry
+from fhir_server.authorization.grant import Grant
 from fhir_server.cli import checks
 from fhir_server.config import Config
+from fhir_server.definitions.structures import type_code
+from fhir_server.interactions.create import create
+from tests.support.builders import patient
 from tests.support.server import xinglin
 
 
@@ -60,7 +65,23 @@ def test_a_stock_postgres_s_settings_are_named(monkeypatch, database_url):
 def test_the_database_is_examined(database_url):
     found = _states([*checks.server(Config(), database_url), *checks.schema(Config(), database_url)])
     assert found == {"database": "ok", "schema": "ok"}
-    assert _states(checks.server(Config(workers=100), database_url))["connections"] == "broken"
+    for many in (Config(workers=100), Config(job_threads=100)):
+        assert _states(checks.server(many, database_url))["connections"] == "broken"
+    assert "connections" not in _states(checks.server(Config(job_threads=100, worker=False), database_url))
+
+
+def test_types_without_words_are_named(fresh_database_url):
+    entry = create_entry(Config(), fresh_database_url, connections=1)
+    entry.write(Grant.system("test"), lambda context: create(context, "Patient", patient()))
+    mark = "INSERT INTO text_missing (type) VALUES (%s), (%s)"
+    codes = (type_code("Patient"), type_code("Observation"))
+    entry.write(Grant.system("test"), lambda context: context.unit.defer(mark, codes))
+    found = [each.says for each in checks.search_index(Config(), fresh_database_url)]
+    [says] = [each for each in found if "_text" in each]
+    assert "refused: Patient; run `xinglin reindex --type Patient`" in says
+    off = checks.search_index(Config(full_text=("off",)), fresh_database_url)
+    assert not [each for each in off if "_text" in each.says]
+    entry.engine.close()
 
 
 def test_a_port_that_is_taken_is_broken(tmp_path):
