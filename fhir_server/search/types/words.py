@@ -62,7 +62,7 @@ def parse(
     """Read a question.
 
     >>> parse("bone OR liv*", None, Parameter("Basic", "_text", "words")).query
-    "'Ĕbone' | 'Ĕliv':*"
+    "'Ĉbone' | 'Ĉliv':*"
 
     Raises Invalid (400), which says at which sign.
     """
