@@ -103,7 +103,7 @@ def vector(type_name: str, resource: dict[str, Any]) -> tuple[str, bool] | None:
     None where there is nothing to read.
 
     >>> vector("Basic", {"resourceType": "Basic", "code": {"text": "bone pain"}})[0][1:]
-    "bone':1 'Ȉpain':2"
+    "Ȉbone':1 'Ȉpain':2"
     """
     narrative = resource.get("text")
     div = narrative.get("div") if isinstance(narrative, dict) else None
