@@ -55,7 +55,7 @@ def run(cursor: Any, sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any
         name, since = f"s{cursor.connection.mark}_{cursor.connection.named}", now
         cursor.execute(f"PREPARE {name} AS {_numbered(text)}")
     known[text] = (name, uses + 1, since)  # the last one used is the last one forgotten
-    if len(known) > MOST:
+    while len(known) > MOST:
         forgotten, _, _ = known.pop(next(iter(known)))
         if forgotten:
             cursor.execute(f"DEALLOCATE {forgotten}")

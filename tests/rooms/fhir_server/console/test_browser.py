@@ -52,9 +52,9 @@ def test_the_images_of_a_study(served: House, page: Page) -> None:
     assert page.text("#place") == "4 / 6"
     page.run("document.getElementById('stage').focus()")
     page.press(ARROW_DOWN)
-    assert page.text("#place") == "5 / 6"
+    wait_for(lambda: page.text("#place") == "5 / 6")  # number and window change with the picture
     page.run("document.querySelector('input[value=\"40,80\"]').click()")
-    assert page.text("#window-shown") == "C 40 W 80"
+    wait_for(lambda: page.text("#window-shown") == "C 40 W 80")
     assert str(page.run("return document.getElementById('picture').src")).endswith("rendered?window=40,80")
     wait_for(lambda: page.run("return document.getElementById('picture').complete"))
     assert page.run("return document.getElementById('picture').naturalWidth") == 256
