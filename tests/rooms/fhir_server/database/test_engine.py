@@ -69,7 +69,7 @@ def test_a_plan_is_made_anew_and_what_is_not_asked_is_forgotten(engine, monkeypa
         assert len(names(unit)) == 1
         assert names(unit) != first
         monkeypatch.setattr(prepared, "MOST", 1)
-        assert unit.execute_prepared("select %s::int", (1,)) == [(1,)]
+        assert unit.execute_prepared("select %s::int as asked_here_alone", (1,)) == [(1,)]
         assert names(unit) == set()
 
     run_read(engine, work)
