@@ -121,12 +121,14 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(_template: tuple[str, str], worker_id: str) -> Iterator[World]:
-    prepared.AFTER_USES = 0  # all that is settled is prepared, so that its types are known to be found
     url, model = _template
     name = f"{model}_{worker_id}_oracle"
     cluster.make(url, f'CREATE DATABASE "{name}" TEMPLATE "{model}"')
     world = World(cluster.database(url, name))
-    yield world
+    with pytest.MonkeyPatch.context() as patch:
+        # All that is settled is prepared, so that its types are known to be found.
+        patch.setattr(prepared, "AFTER_USES", 0)
+        yield world
     world.connection.close()
     cluster.make(url, f'DROP DATABASE "{name}" WITH (FORCE)')
     resources = sum(map(len, world.oracle.by_type.values()))
