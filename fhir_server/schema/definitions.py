@@ -40,15 +40,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
-from fhir_server.schema.metadata import METADATA
-
-
-def _tenant() -> Column[int]:
-    return Column("tenant", SmallInteger, nullable=False, server_default=text("0"))
+from fhir_server.schema.metadata import METADATA, tenant
 
 
 def _text(name: str) -> Column[str]:
@@ -59,7 +54,7 @@ package = Table(
     "package",
     METADATA,
     Column("pk", Integer, Identity(always=True), primary_key=True),
-    _tenant(),
+    tenant(),
     _text("name"),
     _text("version"),
     Column("digest", LargeBinary, nullable=False),
@@ -74,7 +69,7 @@ definition = Table(
     "definition",
     METADATA,
     Column("pk", BigInteger, Identity(always=True), primary_key=True),
-    _tenant(),
+    tenant(),
     Column("package", Integer, ForeignKey("package.pk", ondelete="CASCADE"), nullable=False),
     Column("type", SmallInteger, nullable=False),
     Column("profile_of", SmallInteger),
@@ -93,7 +88,7 @@ validation_outcome = Table(
     Column("version", Integer, nullable=False, autoincrement=False),
     Column("errors", Integer, nullable=False),
     Column("warnings", Integer, nullable=False),
-    _tenant(),
+    tenant(),
     Column("type", SmallInteger, nullable=False, autoincrement=False),
     Column("issues", JSONB, nullable=False),
     PrimaryKeyConstraint("tenant", "type", "pk", "version"),

@@ -101,7 +101,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, TSVECTOR, UUID
 from sqlalchemy.types import UserDefinedType
 
-from fhir_server.schema.metadata import METADATA
+from fhir_server.schema.metadata import METADATA, tenant
 
 
 def _pk() -> Column[int]:
@@ -111,7 +111,7 @@ def _pk() -> Column[int]:
 def _param() -> tuple[Column[int], Column[int]]:
     return (
         Column("param", Integer, nullable=False),
-        Column("tenant", SmallInteger, nullable=False, server_default=text("0")),
+        tenant(),
     )
 
 
@@ -194,7 +194,7 @@ idx_text = Table(
     "idx_text",
     METADATA,
     Column("pk", BigInteger, nullable=False, autoincrement=False),
-    Column("tenant", SmallInteger, nullable=False, server_default=text("0"), autoincrement=False),
+    tenant(),
     Column("cut", Boolean, nullable=False),
     Column("words", TSVECTOR, nullable=False),
     PrimaryKeyConstraint("tenant", "pk"),
@@ -205,7 +205,7 @@ Index("idx_text_cut", idx_text.c.tenant, idx_text.c.pk, postgresql_where=text("c
 text_missing = Table(
     "text_missing",
     METADATA,
-    Column("tenant", SmallInteger, nullable=False, server_default=text("0"), autoincrement=False),
+    tenant(),
     Column("type", SmallInteger, nullable=False, autoincrement=False),
     PrimaryKeyConstraint("tenant", "type"),
 )
@@ -216,7 +216,7 @@ contained = Table(
     Column("pk", BigInteger, nullable=False, autoincrement=False),
     Column("container", BigInteger, nullable=False),
     Column("rid", UUID, nullable=False),
-    Column("tenant", SmallInteger, nullable=False, server_default=text("0")),
+    tenant(),
     Column("type", SmallInteger, nullable=False, autoincrement=False),
     Column("container_type", SmallInteger, nullable=False),
     _text("id", nullable=False),

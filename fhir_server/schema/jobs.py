@@ -22,18 +22,13 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
-    SmallInteger,
     Table,
     Text,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
-from fhir_server.schema.metadata import METADATA
-
-
-def _tenant() -> Column[int]:
-    return Column("tenant", SmallInteger, nullable=False, server_default=text("0"))
+from fhir_server.schema.metadata import METADATA, tenant
 
 
 def _moment(name: str, *, nullable: bool = True) -> Column[object]:
@@ -44,7 +39,7 @@ content = Table(
     "content",
     METADATA,
     Column("pk", BigInteger, Identity(always=True), primary_key=True),
-    _tenant(),
+    tenant(),
     Column("begun_at", TIMESTAMP(timezone=True, precision=3), nullable=False, server_default=text("now()")),
     Column("size_bytes", BigInteger),
     Column("sha256", LargeBinary),
@@ -64,7 +59,7 @@ job = Table(
     "job",
     METADATA,
     Column("pk", BigInteger, Identity(always=True), primary_key=True),
-    _tenant(),
+    tenant(),
     Column("id", Text(collation="C"), nullable=False, unique=True),
     Column("subject", Text, nullable=False),
     Column("state", Text, nullable=False, server_default=text("'waiting'")),
@@ -102,7 +97,7 @@ binary_content = Table(
     METADATA,
     Column("pk", BigInteger, nullable=False, autoincrement=False),
     Column("version", Integer, nullable=False, autoincrement=False),
-    _tenant(),
+    tenant(),
     Column("content", BigInteger, ForeignKey("content.pk"), nullable=False),
     PrimaryKeyConstraint("tenant", "pk", "version"),
 )

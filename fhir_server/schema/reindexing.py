@@ -49,18 +49,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, UUID
 
-from fhir_server.schema.metadata import METADATA
-
-
-def _tenant(*, key: bool = False) -> Column[int]:
-    return Column(
-        "tenant",
-        SmallInteger,
-        nullable=False,
-        server_default=text("0"),
-        primary_key=key,
-        autoincrement=False,
-    )
+from fhir_server.schema.metadata import METADATA, tenant
 
 
 def _type(*, key: bool = False) -> Column[int]:
@@ -79,7 +68,7 @@ search_parameter = Table(
     "search_parameter",
     METADATA,
     Column("pk", Integer, Identity(always=True), primary_key=True),
-    _tenant(),
+    tenant(),
     _type(),
     Column("state", Text, nullable=False),
     Column("code", Text(collation="C"), nullable=False),
@@ -99,7 +88,7 @@ reindex = Table(
     "reindex",
     METADATA,
     Column("pk", BigInteger, Identity(always=True), primary_key=True),
-    _tenant(),
+    tenant(),
     Column("id", UUID, nullable=False, server_default=text("gen_random_uuid()"), unique=True),
     Column("state", Text, nullable=False, server_default=text("'waiting'")),
     Column("reason", Text, nullable=False),
@@ -137,7 +126,7 @@ unindexed = Table(
     Column("pk", BigInteger, primary_key=True, autoincrement=False),
     Column("job", BigInteger),
     Column("parameter", Integer, primary_key=True, autoincrement=False),
-    _tenant(key=True),
+    tenant(key=True),
     _type(key=True),
     Column("reason", Text, nullable=False),
 )
@@ -147,7 +136,7 @@ Index("unindexed_job", unindexed.c.job, postgresql_where=text("job IS NOT NULL")
 index_form = Table(
     "index_form",
     METADATA,
-    _tenant(key=True),
+    tenant(key=True),
     _type(key=True),
     Column("form", Integer, nullable=False),
 )

@@ -47,7 +47,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP, UUID
 from sqlalchemy.types import UserDefinedType
 
-from fhir_server.schema.metadata import METADATA
+from fhir_server.schema.metadata import METADATA, tenant
 
 
 class SmallChar(UserDefinedType[str]):
@@ -60,10 +60,6 @@ class SmallChar(UserDefinedType[str]):
         return '"char"'
 
 
-def _tenant() -> Column[int]:
-    return Column("tenant", SmallInteger, nullable=False, server_default=text("0"))
-
-
 resource = Table(
     "resource",
     METADATA,
@@ -71,7 +67,7 @@ resource = Table(
     Column("last_updated", TIMESTAMP(timezone=True, precision=3), nullable=False),
     Column("rid", UUID, nullable=False),
     Column("version", Integer, nullable=False),
-    _tenant(),
+    tenant(),
     Column("type", SmallInteger, nullable=False, autoincrement=False),
     Column("deleted", Boolean, nullable=False, server_default=text("false")),
     Column("id", Text(collation="C"), nullable=False),
@@ -87,7 +83,7 @@ resource_purged = Table(
     Column("pk", BigInteger, nullable=False, autoincrement=False),
     Column("stamp", BigInteger, nullable=False, autoincrement=False),
     Column("version", Integer, nullable=False),
-    _tenant(),
+    tenant(),
     Column("type", SmallInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "stamp", "pk"),
 )
@@ -111,7 +107,7 @@ resource_version = Table(
     Column("stamp", BigInteger, nullable=False),
     Column("last_updated", TIMESTAMP(timezone=True, precision=3), nullable=False),
     Column("version", Integer, nullable=False, autoincrement=False),
-    _tenant(),
+    tenant(),
     Column("type", SmallInteger, nullable=False, autoincrement=False),
     Column("method", SmallChar, nullable=False),
     Column("content", Text),
