@@ -107,6 +107,17 @@ def entries(folder: Path) -> list[Entry]:
     return [entry for _, entry in found]
 
 
+def open_digests(files: FileStore) -> set[str]:
+    """Return the files that some process, alive or dead, is putting into the index at this moment."""
+    found: set[str] = set()
+    for folder in files.incoming.glob("[!.]*"):
+        try:
+            found.update(entry.digest for entry in entries(folder))
+        except (FileNotFoundError, NotADirectoryError):  # given up at this moment: nothing in it was open
+            continue
+    return found
+
+
 def orphans(files: FileStore) -> Iterator[Path]:
     """Yield the folders of processes that are gone; each is held for as long as the caller has it.
 

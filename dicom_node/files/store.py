@@ -65,6 +65,16 @@ class FileStore:
                 os.replace(spare, target)
         return target
 
+    def keep(self, path: Path, digest: str) -> Path:
+        """Move a file that is already durable to its place, and make the move durable."""
+        target = self.path(digest)
+        if not target.parent.exists():
+            target.parent.mkdir(exist_ok=True)
+            sync_folder(self.kept)
+        os.rename(path, target)
+        sync_folder(target.parent)
+        return target
+
 
 class Incoming:
     """A file being received; its hash grows with it."""
