@@ -106,14 +106,13 @@ class Indexer:
         """Wait until everything that was put has its row; whether that came to be."""
         self.hurry()
         with self._turn:
-            return (
-                self._turn.wait_for(lambda: not self.backlog or bool(self.problem), wait_s)
-                and not self.backlog
-            )
+            return self._turn.wait_for(lambda: not self.backlog, wait_s)
 
     def close(self, wait_s: float) -> bool:
         """Index what waits, as far as that is possible, and end the thread; whether nothing is left."""
-        self.settle(wait_s)
+        self.hurry()
+        with self._turn:
+            self._turn.wait_for(lambda: not self.backlog or bool(self.problem), wait_s)
         with self._turn:
             self._closing = True
             self._turn.notify_all()
@@ -279,4 +278,6 @@ class Indexer:
             log.warning("the index cannot be written (%s); what comes in is kept and indexed later", problem)
         elif self.problem and not problem:
             log.info("the index can be written again; %d instances wait for it", self.backlog)
-        self.problem = problem
+        with self._turn:
+            self.problem = problem
+            self._turn.notify_all()
