@@ -143,7 +143,11 @@ def find(connection: Any, question: Question) -> list[Found]:
     return found
 
 
-def stream(connect: Callable[[], AbstractContextManager[Any]], question: Question) -> Iterator[list[Found]]:
+def stream(
+    connect: Callable[[], AbstractContextManager[Any]],
+    question: Question,
+    page: Callable[[Any, Question], list[Found]] = find,
+) -> Iterator[list[Found]]:
     """Yield all that matches in batches, at most `question.limit`, with bounded memory.
 
     Between two batches no connection is held and no transaction is open: a peer that reads slowly
