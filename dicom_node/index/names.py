@@ -3,7 +3,7 @@
 PS3.4 C.2.2.2.1 (names match without case and accents), C.2.2.2.1.1 and C.5.1.1 (fuzzy semantic matching,
 which the standard leaves to us). What fuzzy means here: every word of the key fits a word of the name, in any
 order and any of its groups. It fits as its beginning, by its sound (Meyer, Maier), or when the name has at
-least half of the trigrams of a word of four letters or more (Jonhson, Johnson).
+least half of the trigrams of a word of four letters or more (Petersn, Petersen).
 """
 
 from __future__ import annotations
