@@ -23,6 +23,7 @@ from dicom_node.files.store import FileStore
 from dicom_node.index.batch import Arrival, IndexWriter, KeptFile, NotIndexable, Written
 from dicom_node.instance import Instance
 from dicom_node.reception import instance_in
+from dicom_node.second_reader import START_S, SecondReader
 from fhir_server.outcome import Unavailable
 
 BATCH = 200
@@ -53,9 +54,12 @@ class Kept:
 class Indexer:
     """The queue and its thread, which starts with the first use: build it after the last fork."""
 
-    def __init__(self, files: FileStore, writer: IndexWriter, spoil: Spoil, delay_s: float) -> None:
+    def __init__(
+        self, files: FileStore, writer: IndexWriter, reader: SecondReader, spoil: Spoil, delay_s: float
+    ) -> None:
         self._files = files
         self._writer = writer
+        self._reader = reader
         self._spoil = spoil
         self._delay_s = delay_s
         self._queue: deque[Kept] = deque()
@@ -220,7 +224,9 @@ class Indexer:
     def _arrival(self, kept: Kept) -> Arrival:
         entry = kept.entry
         if kept.instance is None:
-            kept.instance = instance_in(entry.path)
+            kept.instance = self._reader.helped(instance_in(entry.path), entry.path, START_S)
+            if missing := kept.instance.missing():
+                raise NotIndexable(f"no usable {', '.join(missing)}")
         self._files.admit(entry.path, entry.digest)
         return Arrival(
             kept.instance, KeptFile(entry.digest, kept.size_bytes, entry.calling_ae, entry.received_at)

@@ -93,7 +93,9 @@ class Instance:
     def completed(self, sop_class: str, sop_uid: str) -> Instance:
         """Return the instance with the SOP UIDs that its data set does not give, and a note of it."""
         completed = replace(
-            self, sop_class=self.sop_class or _usable(sop_class), sop_uid=self.sop_uid or _usable(sop_uid)
+            self,
+            sop_class=self.sop_class or usable_uid(sop_class),
+            sop_uid=self.sop_uid or usable_uid(sop_uid),
         )
         if completed == self:
             return self
@@ -160,8 +162,9 @@ def first(attributes: Attributes, name: str) -> Any:
 
 def _uid(found: Attributes, name: str) -> str:
     value = first(found, name)
-    return _usable(value) if isinstance(value, str) else ""
+    return usable_uid(value) if isinstance(value, str) else ""
 
 
-def _usable(uid: str) -> str:
+def usable_uid(uid: str) -> str:
+    """Return a UID, or nothing where it has a form that cannot be kept."""
     return uid if _UID.fullmatch(uid) else ""
