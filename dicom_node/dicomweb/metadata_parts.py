@@ -66,7 +66,7 @@ class MetadataParts:
             with open(path, "rb") as file:
                 magic, crc, shift, raw_bytes, packed_bytes = _HEAD.unpack(file.read(_HEAD.size))
                 whole = os.fstat(file.fileno()).st_size == _HEAD.size + packed_bytes
-        except (FileNotFoundError, struct.error):
+        except (OSError, struct.error):  # not written, or broken: made anew
             return None
         return Part(path, crc, shift, raw_bytes, packed_bytes) if magic == _MAGIC and whole else None
 
