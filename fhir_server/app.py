@@ -17,6 +17,7 @@ import dicom_node.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
 from cds_hooks.records.store import Store
+from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.dicomweb.metadata_drain import MetadataDrain
 from dicom_node.files.store import FileStore
@@ -207,6 +208,7 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
         "dicom-metadata": MetadataDrain(
             entry.engine, dicom_files(config), dicomweb_address(config), utc_now
         ).drain,
+        "dicom-audit": AuditDrain(entry, bridge_settings(config), config.ae_title).drain,
         "reindex": Reindexer(entry).drain,
     }
 
