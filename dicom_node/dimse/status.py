@@ -17,6 +17,12 @@ CANNOT_UNDERSTAND: Final = 0xC000
 DATA_SET_DOUBTFUL: Final = 0xB007
 """A warning: stored, although the data set does not match its SOP Class."""
 
+PENDING: Final = 0xFF00
+CANCELLED: Final = 0xFE00
+SUB_OPERATIONS_FAILED: Final = 0xA702
+SUB_OPERATIONS_WARNING: Final = 0xB000
+DESTINATION_UNKNOWN: Final = 0xA801
+
 OF_VERDICT: Final = {
     Verdict.STORED: SUCCESS,
     Verdict.DUPLICATE: SUCCESS,

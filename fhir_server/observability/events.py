@@ -55,6 +55,16 @@ class InstanceReceived(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceSent(Event):
+    """A DICOM instance was sent by a service (move, get, forward); `outcome` says whether it arrived."""
+
+    service: str
+    outcome: str
+    size_bytes: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class CardsServed(Event):
     """A CDS service answered."""
 

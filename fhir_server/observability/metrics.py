@@ -22,6 +22,7 @@ from fhir_server.observability.events import (
     Drained,
     Event,
     InstanceReceived,
+    InstanceSent,
     ProcessEnded,
     ProfileBroken,
     RequestServed,
@@ -38,6 +39,8 @@ HELP = {
     "xinglin_search_sql_seconds": "time that the SQL of a search took",
     "xinglin_instances_total": "DICOM instances received",
     "xinglin_instance_bytes_total": "bytes of DICOM instances received",
+    "xinglin_instances_sent_total": "DICOM instances sent to other application entities",
+    "xinglin_instance_sent_bytes_total": "bytes of DICOM instances sent",
     "xinglin_cds_cards_total": "cards that CDS services gave",
     "xinglin_cds_seconds": "time to answer a CDS Hooks call",
     "xinglin_profiles_broken_total": "writes that did not keep a profile they claim, stored or refused",
@@ -120,6 +123,10 @@ class Meter:
             case InstanceReceived(outcome, size_bytes, _):
                 add("xinglin_instances_total", (("outcome", outcome),))
                 add("xinglin_instance_bytes_total", (("outcome", outcome),), size_bytes)
+            case InstanceSent(service, outcome, size_bytes, _):
+                labels = (("service", service), ("outcome", outcome))
+                add("xinglin_instances_sent_total", labels)
+                add("xinglin_instance_sent_bytes_total", labels, size_bytes)
             case CardsServed(service, cards, ms):
                 add("xinglin_cds_cards_total", (("service", service),), cards)
                 observe("xinglin_cds_seconds", (("service", service),), ms / 1000)
