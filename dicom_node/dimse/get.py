@@ -13,11 +13,10 @@ from datetime import datetime
 from dicom_node.dimse import command
 from dicom_node.dimse.command import CommandField
 from dicom_node.dimse.retrieval import Refusal, Tally, chosen, negotiated, responses, sop_classes
+from dicom_node.dimse.send import Outlet, Result
 from dicom_node.dimse.service import Request, Response, Service
 from dicom_node.files.store import FileStore
 from dicom_node.sending.record import record
-from dicom_node.sending.store import Outlet, Result
-from dicom_node.upper_layer.requestor import Remote
 from fhir_server.database.engine import Engine
 
 
@@ -38,9 +37,8 @@ def service(engine: Engine, files: FileStore, clock: Callable[[], datetime]) -> 
                 yield outlet.store(request.association, instance, as_scp=True)
 
         def over(tally: Tally) -> None:
-            remote = Remote(caller.calling_ae, caller.address, 0)
-            studies = tally.studies
-            record(engine, clock(), caller.called_ae, remote, studies, len(tally.failed), caller.calling_ae)
+            ours, asker, failed = caller.called_ae, caller.calling_ae, len(tally.failed)
+            record(engine, clock(), ours, asker, caller.address, tally.studies, failed, asker)
 
         yield from responses(request, Tally(len(instances)), results(), over)
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from dicom_node.dimse import command
 from dicom_node.dimse.command import CommandField
+from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.retrieval import (
     NOT_MATCHED,
     Refusal,
@@ -20,12 +21,11 @@ from dicom_node.dimse.retrieval import (
     responses,
     sop_classes,
 )
+from dicom_node.dimse.send import Originator, Outlet
 from dicom_node.dimse.service import Request, Response, Service
 from dicom_node.dimse.status import DESTINATION_UNKNOWN
 from dicom_node.files.store import FileStore
-from dicom_node.sending.destination import Destinations
 from dicom_node.sending.record import record
-from dicom_node.sending.store import Originator, Outlet
 from fhir_server.database.engine import Engine
 from fhir_server.outcome import FhirError
 
@@ -65,6 +65,7 @@ def _move(
     results = outlet.send(instances, remote, caller.called_ae)
 
     def over(tally: Tally) -> None:
-        record(engine, clock(), caller.called_ae, remote, tally.studies, len(tally.failed), caller.calling_ae)
+        ours, asker, failed = caller.called_ae, caller.calling_ae, len(tally.failed)
+        record(engine, clock(), ours, remote.title, remote.host, tally.studies, failed, asker)
 
     yield from responses(request, Tally(len(instances)), results, over)

@@ -1,4 +1,4 @@
-"""What C-MOVE and C-GET have in common: the identifier, the sub-operations, the responses (PS3.4 C.4.2, C.4.3).
+"""What C-MOVE and C-GET share: identifier, sub-operations, responses (PS3.4 C.4.2, C.4.3).
 
 The keys of the levels above the one that is retrieved are used where they are given and not missed where
 they are not: a UID names one thing, and clients leave the others out although they have not negotiated
@@ -15,11 +15,11 @@ from typing import Any, Final
 from dicom_node import header
 from dicom_node.attributes import read
 from dicom_node.dimse import command
-from dicom_node.dimse.command import CommandField, Value
-from dicom_node.dimse.service import Caller, Request, Response, Service
-from dicom_node.dimse.status import CANCELLED, PENDING, SUCCESS, SUB_OPERATIONS_FAILED, SUB_OPERATIONS_WARNING
+from dicom_node.dimse.command import Value
+from dicom_node.dimse.send import Result
+from dicom_node.dimse.service import Request, Response
+from dicom_node.dimse.status import CANCELLED, PENDING, SUB_OPERATIONS_FAILED, SUB_OPERATIONS_WARNING, SUCCESS
 from dicom_node.index.locate import Located, selected
-from dicom_node.sending.store import Result
 from dicom_node.upper_layer.negotiation import IMPLICIT_LITTLE
 from fhir_server.authorization.permit import permit
 from fhir_server.database.engine import Engine, Mode

@@ -44,7 +44,9 @@ def plan(pairs: Iterable[Pair], most: int = MOST_CONTEXTS) -> list[tuple[frozens
     return [(frozenset(pairs), proposals) for pairs, proposals in found]
 
 
-def choices(contexts: Sequence[Context], sop_class: str, stored: str, *, as_scp: bool = False) -> list[Context]:
+def choices(
+    contexts: Sequence[Context], sop_class: str, stored: str, *, as_scp: bool = False
+) -> list[Context]:
     """Return the accepted contexts for an instance, the best first: as stored, then plain ones.
 
     `as_scp` asks for contexts in which the requestor took the role of the SCP: those that C-GET sends on.

@@ -40,6 +40,7 @@ _WIDTHS = {
     **dict.fromkeys(("FD", "OD", "OV", "SV", "UV"), 8),
 }
 _PIXEL_REPRESENTATION: Final = 0x00280103
+_BITS_ALLOCATED: Final = 0x00280100
 
 _Write = Callable[[int, str, int], bytes]
 
@@ -86,73 +87,72 @@ def _survey(content: Content) -> tuple[frozenset[int], bool]:
 
 def _elements(
     content: Content, implicit: bool, left_out: frozenset[int], pixels: _Decoded | None
-) -> Iterator[bytes | memoryview]:
+) -> Iterator[bytes]:
     data, syntax = content.data, content.syntax
     write: _Write = _implicit if implicit else _explicit
     open_: list[int] = []  # kinds of what was begun and not ended
     skipping: int | None = None  # the depth of a sequence that is left out
     signed = False
-    with memoryview(data) as view:
-        for kind, depth, tag, vr, start, length, _ in header.walk(data, syntax):
-            if skipping is not None:
-                if kind == SEQUENCE_END and depth == skipping:
-                    skipping = None
+    cell = 2  # bytes of a sample, which is what big endian pixels are turned by
+    for kind, depth, tag, vr, start, length, _ in header.walk(data, syntax):
+        if skipping is not None:
+            if kind == SEQUENCE_END and depth == skipping:
+                skipping = None
+            continue
+        if kind == VALUE:
+            if not tag & 0xFFFF or (depth == 0 and tag in left_out):
                 continue
-            if kind == VALUE:
-                if not tag & 0xFFFF or (depth == 0 and tag in left_out):
-                    continue
-                if start + length > len(data):
-                    raise header.Malformed("a value ends behind the data", start)
-                if tag == _PIXEL_REPRESENTATION and length == 2:
-                    signed = bytes(data[start : start + 2]) in (b"\1\0", b"\0\1")
-                if signed and vr == "US" and signed_by_pixels(tag):
-                    vr = "SS"
-                raw: bytes | None = None
-                if pixels is not None and depth == 0:
-                    raw = pixels.element(tag)
-                if raw is not None:
-                    yield write(tag, vr, len(raw)) + raw
-                    continue
-                yield write(tag, vr, length + length % 2)
-                yield from _value(view, content, tag, vr, start, length)
-                if length % 2:
-                    yield b"\0" if vr in ("UI", "OB", "UN") else b" "
-            elif kind == SEQUENCE:
-                if depth == 0 and tag in left_out:
-                    skipping = depth
-                    continue
-                open_.append(kind)
-                yield write(tag, "SQ", UNDEFINED)
-            elif kind == ITEM:
-                open_.append(kind)
-                yield _ITEM_START
-            elif kind in (ITEM_END, SEQUENCE_END):
-                open_.pop()
-                yield _ITEM_STOP if kind == ITEM_END else _SEQUENCE_STOP
-            elif pixels is not None:  # fragments: only those of the image itself are left
-                yield write(tag, pixels.vr, pixels.size_bytes + pixels.size_bytes % 2)
-                yield from pixels.frames()
-                if pixels.size_bytes % 2:
-                    yield b"\0"
-        while open_:  # the data ended before what it had begun
-            yield _ITEM_STOP if open_.pop() == ITEM else _SEQUENCE_STOP
+            if start + length > len(data):
+                raise header.Malformed("a value ends behind the data", start)
+            if tag == _PIXEL_REPRESENTATION and length == 2:
+                signed = bytes(data[start : start + 2]) in (b"\1\0", b"\0\1")
+            if tag == _BITS_ALLOCATED and length == 2 and depth == 0:
+                cell = max(2, max(bytes(data[start : start + 2])) // 8)
+            if signed and vr == "US" and signed_by_pixels(tag):
+                vr = "SS"
+            raw: bytes | None = None
+            if pixels is not None and depth == 0:
+                raw = pixels.element(tag)
+            if raw is not None:
+                yield write(tag, vr, len(raw)) + raw
+                continue
+            yield write(tag, vr, length + length % 2)
+            yield from _value(content, tag, vr, start, length, cell)
+            if length % 2:
+                yield b"\0" if vr in ("UI", "OB", "UN") else b" "
+        elif kind == SEQUENCE:
+            if depth == 0 and tag in left_out:
+                skipping = depth
+                continue
+            open_.append(kind)
+            yield write(tag, "SQ", UNDEFINED)
+        elif kind == ITEM:
+            open_.append(kind)
+            yield _ITEM_START
+        elif kind in (ITEM_END, SEQUENCE_END):
+            open_.pop()
+            yield _ITEM_STOP if kind == ITEM_END else _SEQUENCE_STOP
+        elif pixels is not None:  # fragments: only those of the image itself are left
+            yield write(tag, pixels.vr, pixels.size_bytes + pixels.size_bytes % 2)
+            yield from pixels.frames()
+            if pixels.size_bytes % 2:
+                yield b"\0"
+    while open_:  # the data ended before what it had begun
+        yield _ITEM_STOP if open_.pop() == ITEM else _SEQUENCE_STOP
 
 
-def _value(
-    view: memoryview, content: Content, tag: int, vr: str, start: int, length: int
-) -> Iterator[bytes | memoryview]:
+def _value(content: Content, tag: int, vr: str, start: int, length: int, cell: int) -> Iterator[bytes]:
     width = 1
     if not content.syntax.little:
-        width = _WIDTHS.get(vr, 1)
+        width = cell if tag == PIXEL_DATA and vr == "OW" else _WIDTHS.get(vr, 1)
     elif content.transfer_syntax == BIG_ENDIAN_PIXELS and tag == PIXEL_DATA:
         width = 2
     for at in range(start, start + length, PIECE_BYTES):
-        piece = view[at : min(at + PIECE_BYTES, start + length)]
-        if width == 1:
-            yield piece
-        else:
+        piece = bytes(content.data[at : min(at + PIECE_BYTES, start + length)])
+        if width > 1:
             whole = len(piece) // width * width
-            yield np.frombuffer(piece[:whole], f">u{width}").astype(f"<u{width}").tobytes() + piece[whole:]
+            piece = np.frombuffer(piece[:whole], f">u{width}").astype(f"<u{width}").tobytes() + piece[whole:]
+        yield piece
 
 
 class _Decoded:
@@ -225,9 +225,9 @@ def _explicit(tag: int, vr: str, length: int) -> bytes:
     return _EXPLICIT_SHORT(tag >> 16, tag & 0xFFFF, vr.encode(), length)
 
 
-def _gathered(pieces: Iterator[bytes | memoryview]) -> Iterator[bytes]:
+def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the same bytes in fewer pieces: an element is mostly twenty bytes."""
-    pending: list[bytes | memoryview] = []
+    pending: list[bytes] = []
     size = 0
     for piece in pieces:
         pending.append(piece)

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from dicom_node import audit
 from dicom_node.audit import Event, Kind, Outcome, Party, Studied
-from dicom_node.upper_layer.requestor import Remote
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
 from fhir_server.outcome import FhirError
@@ -19,19 +18,20 @@ def record(
     engine: Engine,
     at: datetime,
     our_title: str,
-    remote: Remote,
+    title: str,
+    host: str,
     studies: Mapping[str, int],
     failed: int,
     asked_by: str,
 ) -> None:
-    """Note that instances went to `remote`: how many of each study, and how many did not arrive.
+    """Note that instances went to the AE `title`: how many of each study, and how many did not arrive.
 
     What was sent is sent: a database that is away is reported as a crash and not raised.
     """
     if not studies and not failed:
         return
     source = Party(our_title, requestor=asked_by == our_title, user=asked_by)
-    destination = Party(remote.title, remote.host, requestor=asked_by == remote.title)
+    destination = Party(title, host, requestor=asked_by == title)
     outcome = Outcome.SUCCESS
     if failed:
         outcome = Outcome.MINOR_FAILURE if studies else Outcome.SERIOUS_FAILURE

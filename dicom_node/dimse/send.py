@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from dicom_node.dimse import command
 from dicom_node.dimse.command import Command, CommandField
+from dicom_node.dimse.requestor import Remote, associate
 from dicom_node.files.content import opened
 from dicom_node.files.part10 import read_meta
 from dicom_node.files.store import PIECE_BYTES, FileStore
@@ -27,7 +28,6 @@ from dicom_node.sending.contexts import choices, plan
 from dicom_node.sending.recode import recoded
 from dicom_node.upper_layer.errors import AssociationLost, UpperLayerError
 from dicom_node.upper_layer.negotiation import Context
-from dicom_node.upper_layer.requestor import Remote, associate
 from fhir_server.observability import events
 from fhir_server.outcome import FhirError
 
@@ -141,14 +141,13 @@ class Outlet:
         return result
 
     def _store(self, association: Storer, instance: Located, as_scp: bool) -> Result:
-        contexts = choices(
-            association.contexts, instance.sop_class, instance.transfer_syntax, as_scp=as_scp
-        )
+        contexts = choices(association.contexts, instance.sop_class, instance.transfer_syntax, as_scp=as_scp)
         if not contexts:
             return Result(instance, Fate.NO_CONTEXT, reason=Fate.NO_CONTEXT.value)
         context = contexts[0]
         path = self.files.path(instance.digest)
-        pieces = _pieces(path) if context.transfer_syntax == instance.transfer_syntax else _plain(path, context)
+        as_stored = context.transfer_syntax == instance.transfer_syntax
+        pieces = _pieces(path) if as_stored else _plain(path, context)
         asked: Command = {
             command.AFFECTED_SOP_CLASS_UID: instance.sop_class,
             command.COMMAND_FIELD: CommandField.C_STORE_RQ,
@@ -207,5 +206,3 @@ def _plain(path: Path, context: Context) -> Iterator[bytes]:
 def _said(error: Exception) -> str:
     """Return the reason in words; those of the system name files, so only their kind is told."""
     return type(error).__name__ if isinstance(error, OSError) else str(error)[:200]
-
-
