@@ -65,6 +65,42 @@ class InstanceSent(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DestinationUnreached(Event):
+    """An application entity that instances are forwarded to was not reached; it is tried again later."""
+
+    routine: ClassVar[bool] = False
+    destination: str
+    again_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardFailed(Event):
+    """Studies could not be forwarded to a destination and are given up until a person retries them."""
+
+    routine: ClassVar[bool] = False
+    destination: str
+    studies: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured(Event):
+    """What is there at this moment: a number by its name in metrics, of a part of it."""
+
+    name: str
+    part: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFilling(Event):
+    """The disk of the data folder has less room than an installation wants; told once until it has again."""
+
+    routine: ClassVar[bool] = False
+    free_bytes: int
+    wanted_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class CardsServed(Event):
     """A CDS service answered."""
 
