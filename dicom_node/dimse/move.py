@@ -62,7 +62,7 @@ def _move(
     instances = chosen(engine, request)
     originator = Originator(caller.calling_ae, command.number(request.command, command.MESSAGE_ID))
     outlet = Outlet(files, "move", originator, command.number(request.command, command.PRIORITY))
-    results = outlet.send(instances, remote, caller.called_ae)
+    results = outlet.send(instances, remote, caller.called_ae, tls=destinations.tls)
 
     def over(tally: Tally) -> None:
         ours, asker, failed = caller.called_ae, caller.calling_ae, len(tally.failed)

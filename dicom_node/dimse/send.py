@@ -8,6 +8,7 @@ instance that got no answer.
 from __future__ import annotations
 
 import itertools
+import ssl
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +37,8 @@ LOSSES_IN_A_ROW: Final = 3
 
 TIMEOUT_S: Final = 60.0
 """How long a peer may take to answer; some index before they do."""
+
+CONNECT_S: Final = 15.0
 
 _WARNINGS: Final = frozenset({0x0001, 0x0107, 0x0116})
 
@@ -98,12 +101,18 @@ class Outlet:
     priority: int = 0
 
     def send(
-        self, instances: Iterable[Located], remote: Remote, calling_ae: str, timeout_s: float = TIMEOUT_S
+        self,
+        instances: Iterable[Located],
+        remote: Remote,
+        calling_ae: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> Iterator[Result]:
         """Yield a result for each instance, in their order within one association.
 
         Who stops asking ends the association after the instance that was answered last. Does not
-        raise for what peer, network or data sets do.
+        raise for what peer, network or data sets do. `timeout_s` bounds connecting and every answer.
         """
         wanted = list(instances)
         for pairs, proposals in plan((each.sop_class, each.transfer_syntax) for each in wanted):
@@ -111,15 +120,24 @@ class Outlet:
             losses = 0
             while some:
                 lost = ""
+                established = False
                 try:
-                    with associate(remote, calling_ae, proposals, timeout_s=timeout_s) as association:
+                    with associate(
+                        remote,
+                        calling_ae,
+                        proposals,
+                        timeout_s=min(timeout_s, CONNECT_S),
+                        response_s=timeout_s,
+                        tls=tls,
+                    ) as association:
+                        established = True
                         while some:
                             result = self.store(association, some[0])
                             losses = 0
                             some.popleft()
                             yield result
                 except AssociationLost as error:
-                    losses, lost = losses + 1, str(error)
+                    losses, lost = losses + 1 if established else LOSSES_IN_A_ROW, str(error)
                 except _Broken as broken:
                     yield Result(some.popleft(), Fate.NOT_WRITABLE, reason=broken.reason)
                 except (UpperLayerError, OSError) as error:

@@ -97,7 +97,7 @@ def sort(connection: Any, now: datetime, zone: ZoneInfo) -> int:
 
 
 def send_study(connection: Any, study_uid: str, destination: str, now: datetime) -> int:
-    """Queue all that is current of a study for a destination; return how many instances were not queued yet."""
+    """Queue what is current of a study for a destination; return how many instances were not queued yet."""
     cursor = connection.cursor()
     cursor.execute(
         "SELECT i.pk, i.study_pk FROM dicom_instance i JOIN dicom_study st ON st.pk = i.study_pk"
@@ -215,9 +215,7 @@ def items(connection: Any, job: Job, after: int, limit: int) -> list[tuple[int, 
 
 def arrived(connection: Any, job: Job, pks: Sequence[int], now: datetime) -> None:
     """Note that instances have arrived: their items go."""
-    connection.cursor().execute(
-        _ARRIVED_THERE, {"title": job.destination, "pks": list(pks), "now": now}
-    )
+    connection.cursor().execute(_ARRIVED_THERE, {"title": job.destination, "pks": list(pks), "now": now})
 
 
 def refused(connection: Any, job: Job, refusals: Sequence[tuple[int, int, str]]) -> None:
@@ -280,3 +278,42 @@ def expire(connection: Any, title: str, before: datetime, now: datetime, reason:
         (reason, title, before, now),
     )
     return int(cursor.rowcount)
+
+
+_RETRIED = """
+SELECT pk, destination, study_pk, rule FROM dicom_forward_job
+WHERE state = 'failed' AND (%(title)s = '' OR destination = %(title)s) AND (%(pk)s = 0 OR pk = %(pk)s)
+ORDER BY pk FOR UPDATE
+"""
+
+
+def retry(connection: Any, now: datetime, destination: str = "", pk: int = 0) -> int:
+    """Let what was given up be tried anew, and its destinations at once; return how many jobs.
+
+    Of all destinations or of one, all jobs or one. What a newer job of the same study waits with is
+    joined to it.
+    """
+    cursor = connection.cursor()
+    cursor.execute(_RETRIED, {"title": destination, "pk": pk})
+    failed = cursor.fetchall()
+    for job_pk, title, study_pk, rule in failed:
+        cursor.execute(
+            "SELECT pk FROM dicom_forward_job WHERE destination = %s AND study_pk = %s AND rule = %s"
+            " AND state = 'waiting' FOR UPDATE",
+            (title, study_pk, rule),
+        )
+        if (waiting := cursor.fetchone()) is not None:
+            cursor.execute(
+                "UPDATE dicom_forward_item SET job_pk = %s WHERE job_pk = %s", (waiting[0], job_pk)
+            )
+            cursor.execute("DELETE FROM dicom_forward_job WHERE pk = %s", (job_pk,))
+        else:
+            cursor.execute(
+                "UPDATE dicom_forward_job SET state = 'waiting', tries = 0, queued_at = %s, due_at = %s,"
+                " reason = '' WHERE pk = %s",
+                (now, now, job_pk),
+            )
+    titles = sorted({title for _, title, _, _ in failed} | ({destination} if destination else set()))
+    cursor.execute("UPDATE dicom_forward_destination SET rests_until = NULL WHERE title = ANY(%s)", (titles,))
+    connection.commit()
+    return len(failed)

@@ -31,7 +31,12 @@ CRITERIA: Final = {
 }
 """What a rule may ask for; a value is one pattern or several between commas, with * and ?."""
 
-_TAGS: Final = {"modality": "00080060", "series": "0008103E", "station": "00081010", "institution": "00080080"}
+_TAGS: Final = {
+    "modality": "00080060",
+    "series": "0008103E",
+    "station": "00081010",
+    "institution": "00080080",
+}
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -116,8 +121,7 @@ def rules(connection: Any) -> list[Rule]:
     """Return all rules, in the order of their names."""
     cursor = connection.cursor()
     cursor.execute(
-        "SELECT name, destination, criteria, priority, quiet_s, hours"
-        " FROM dicom_forward_rule ORDER BY name"
+        "SELECT name, destination, criteria, priority, quiet_s, hours FROM dicom_forward_rule ORDER BY name"
     )
     return [Rule(*row) for row in cursor.fetchall()]
 

@@ -52,11 +52,16 @@ class Forwarder:
     """The queue at work in one process; several processes may work at one queue."""
 
     def __init__(
-        self, engine: Engine, files: FileStore, settings: ForwardSettings, clock: Callable[[], datetime]
+        self,
+        engine: Engine,
+        files: FileStore,
+        destinations: Destinations,
+        settings: ForwardSettings,
+        clock: Callable[[], datetime],
     ) -> None:
         self._engine = engine
         self._outlet = Outlet(files, "forward")
-        self._destinations = Destinations(engine)
+        self._destinations = destinations
         self._settings = settings
         self._clock = clock
         self._senders: dict[str, list[threading.Thread]] = {}
@@ -112,7 +117,12 @@ class Forwarder:
             while found := queue.items(connection, job, after, INSTANCES_AN_ASSOCIATION):
                 after = found[-1][0]
                 keys = {(each.study_uid, each.series_uid, each.sop_uid): pk for pk, each in found}
-                results = self._outlet.send([each for _, each in found], remote, self._settings.ae_title)
+                results = self._outlet.send(
+                    [each for _, each in found],
+                    remote,
+                    self._settings.ae_title,
+                    tls=self._destinations.tls,
+                )
                 for result in results:
                     each = result.instance
                     sent.note(keys[each.study_uid, each.series_uid, each.sop_uid], result)
@@ -155,9 +165,7 @@ class Forwarder:
 
     def _record(self, remote: Remote, sent: _Sent) -> None:
         ours = self._settings.ae_title
-        record(
-            self._engine, self._clock(), ours, remote.title, remote.host, sent.studies, sent.refused, ours
-        )
+        record(self._engine, self._clock(), ours, remote.title, remote.host, sent.studies, sent.refused, ours)
 
 
 class _Sent:
