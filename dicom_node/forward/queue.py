@@ -96,8 +96,11 @@ def sort(connection: Any, now: datetime, zone: ZoneInfo) -> int:
     return len(taken)
 
 
-def send_study(connection: Any, study_uid: str, destination: str, now: datetime) -> int:
-    """Queue what is current of a study for a destination; return how many instances were not queued yet."""
+def send_study(connection: Any, study_uid: str, destination: str, now: datetime) -> int | None:
+    """Queue what is current of a study for a destination; return how many instances were not queued yet.
+
+    None: no such study is kept here.
+    """
     cursor = connection.cursor()
     cursor.execute(
         "SELECT i.pk, i.study_pk FROM dicom_instance i JOIN dicom_study st ON st.pk = i.study_pk"
@@ -105,10 +108,10 @@ def send_study(connection: Any, study_uid: str, destination: str, now: datetime)
         (study_uid,),
     )
     rows = cursor.fetchall()
-    count = 0
-    if rows:
-        rule = Rule(BY_HAND, destination, priority=1)
-        count = _queue(cursor, rows[0][1], destination, rule, [pk for pk, _ in rows], now, now)
+    if not rows:
+        return None
+    rule = Rule(BY_HAND, destination, priority=1)
+    count = _queue(cursor, rows[0][1], destination, rule, [pk for pk, _ in rows], now, now)
     connection.commit()
     return count
 

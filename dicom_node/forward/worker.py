@@ -19,7 +19,7 @@ from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.requestor import Remote
 from dicom_node.dimse.send import Fate, Outlet, Result
 from dicom_node.files.store import FileStore
-from dicom_node.forward import queue
+from dicom_node.forward import overview, queue
 from dicom_node.forward.hours import opening
 from dicom_node.forward.queue import Job
 from dicom_node.sending.record import record
@@ -34,6 +34,7 @@ INSTANCES_AN_ASSOCIATION: Final = 1000
 NOTED_TOGETHER: Final = 50
 NOTED_AFTER_S: Final = 1.0
 FIRST_REST_S: Final = 5.0
+MEASURED_EVERY_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class ForwardSettings:
 
     ae_title: str
     connections: int = 2
+    threads: int = 16
     tries: int = 10
     max_age_hours: float = 168.0
     longest_rest_s: float = 600.0
@@ -65,6 +67,8 @@ class Forwarder:
         self._settings = settings
         self._clock = clock
         self._senders: dict[str, list[threading.Thread]] = {}
+        self._measured = -MEASURED_EVERY_S
+        self._known: set[str] = set()
 
     def drain(self) -> int:
         """Sort what has come, and see that every destination with work has senders; how many were sorted."""
@@ -73,17 +77,39 @@ class Forwarder:
             sorted_ = queue.sort(connection, now, self._settings.zone)
         with self._engine.connection(Mode.SINGLE) as connection:
             waiting = queue.due(connection, now)
+        self._senders = {
+            title: alive
+            for title, senders in self._senders.items()
+            if (alive := [each for each in senders if each.is_alive()])
+        }
+        room = self._settings.threads - sum(map(len, self._senders.values()))
         for title, (jobs, failures) in waiting.items():
-            running = [each for each in self._senders.get(title, []) if each.is_alive()]
+            running = self._senders.setdefault(title, [])
             wanted = 1 if failures else min(jobs, self._settings.connections)  # one to see whether it is back
-            for _ in range(wanted - len(running)):
+            for _ in range(min(wanted - len(running), room)):
+                room -= 1
                 sender = threading.Thread(
                     target=self._send_all, args=(title,), name=f"forward-{title}", daemon=True
                 )
                 sender.start()
                 running.append(sender)
-            self._senders[title] = running
+        self._measure()
         return sorted_
+
+    def _measure(self) -> None:
+        """Tell metrics now and then how long the queue is."""
+        if time.monotonic() < self._measured + MEASURED_EVERY_S:
+            return
+        self._measured = time.monotonic()
+        with self._engine.connection(Mode.SINGLE) as connection:
+            places = overview.destinations(connection)
+        for place in places:
+            emit, title = events.emit, place.title
+            emit(events.Measured("xinglin_forward_waiting_instances", title, place.instances))
+            emit(events.Measured("xinglin_forward_failed_studies", title, place.failed))
+        for title in self._known - {place.title for place in places}:
+            events.emit(events.Measured("xinglin_forward_waiting_instances", title, 0))
+        self._known |= {place.title for place in places}
 
     def _send_all(self, title: str) -> None:
         """Work at the jobs of a destination until there is none, or it is not reached."""

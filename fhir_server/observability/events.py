@@ -84,7 +84,7 @@ class ForwardFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Measured(Event):
-    """What is there at this moment: a number by its name in metrics, of a part of it."""
+    """What is there at this moment: a gauge by its name in metrics, of one part. For metrics only."""
 
     name: str
     part: str
@@ -96,6 +96,7 @@ class DiskFilling(Event):
     """The disk of the data folder has less room than an installation wants; told once until it has again."""
 
     routine: ClassVar[bool] = False
+    part: str
     free_bytes: int
     wanted_bytes: int
 
