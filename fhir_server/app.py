@@ -19,6 +19,7 @@ from cds_hooks.records.store import Store
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.dimse.destinations import Destinations
+from dicom_node.dimse.secure import as_client
 from dicom_node.files.store import FileStore
 from dicom_node.forward.worker import Forwarder, ForwardSettings
 from fhir_server.authorization.grant import Grant
@@ -165,13 +166,12 @@ def _observe(
 
 def _states(checks: dict[str, Check]) -> list[State]:
     """Return the readiness checks as lines of the console's server page."""
-    found = [(name, check()) for name, check in checks.items()]
-    return [
-        State(
-            name, problem is None or isinstance(problem, Warned), problem or "", isinstance(problem, Warned)
-        )
-        for name, problem in found
-    ]
+    states = []
+    for name, check in checks.items():
+        problem = check()
+        degraded = isinstance(problem, Warned)
+        states.append(State(name, problem is None or degraded, problem or "", degraded))
+    return states
 
 
 def readiness(engine: Engine, config: Config) -> dict[str, Check]:
@@ -237,7 +237,7 @@ def create_forwarder(config: Config) -> Forwarder:
         max_age_hours=config.forward_max_age_hours,
         zone=ZoneInfo(config.time_zone),
     )
-    return Forwarder(engine, dicom_files(config), Destinations(engine), settings, utc_now)
+    return Forwarder(engine, dicom_files(config), Destinations(engine, as_client(config)), settings, utc_now)
 
 
 def bridge_settings(config: Config) -> BridgeSettings:

@@ -7,7 +7,7 @@ a failed sub-operation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 
 from dicom_node.dimse import command
@@ -32,7 +32,7 @@ def service(engine: Engine, files: FileStore, clock: Callable[[], datetime]) -> 
         caller = request.association.caller
         outlet = Outlet(files, "get", priority=command.number(request.command, command.PRIORITY))
 
-        def results() -> Iterator[Result]:
+        def results() -> Generator[Result, None, None]:
             for instance in instances:
                 yield outlet.store(request.association, instance, as_scp=True)
 

@@ -7,7 +7,7 @@ relational retrieval (PS3.4 C.5.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from struct import pack
 from typing import Any, Final
@@ -174,7 +174,7 @@ def chosen(engine: Engine, request: Request) -> list[Located]:
 
 
 def responses(
-    request: Request, tally: Tally, results: Iterator[Result], over: Callable[[Tally], None]
+    request: Request, tally: Tally, results: Generator[Result, None, None], over: Callable[[Tally], None]
 ) -> Iterator[Response]:
     """Yield the responses of a retrieval while `results` come in; `over` is told the tally at the end.
 
@@ -196,7 +196,7 @@ def responses(
                 yield tally.response(PENDING, syntax)
         yield tally.final(syntax)
     finally:
-        results.close()  # type: ignore[attr-defined]  # a generator: the association to the peer ends now
+        results.close()  # the association to the peer ends now
         over(tally)
 
 

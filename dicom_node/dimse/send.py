@@ -11,7 +11,7 @@ import itertools
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
@@ -108,7 +108,7 @@ class Outlet:
         *,
         tls: ssl.SSLContext | None = None,
         timeout_s: float = TIMEOUT_S,
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """Yield a result for each instance, in their order within one association.
 
         Who stops asking ends the association after the instance that was answered last. Does not
@@ -207,7 +207,7 @@ def _rest(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise _Broken(_said(error)) from error
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _pieces(path: Path) -> Generator[bytes, None, None]:
     """Yield the data set of a file as it is."""
     with open(path, "rb", buffering=0) as file:
         first = file.read(PIECE_BYTES)
@@ -216,7 +216,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _plain(path: Path, context: Context) -> Iterator[bytes]:
+def _plain(path: Path, context: Context) -> Generator[bytes, None, None]:
     with opened(path) as content:
         yield from recoded(content, context.transfer_syntax)
 

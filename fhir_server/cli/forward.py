@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = actions.add_parser("add", help="add a rule; it sees what comes from now on")
     add.add_argument("name", metavar="NAME", help="name of the rule")
     add.add_argument(
-        "destination", metavar="DESTINATION", help="AE title, listed with a port by `xinglin ae`"
+        "destination", metavar="DESTINATION", help="AE title that `xinglin ae` lists with a port"
     )
     for name, words in CRITERIA.items():
         add.add_argument(

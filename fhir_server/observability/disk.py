@@ -39,7 +39,7 @@ class Fill:
 
 def fills(data_dir: Path) -> Sequence[Fill]:
     """Return the file systems of the data folder, and of its DICOM files where that is another."""
-    found = {}
+    found: dict[int, Fill] = {}
     for part, folder in (("data", data_dir), ("dicom", data_dir / "dicom")):
         if folder.is_dir():
             usage = shutil.disk_usage(folder)
