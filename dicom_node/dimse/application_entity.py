@@ -22,7 +22,7 @@ from dicom_node.dimse.requestor import OURS
 from dicom_node.dimse.service import Service
 from dicom_node.dimse.store import Receiver
 from dicom_node.files.store import FileStore
-from dicom_node.ingest import Ingest, Outcome
+from dicom_node.ingest import Durability, Ingest, Outcome
 from dicom_node.upper_layer.association import accept
 from dicom_node.upper_layer.errors import AssociationLost
 from dicom_node.upper_layer.listener import BACKLOG, Door, Listener, Visit
@@ -77,6 +77,7 @@ class ApplicationEntity:
     ) -> None:
         self._config = config
         self._slots = slots or Slots()
+        self._ingest = ingest
         self._admission = Admission(config, engine, self._slots, ingest.congested, clock)
         self._dispatch = Dispatch(services(config, engine, ingest.files, clock), Receiver(ingest, _note))
         self._sockets = list(sockets) or listening(config)
@@ -127,6 +128,7 @@ class ApplicationEntity:
         finally:
             if admitted is not None:
                 self._slots.give_back(admitted.slot)
+                self._ingest.hurry()
 
     def _converse(self, exchange: Exchange) -> None:
         begun = time.monotonic()
@@ -171,7 +173,7 @@ def serve(
     engine = Engine(config.database_url, size=CONNECTIONS, application_name="xinglin dimse")
     check_exposure(config, engine)
     files = FileStore(config.data_dir / "dicom")
-    ingest = Ingest(files, engine, _now)
+    ingest = Ingest(files, engine, _now, Durability(config.dimse_durability), config.dimse_backlog)
     ingest.recover()
     slots = Slots(config.data_dir / "run" / "dimse.slots", process)
     entity = ApplicationEntity(config, engine, ingest, sockets=sockets, slots=slots)
