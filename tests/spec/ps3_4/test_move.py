@@ -1,4 +1,4 @@
-"""PS3.4 C.4.2 (C-MOVE), asked for by dcmtk, pynetdicom and gdcm."""
+"""PS3.4 C.4.2 (C-MOVE), asked for by dcmtk and pynetdicom."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pynetdicom.sop_class import (
 from dicom_node.dimse import peers
 from dicom_node.dimse.peers import Peer
 from tests.support.clause import clause
-from tests.support.dicom_data import ROOT_UID, ct, data_set_of, encoded
+from tests.support.dicom_data import ROOT_UID, ct, data_set_of
 from tests.support.dicom_fixtures import Node
 from tests.support.dicom_peers import Receiver, free_port, program, storescp
 
@@ -344,23 +344,6 @@ def test_movescu_to_itself(archive: Node, dimse_port: int, tmp_path: Path) -> No
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len([path for path in tmp_path.iterdir() if path.name.startswith("CT")]) == 6
-
-
-@clause("PS3.4 C.4.2", "gdcm's gdcmscu moves to itself")
-def test_gdcmscu(node: Node, dimse_port: int, tmp_path: Path) -> None:
-    """gdcm reads what comes as implicit VR whatever it accepted, so the images are stored in that."""
-    for number in (1, 2, 3):
-        image = encoded(ct(number=number), implicit=True)
-        node.ingest.store([image], ImplicitVRLittleEndian, "CT1")
-    port, folder = free_port(), tmp_path / "gdcm"
-    folder.mkdir()
-    peers.add(node.engine, Peer("GDCMSCU", "127.0.0.1", port), node.clock)
-    done = run(
-        program("gdcmscu"), "--move", "--studyroot", "--study", "--key", f"20,d,{uid(1)}", "--port-scp",
-        str(port), "--output", f"{folder}/", "--call", "XINGLIN", "--aetitle", "GDCMSCU", "127.0.0.1",
-        str(dimse_port),
-    )  # fmt: skip
-    assert len(list(folder.iterdir())) == 3, (done.stdout, done.stderr)
 
 
 @clause("PS3.4 C.4.2", "a destination that hangs up in the middle fails what it did not take")
