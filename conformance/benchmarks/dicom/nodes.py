@@ -37,6 +37,7 @@ class Node:
     tree: Tree
     stored: Callable[[], int]
     process: subprocess.Popen[Any]
+    database: Database | None = None
 
     def stop(self) -> None:
         """Stop it."""
@@ -74,7 +75,8 @@ def start_ours(folder: Path) -> Node:
     def stored() -> int:
         return int(database.value("SELECT count(*) FROM dicom_instance"))
 
-    return Node("ours", "XINGLIN", port, Tree(process.pid, postmaster_under(process.pid)), stored, process)
+    tree = Tree(process.pid, postmaster_under(process.pid))
+    return Node("ours", "XINGLIN", port, tree, stored, process, database)
 
 
 def start_orthanc(folder: Path, port: int, http_port: int) -> Node:
