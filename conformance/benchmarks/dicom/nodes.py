@@ -50,14 +50,17 @@ class Node:
                 self.process.wait()
 
 
-def start_ours(folder: Path) -> Node:
-    """Start our server with its data in `folder`; one HTTP worker, DIMSE as it is set by default."""
+def start_ours(folder: Path, *, worker: bool = False) -> Node:
+    """Start our server with its data in `folder`; one HTTP worker, DIMSE as it is set by default.
+
+    `worker` lets the background worker run too, which makes FHIR resources and metadata of what has come.
+    """
     data = folder / "ours"
     data.mkdir(parents=True)
     with open(folder / "ours.log", "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "fhir_server", "serve", "--data-dir", str(data), "--port", "0",
-             "--dimse-port", "0", "--workers", "1", "--json"],
+             "--dimse-port", "0", "--workers", "1", "--json", "--worker" if worker else "--no-worker"],
             stdout=subprocess.PIPE, stderr=log, cwd=_ROOT,
             env={**os.environ, "XINGLIN_PATIENT_ID_SYSTEM": "urn:benchmark:patients"},
         )  # fmt: skip
