@@ -80,7 +80,9 @@ class ApplicationEntity:
         self.ports = [one.getsockname()[1] for one in self._sockets]
         """Of `sockets`, in their order."""
         doors = _doors(config, self._sockets)
-        self._listener = Listener(doors, self._serve, busy=self._slots.busier_than_another)
+        self._listener = Listener(
+            doors, self._serve, busy=self._slots.busier_than_another, artim_s=config.dimse_artim_s
+        )
 
     def start(self) -> int:
         """Accept from now on; return the port of the first socket."""
@@ -101,30 +103,37 @@ class ApplicationEntity:
     def _serve(self, visit: Visit) -> None:
         """Be the other side of one connection, in its thread."""
         admitted: Admitted | None = None
+        counted = False
 
         def decide(request: Associate) -> Refusal | tuple[Associate, Agreed]:
-            nonlocal admitted
+            nonlocal admitted, counted
             sock = visit.connection.sock
             found = self._admission.decide(
                 request, visit.address, sock if isinstance(sock, ssl.SSLSocket) else None
             )
             if isinstance(found, Refusal):
                 return found
-            admitted = found
+            admitted, counted = found, True
             offer = self._dispatch.offer(found.caller.rights)
             return answer(request, offer, OURS, identity_response=found.identity_response)
+
+        def ended() -> None:
+            nonlocal counted
+            if counted and admitted is not None:
+                counted = False
+                self._slots.give_back(admitted.slot)
+                self._ingest.hurry()
 
         try:
             association = accept(visit.connection, decide, visit.deadline)
             if association is None or admitted is None:
                 return
             visit.associated = True
+            association.at_release = ended
             visit.connection.wait_at_most(self._config.dimse_idle_s)
             self._converse(Exchange(association, admitted.caller, self._dispatch.answer))
         finally:
-            if admitted is not None:
-                self._slots.give_back(admitted.slot)
-                self._ingest.hurry()
+            ended()
 
     def _converse(self, exchange: Exchange) -> None:
         begun = time.monotonic()
