@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicom_node.dimse import echo, peers, secure
+from dicom_node.dimse import echo, find, peers, secure
 from dicom_node.dimse.admission import Admission, Admitted
 from dicom_node.dimse.dispatch import Dispatch
 from dicom_node.dimse.exchange import Exchange
@@ -44,6 +44,7 @@ def services(
     """Return the table of services besides C-STORE: one line each."""
     return [
         echo.service(),
+        find.service(config, engine),
     ]
 
 
