@@ -21,6 +21,7 @@ from dicom_node.dimse.exchange import Exchange
 from dicom_node.dimse.requestor import OURS
 from dicom_node.dimse.service import Service
 from dicom_node.dimse.store import Receiver
+from dicom_node.dimse.trail import APPLICATION_START, APPLICATION_STOP, Trail
 from dicom_node.files.store import FileStore
 from dicom_node.ingest import Durability, Ingest, Outcome
 from dicom_node.upper_layer.association import accept
@@ -79,8 +80,10 @@ class ApplicationEntity:
         self._config = config
         self._slots = slots or Slots()
         self._ingest = ingest
-        self._admission = Admission(config, engine, self._slots, ingest.congested, clock)
-        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), Receiver(ingest, _note))
+        self.trail = Trail(engine, clock, config.ae_title)
+        self._admission = Admission(config, engine, self._slots, ingest.congested, self.trail, clock)
+        self._receiver = Receiver(ingest, _note, self.trail)
+        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), self._receiver)
         self._sockets = list(sockets) or listening(config)
         self.ports = [one.getsockname()[1] for one in self._sockets]
         """Of `sockets`, in their order."""
@@ -149,6 +152,7 @@ class ApplicationEntity:
         except AssociationLost:
             pass  # the event says so; whoever was in the middle of something has cleaned up
         finally:
+            self._receiver.end(exchange)
             exchange.association.abort()  # nothing after a release; else a fault of ours, which is told above
             events.emit(events.AssociationEnded(exchange.count, (time.monotonic() - begun) * 1000, lost))
 
@@ -188,6 +192,8 @@ def serve(
     slots = Slots(config.data_dir / "run" / "dimse.slots", process)
     entity = ApplicationEntity(config, engine, ingest, sockets=sockets, slots=slots)
     port = entity.start()
+    if process <= 1:  # one of them tells it for all
+        entity.trail.activity(APPLICATION_START)
     if ready is not None:
         ready(port)
     try:
@@ -196,6 +202,8 @@ def serve(
         entity.close_door()
         ingest.finish(config.stop_grace_s)
         entity.stop()
+        if process <= 1:
+            entity.trail.activity(APPLICATION_STOP)
         ingest.close()
         engine.close()
 

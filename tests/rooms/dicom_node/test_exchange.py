@@ -17,6 +17,7 @@ from dicom_node.dimse.exchange import MAX_DATA_SET_BYTES, Exchange, Message
 from dicom_node.dimse.requestor import OURS, Remote, associate
 from dicom_node.dimse.service import Caller, Request, Response, Service
 from dicom_node.dimse.store import Receiver
+from dicom_node.dimse.trail import Trail
 from dicom_node.upper_layer.association import accept
 from dicom_node.upper_layer.errors import AssociationLost
 from dicom_node.upper_layer.listener import Door, Listener, Visit
@@ -35,7 +36,9 @@ PENDING, CANCELLED = 0xFF00, 0xFE00
 @contextmanager
 def serving(node: Node, *services: Service) -> Iterator[Remote]:
     """A listener with services of this test beside C-STORE."""
-    dispatch = Dispatch(services, Receiver(node.ingest, lambda outcome, ms: None))
+    dispatch = Dispatch(
+        services, Receiver(node.ingest, lambda outcome, ms: None, Trail(node.engine, node.clock, "NODE"))
+    )
     rights = frozenset({"*"})
 
     def serve(visit: Visit) -> None:
