@@ -13,13 +13,16 @@ from flask import Flask
 import cds_hooks.blueprint
 import cds_hooks.pages
 import dicom_node.dicomweb.blueprint
+import dicom_node.dicomweb.storage
 import dicom_node.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
 from cds_hooks.records.store import Store
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
+from dicom_node.dicomweb.stow import Storing
 from dicom_node.files.store import FileStore
+from dicom_node.way_in import Recovery, WayIn
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config, ConfigError
 from fhir_server.console.pages import Room, Site, State
@@ -72,7 +75,11 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
     app.register_blueprint(
         dicom_node.dicomweb.blueprint.create(
-            entry.engine, dicom_files(config), dicomweb_address(config), Grant.anonymous
+            entry.engine,
+            dicom_files(config),
+            dicomweb_address(config),
+            Grant.anonymous,
+            dicom_node.dicomweb.storage.routes(storing(config, entry), Grant.anonymous),
         ),
         url_prefix="/dicom-web",
     )
@@ -204,9 +211,27 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     entry = create_entry(config, config.database_url, connections=4)
     return {
         "dicom-bridge": Bridge(entry, bridge_settings(config)).drain,
+        "dicom-recovery": Recovery(config.data_dir / "dicom", way_in(config, entry)).drain,
         "dicom-audit": AuditDrain(entry, bridge_settings(config), config.ae_title).drain,
         "reindex": Reindexer(entry).drain,
     }
+
+
+def way_in(config: Config, entry: Entry) -> WayIn:
+    """Return what opens this process's way in for instances when one comes."""
+    return WayIn(config.data_dir / "dicom", entry.engine, entry.clock)
+
+
+def storing(config: Config, entry: Entry) -> Storing:
+    """Return what a store over the web works with."""
+    return Storing(
+        way_in(config, entry),
+        entry.engine,
+        dicomweb_address(config),
+        config.ae_title,
+        config.max_stow_bytes,
+        entry.clock,
+    )
 
 
 def bridge_settings(config: Config) -> BridgeSettings:

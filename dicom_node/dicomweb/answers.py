@@ -31,3 +31,8 @@ def answer(body: Body) -> Response:
 def accept() -> str | None:
     """Return what the client accepts: the query parameter wins over the header (PS3.18 8.3.3.1)."""
     return request.args.get("accept") or request.headers.get("Accept")
+
+
+def one_line(text: str) -> str:
+    """Return a text that can stand in a header field, quotes and line ends away."""
+    return "".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in text)[:300]
