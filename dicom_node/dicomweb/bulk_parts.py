@@ -202,11 +202,11 @@ def _data_set(metadata: Attributes, spool: _Spool) -> tuple[str, Iterator[bytes]
         name = name.upper()
         if name[:4] in ("0000", "0002"):
             continue
+        vr = _vr(name, element)
         if "BulkDataURI" not in element:
-            found[name] = _inlined(element, spool, budget, 1)
+            found[name] = _inlined({**element, "vr": vr}, spool, budget, 1)
             continue
         bulks = _bulks(element, name, spool)
-        vr = element.get("vr") or vr_of(int(name, 16))
         coded = False
         if name == PIXEL_DATA:
             picture, syntax = _pixels(bulks, spool)
@@ -252,6 +252,21 @@ def _pieces(raw: bytes, large: list[tuple[bytes, str, list[_Bulk], bool]], spool
             yield bytes(length % 2)
         position = at + len(mark)
     yield raw[position:]
+
+
+def _vr(name: str, element: dict[str, Any]) -> str:
+    """Return the VR of an element; some write no VR, or both of a choice such as "OB or OW".
+
+    >>> _vr("00280106", {"vr": "US or SS", "Value": [-1]})
+    'SS'
+    """
+    stated = element.get("vr")
+    if isinstance(stated, str) and len(stated) == 2:
+        return stated
+    vr = vr_of(int(name, 16))
+    values = element.get("Value") or ()
+    signed = vr == "US" and any(isinstance(value, (int, float)) and value < 0 for value in values)
+    return "SS" if signed else vr
 
 
 def _item(length: int) -> bytes:
@@ -315,8 +330,8 @@ def _inlined(element: dict[str, Any], spool: _Spool, budget: list[int], depth: i
                 raw = b"".join(
                     piece for bulk in _bulks(inner, name, spool) for piece in _within(bulk, spool, budget)
                 )
-                inner = {"vr": inner.get("vr"), "InlineBinary": base64.b64encode(raw).decode()}
-            made[name.upper()] = _inlined(inner, spool, budget, depth + 1)
+                inner = {"vr": _vr(name, inner), "InlineBinary": base64.b64encode(raw).decode()}
+            made[name.upper()] = _inlined({**inner, "vr": _vr(name, inner)}, spool, budget, depth + 1)
         items.append(made)
     return {"vr": "SQ", "Value": items}
 

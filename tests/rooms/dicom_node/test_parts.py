@@ -31,7 +31,9 @@ def test_any_content_comes_out_however_the_body_is_cut(cut: int) -> None:
         body = random_.choice([b"", b"preamble\r\n", b"\r\n", b"--c\r\n"])
         for content in contents:
             blank = random_.choice([b"", b" ", b"\t "])
-            body += b"--b" + blank + b"\r\nContent-Type: a/b;\r\n charset=x\r\nX:y\r\n\r\n" + content + b"\r\n"
+            body += (
+                b"--b" + blank + b"\r\nContent-Type: a/b;\r\n charset=x\r\nX:y\r\n\r\n" + content + b"\r\n"
+            )
         body += b"--b--" + random_.choice([b"", b"\r\n", b"\r\nepilogue --b\r\n"])
         found = read(body, cut=cut)
         assert [content for _, content in found] == contents
@@ -56,7 +58,7 @@ def test_parts_without_headers_and_empty_parts() -> None:
 
 def test_what_is_not_read_of_a_part_is_passed_over() -> None:
     body = b"--b\r\n\r\n" + bytes(1000) + b"\r\n--b\r\n\r\nsecond\r\n--b--"
-    second = [part for part in parts([body], "b")][1]
+    second = list(parts([body], "b"))[1]
     assert second.number == 2
 
 
