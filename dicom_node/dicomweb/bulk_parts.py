@@ -315,7 +315,7 @@ def _inlined(element: dict[str, Any], spool: _Spool, budget: list[int], depth: i
         raise Unusable(f"more than {DEEPEST} sequences within each other")
     if element.get("vr") != "SQ":
         return element
-    items = []
+    items: list[Attributes] = []
     for item in element.get("Value") or ():
         if item is None:
             items.append({})
