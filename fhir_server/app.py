@@ -14,6 +14,7 @@ import cds_hooks.blueprint
 import cds_hooks.pages
 import dicom_node.dicomweb.blueprint
 import dicom_node.dicomweb.storage
+import dicom_node.dicomweb.workitems
 import dicom_node.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
@@ -22,7 +23,9 @@ from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.dicomweb.stow import Storing
 from dicom_node.files.store import FileStore
-from dicom_node.way_in import Recovery, WayIn
+from dicom_node.ingest import Durability, Ingest
+from dicom_node.way_in import WayIn
+from dicom_node.workitems.service import Worklist
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config, ConfigError
 from fhir_server.console.pages import Room, Site, State
@@ -79,7 +82,12 @@ def create_app(config: Config) -> Flask:
             dicom_files(config),
             dicomweb_address(config),
             Grant.anonymous,
-            dicom_node.dicomweb.storage.routes(storing(config, entry), Grant.anonymous),
+            {
+                **dicom_node.dicomweb.storage.routes(storing(config, entry), Grant.anonymous),
+                **dicom_node.dicomweb.workitems.routes(
+                    Worklist(entry.engine, entry.clock), dicomweb_address(config), Grant.anonymous
+                ),
+            },
         ),
         url_prefix="/dicom-web",
     )
@@ -211,21 +219,20 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     entry = create_entry(config, config.database_url, connections=4)
     return {
         "dicom-bridge": Bridge(entry, bridge_settings(config)).drain,
-        "dicom-recovery": Recovery(config.data_dir / "dicom", way_in(config, entry)).drain,
         "dicom-audit": AuditDrain(entry, bridge_settings(config), config.ae_title).drain,
         "reindex": Reindexer(entry).drain,
     }
 
 
-def way_in(config: Config, entry: Entry) -> WayIn:
-    """Return what opens this process's way in for instances when one comes."""
-    return WayIn(config.data_dir / "dicom", entry.engine, entry.clock)
-
-
 def storing(config: Config, entry: Entry) -> Storing:
-    """Return what a store over the web works with."""
+    """Return what a store over the web works with; it is indexed in batches before its answer."""
+
+    def ingest() -> Ingest:
+        engine = Engine(config.database_url, size=2, application_name="xinglin stow")
+        return Ingest(dicom_files(config), engine, entry.clock, Durability.JOURNAL, config.dimse_backlog)
+
     return Storing(
-        way_in(config, entry),
+        WayIn(ingest),
         entry.engine,
         dicomweb_address(config),
         config.ae_title,

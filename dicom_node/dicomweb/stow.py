@@ -8,6 +8,7 @@ when a later part fails; the answer says of each part what became of it.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,12 +26,15 @@ from dicom_node.reception import MAX_HEAD_BYTES
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.engine import Engine
-from fhir_server.outcome import TooLarge, UnsupportedMediaType
+from fhir_server.outcome import TooLarge, Unavailable, UnsupportedMediaType
 
 SENDER = "STOW-RS"
 """What stands as calling AE title with what came over the web; `patient_id_issuers` may name AE:STOW-RS."""
 
 SETTING = "max_stow_bytes"
+SETTLE_S = 10.0
+
+log = logging.getLogger("dicom_node")
 _HEAD_BYTES = 4096
 
 
@@ -68,11 +72,10 @@ def store(storing: Storing, request: Request) -> StoreResult:
     try:
         work.all(*found)
     except (Broken, TooLarge, UnsupportedMediaType) as error:
-        work.note()
         if not work.result.stored and not work.result.failed:
             raise
         work.result.fail(work.number + 1, NOT_WHOLE, str(error))
-        return work.result
+    work.settle()
     work.note()
     return work.result
 
@@ -118,6 +121,8 @@ class _Store:
         self._storing = storing
         self._request = request
         self._ingest = storing.ingest()
+        if reason := self._ingest.congested():
+            raise Unavailable(f"nothing can be stored right now: {reason}; send it again later")
         address = str(request.environ.get("REMOTE_ADDR") or "")
         self._transfer = audit.Transfer(
             audit.Party(SENDER, address, request.grant.subject, requestor=True),
@@ -182,12 +187,23 @@ class _Store:
         if self._transfer.due(self._storing.clock()):
             self.note()
 
+    def settle(self) -> None:
+        """Wait until what was kept can be found; without a database it is durable, and found later."""
+        if self.result.stored and not self._ingest.settle(SETTLE_S):
+            self.result.warnings.insert(
+                0, "the index cannot be written right now; what is stored is found later"
+            )
+
     def note(self) -> None:
-        """Write down for the audit what was kept until now."""
-        if self._transfer:
+        """Write down for the audit what was kept until now; without a database that has to be left out."""
+        if not self._transfer:
+            return
+        try:
             with self._storing.engine.connection() as connection:
                 self._transfer.note_all(connection.cursor(), self._storing.clock())
                 connection.commit()
+        except Unavailable:
+            log.warning("a store over the web is not in the audit: the database cannot be reached")
 
 
 _KEPT = (Verdict.STORED, Verdict.DUPLICATE, Verdict.NEW_VERSION, Verdict.STORED_DOUBTFUL)

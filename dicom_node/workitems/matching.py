@@ -74,7 +74,7 @@ def _compared(vr: str, value: str, element: str) -> tuple[str, list[Any]]:
     if vr in _RANGED:
         low, high = _span(vr, value)
         # what a value leaves open is all of it: 2026 means every moment of that year
-        return f"{plain} COLLATE \"C\" >= %s AND {plain} COLLATE \"C\" <= %s || '~'", [low, high]
+        return f'{plain} COLLATE "C" >= %s AND {plain} COLLATE "C" <= %s || \'~\'', [low, high]
     if "*" in value or "?" in value:
         return f"{plain} LIKE %s", [like(value)]
     return f"{plain} = %s", [value]

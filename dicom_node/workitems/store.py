@@ -68,7 +68,8 @@ def search(cursor: Any, keys: Sequence[Key], limit: int, offset: int) -> tuple[l
     where, values = condition(keys, "w.attributes")
     where, values = _by_column(keys, where, values)
     cursor.execute(
-        f"SELECT w.attributes FROM dicom_workitem w WHERE {where} ORDER BY w.starts_at, w.pk LIMIT %s OFFSET %s",
+        f"SELECT w.attributes FROM dicom_workitem w WHERE {where}"
+        " ORDER BY w.starts_at, w.pk LIMIT %s OFFSET %s",
         (*values, limit, offset),
     )
     found = [row[0] for row in cursor.fetchall()]
@@ -78,7 +79,11 @@ def search(cursor: Any, keys: Sequence[Key], limit: int, offset: int) -> tuple[l
     return found, max(0, int(cursor.fetchone()[0]) - offset - len(found))
 
 
-_SQL_COLUMNS = {("00741000",): "w.state", (PATIENT_ID,): "w.patient_id", ("00080018",): "w.uid"}
+_SQL_COLUMNS: dict[tuple[str, ...], str] = {
+    ("00741000",): "w.state",
+    (PATIENT_ID,): "w.patient_id",
+    ("00080018",): "w.uid",
+}
 
 
 def _by_column(keys: Sequence[Key], where: str, values: list[Any]) -> tuple[str, list[Any]]:
@@ -97,4 +102,13 @@ def _columns(attributes: Attributes) -> tuple[str, str, str]:
 
 
 def _json(attributes: Attributes) -> str:
-    return json.dumps(attributes, ensure_ascii=False).replace("\\u0000", "").encode("utf-8", "replace").decode()
+    """Return a document as the database takes it: without NUL and lone surrogates."""
+    return json.dumps(_clean(attributes), ensure_ascii=False)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_clean(one) for one in value]
+    return {_clean(name): _clean(one) for name, one in value.items()} if isinstance(value, dict) else value
