@@ -101,8 +101,10 @@ def test_application_entities_are_added_listed_and_removed(folder):
     assert xinglin("ae", "add", "CT1", "10.0.0.7", "104", *data).returncode == 0
     passcode = folder / "passcode"
     passcode.write_text("secret\n")
-    more = "--right find --right move --tls --certificate CN=WS --called OLD --most 2 --user ward7".split()
-    more += ["--password-file", str(passcode), "--character-set", "ISO_IR 100"]
+    more = (
+        "--right", "find", "--right", "move", "--tls", "--certificate", "CN=WS", "--called", "OLD",
+        "--most", "2", "--user", "ward7", "--password-file", str(passcode), "--character-set", "ISO_IR 100",
+    )  # fmt: skip
     done = xinglin("ae", "add", "WS", "*", *more, *data, "--json")
     plain = {
         "title": "CT1", "host": "10.0.0.7", "port": 104, "rights": ["*"], "called_title": "", "tls": False,
