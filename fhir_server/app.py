@@ -72,7 +72,7 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
     app.register_blueprint(
         dicom_node.dicomweb.blueprint.create(
-            entry.engine, dicom_files(config), dicomweb_address(config), Grant.anonymous
+            entry.engine, dicom_files(config), dicomweb_address(config), Grant.anonymous, config.time_zone
         ),
         url_prefix="/dicom-web",
     )
