@@ -1,4 +1,4 @@
-"""How fast a large index answers: `python -m conformance.benchmarks.dicom_scale URL`.
+"""How fast a large index answers: `python -m tests.support.dicom_scale URL`.
 
 URL names an empty database. Prints the milliseconds of each search, answers read and counted, and what
 EXPLAIN (ANALYZE, BUFFERS) says of its longest statement.
@@ -18,12 +18,12 @@ from typing import Any, ClassVar
 import psycopg2
 import psycopg2.extensions
 
-from conformance.benchmarks.dicom_rows import FAMILY, GIVEN, UID, fill
 from dicom_node.dictionary import hex_of, tag_of
 from dicom_node.index.query import Manner, Match, Question, find
 from dicom_node.instance import Level
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.database.migrating import upgrade
+from tests.support.dicom_rows import FAMILY, GIVEN, UID, fill
 
 Maker = Callable[[random.Random], Question]
 
