@@ -61,6 +61,9 @@ class Config:
     dimse_max_associations_per_ae: int = _setting(
         32, "most associations at once of one calling AE title; `xinglin ae add` can say otherwise for one"
     )
+    dimse_artim_s: float = _setting(
+        30.0, "how long a caller may take to say who it is, TLS handshake included (ARTIM timer of PS3.8)"
+    )
     dimse_idle_s: float = _setting(
         300.0, "longest silence of the other side within an association; then it is aborted"
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from dicom_node.audit import Transfer
 from dicom_node.dimse import command as commands
 from dicom_node.dimse.command import Command, CommandField, MalformedCommand, number
 from dicom_node.dimse.service import Caller, Response
@@ -61,6 +62,8 @@ class Exchange:
         self._last_id = 0
         self.count = 0
         """How many commands have come."""
+        self.received: Transfer | None = None
+        """The account of the instances that came, for the audit; kept by whoever takes them."""
         self._unread = False  # a data set whose command was handed out
 
     def next(self) -> Message | None:

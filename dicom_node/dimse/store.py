@@ -15,6 +15,7 @@ from dicom_node.dimse.command import text
 from dicom_node.dimse.exchange import Exchange, Message
 from dicom_node.dimse.service import Response
 from dicom_node.dimse.status import CANNOT_UNDERSTAND, OF_VERDICT
+from dicom_node.dimse.trail import Trail
 from dicom_node.ingest import Ingest, Outcome
 
 Listener = Callable[[Outcome, float], None]
@@ -89,9 +90,10 @@ def is_storage(abstract_syntax: str, service_class: str = "") -> bool:
 class Receiver:
     """Takes the C-STORE requests of one process."""
 
-    def __init__(self, ingest: Ingest, seen: Listener) -> None:
+    def __init__(self, ingest: Ingest, seen: Listener, trail: Trail) -> None:
         self._ingest = ingest
         self._seen = seen
+        self._trail = trail
 
     def receive(self, exchange: Exchange, message: Message) -> None:
         """Keep what a C-STORE-RQ brings and answer it.
@@ -118,6 +120,14 @@ class Receiver:
         status = OF_VERDICT[outcome.verdict]
         exchange.respond(message, Response(status, comment=outcome.reason))
         self._seen(outcome, (time.monotonic() - begun) * 1000)
+        if exchange.received is None:
+            exchange.received = self._trail.received(exchange.caller)
+        self._trail.took(exchange.received, outcome, exchange.caller.calling_ae)
+
+    def end(self, exchange: Exchange) -> None:
+        """Account for what an association brought; it has ended."""
+        if exchange.received is not None:
+            self._trail.end(exchange.received)
 
 
 def _pieces(exchange: Exchange, message: Message) -> Iterable[bytes | memoryview]:

@@ -55,6 +55,8 @@ class Association:
         self.extended = terms.extended
         self.window = terms.window
         self.ended = False
+        self.at_release: Callable[[], None] = lambda: None
+        """Called before the other side is told that it is released: what it used is free then."""
         self._fragment_bytes = max(8, (terms.send_bytes - 6) & ~1)
 
     def piece(self) -> Piece | None:
@@ -123,6 +125,7 @@ class Association:
 
     def _control(self, kind: int, body: bytes) -> None:
         if kind == pdu.RELEASE_RQ:
+            self.at_release()
             self.connection.send([pdu.RELEASE_RP_PDU])
             self.ended = True
             self.connection.close(LINGER_S)
