@@ -302,7 +302,8 @@ def start_orthanc(folder: Path) -> Side:
     settings = {
         "StorageDirectory": str(data), "IndexDirectory": str(data),
         "DicomPort": ports[0], "HttpPort": ports[1], "DicomAet": "ORTHANC",
-        "Plugins": [str(PLUGIN)], "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True,
+        "Plugins": [str(PLUGIN)], "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True, "DicomAlwaysAllowFind": True,
         "LimitFindResults": 0, "LimitFindInstances": 0, "DicomWeb": {"Enable": True},
     }  # fmt: skip
     configured = folder / "orthanc.json"
