@@ -93,6 +93,7 @@ def create_app(config: Config) -> Flask:
                     Worklist(entry.engine, entry.clock), dicomweb_address(config), Grant.anonymous
                 ),
             },
+            config.time_zone,
         ),
         url_prefix="/dicom-web",
     )
