@@ -94,12 +94,17 @@ WHERE s.open {narrow} ORDER BY s.start_date, s.start_time, s.pk
 """
 
 
-def found(connection: Any, identifier: Attributes) -> Iterator[Attributes]:
-    """Yield the open steps that match an identifier, in the order in which they are due."""
+def candidates(connection: Any, identifier: Attributes) -> list[tuple[Any, ...]]:
+    """Return the rows of open steps among which the matches are, in the order in which they are due."""
     narrow, parameters = _narrowed(identifier)
     cursor = connection.cursor()
     cursor.execute(_FIND.format(narrow="".join(f" AND {one}" for one in narrow)), parameters)
-    for step_pk, order_pk, study_uid, whole, begun in cursor:
+    return list(cursor.fetchall())
+
+
+def matching(rows: Sequence[tuple[Any, ...]], identifier: Attributes) -> Iterator[Attributes]:
+    """Yield the answers that match among candidates."""
+    for step_pk, order_pk, study_uid, whole, begun in rows:
         answer = completed(whole, step_pk, order_pk, study_uid, begun=begun)
         if matches(identifier, answer):
             yield answer
