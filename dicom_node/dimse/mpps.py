@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+from dicom_node.attributes import Attributes
 from dicom_node.dictionary import hex_of
 from dicom_node.dimse import command as commands
 from dicom_node.dimse.command import CommandField, text
@@ -119,7 +120,7 @@ def _get(request: Request, engine: Engine, character_set: Callable[[str], str]) 
     return Response(OPTIONAL_NOT_SUPPORTED if lacking else SUCCESS, data_set)
 
 
-def _read(request: Request) -> performed.Attributes:
+def _read(request: Request) -> Attributes:
     found = asked(request.data_set, request.context.transfer_syntax)
     if found.problem:
         raise Refused(PROCESSING_FAILURE, "the attribute list cannot be read as a data set")

@@ -1,4 +1,4 @@
-"""The data set of a request: its attributes, and the character set that it came in and an answer goes out in."""
+"""The data set of a request: its attributes, and the character set that it came in."""
 
 from __future__ import annotations
 

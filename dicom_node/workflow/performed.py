@@ -1,4 +1,4 @@
-"""Performed procedure steps as their modalities tell them: the rules of the object, and its table (PS3.4 F.7).
+"""Performed procedure steps as modalities tell them: the rules of the object, and its table (PS3.4 F.7).
 
 An answer of success stands for a committed row. What FHIR makes of it comes later, see `procedures`.
 """
@@ -30,14 +30,14 @@ _REQUIRED: Final = (
     "PerformedProcedureStepStatus",
     "Modality",
 )
-"""Type 1 at N-CREATE (table F.7.2-1); type 2 that is missing altogether is let pass, as senders often do that."""
+"""Type 1 at N-CREATE (table F.7.2-1). A type 2 that is missing altogether is let pass: senders do that."""
 
 _REQUIRED_AT_END: Final = ("PerformedProcedureStepEndDate", "PerformedProcedureStepEndTime")
 FIXED: Final = frozenset(
     name_of(keyword)
     for keyword in (
-        "ScheduledStepAttributesSequence", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate",
-        "PatientSex", "ReferencedPatientSequence", "PerformedProcedureStepID", "PerformedStationAETitle",
+        "ScheduledStepAttributesSequence", "PatientName", "PatientID", "IssuerOfPatientID",
+        "PatientBirthDate", "PatientSex", "ReferencedPatientSequence", "PerformedProcedureStepID", "PerformedStationAETitle",
         "PerformedStationName", "PerformedLocation", "PerformedProcedureStepStartDate",
         "PerformedProcedureStepStartTime", "Modality", "StudyID",
     )
@@ -87,8 +87,8 @@ def create(connection: Any, sop_uid: str, calling_ae: str, given: Attributes, no
     check_new(given)
     cursor = connection.cursor()
     cursor.execute(
-        "INSERT INTO performed_step (created_at, changed_at, sop_uid, status, calling_ae, study_uids, attributes)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (sop_uid) DO NOTHING",
+        "INSERT INTO performed_step (created_at, changed_at, sop_uid, status, calling_ae, study_uids,"
+        " attributes) VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (sop_uid) DO NOTHING",
         (now, now, sop_uid, IN_PROGRESS, calling_ae, study_uids(given), psycopg2.extras.Json(given)),
     )
     if not cursor.rowcount:
@@ -99,9 +99,9 @@ def create(connection: Any, sop_uid: str, calling_ae: str, given: Attributes, no
 def check_new(given: Attributes) -> None:
     """Raise Refused unless a step may begin like this.
 
-    >>> check_new({})
+    >>> check_new({"00400252": {"vr": "CS", "Value": ["COMPLETED"]}})
     Traceback (most recent call last):
-    dicom_node.workflow.performed.Refused: missing: ScheduledStepAttributesSequence, PerformedProcedureStepID, ...
+    dicom_node.workflow.performed.Refused: missing: ScheduledStepAttributesSequence, ...
     """
     _require(given, _REQUIRED)
     for item in items(given, "ScheduledStepAttributesSequence"):
