@@ -20,6 +20,10 @@ from cds_hooks.records.store import Store
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.files.store import FileStore
+from dicom_node.workflow import changes as worklist_changes
+from dicom_node.workflow.chart import WorkflowSettings
+from dicom_node.workflow.orders import Orders
+from dicom_node.workflow.procedures import Procedures
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config, ConfigError
 from fhir_server.console.pages import Room, Site, State
@@ -130,7 +134,7 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         statement_timeout_ms=config.statement_timeout_ms,
         application_name="xinglin",
     )
-    return Entry(engine, settings, utc_now)
+    return Entry(engine, settings, utc_now, listeners=(worklist_changes.notice,))
 
 
 def full_text(names: Sequence[str]) -> frozenset[str]:
@@ -207,6 +211,25 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
         "dicom-audit": AuditDrain(entry, bridge_settings(config), config.ae_title).drain,
         "reindex": Reindexer(entry).drain,
     }
+
+
+def create_workflow_drains(config: Config) -> dict[str, Callable[[], int]]:
+    """Return the queues that a modality waits for; each is drained in a thread of its own."""
+    entry = create_entry(config, config.database_url, connections=4)
+    settings = workflow_settings(config)
+    return {
+        "worklist": Orders(entry, settings).drain,
+        "performed-steps": Procedures(entry, settings).drain,
+    }
+
+
+def workflow_settings(config: Config) -> WorkflowSettings:
+    """Return how orders become a worklist in this installation."""
+    return WorkflowSettings(
+        zone=ZoneInfo(config.time_zone),
+        patient_id_system=config.patient_id_system,
+        issuers={entry.partition("=")[0]: entry.partition("=")[2] for entry in config.patient_id_issuers},
+    )
 
 
 def bridge_settings(config: Config) -> BridgeSettings:

@@ -33,15 +33,11 @@ _REQUIRED: Final = (
 """Type 1 at N-CREATE (table F.7.2-1). A type 2 that is missing altogether is let pass: senders do that."""
 
 _REQUIRED_AT_END: Final = ("PerformedProcedureStepEndDate", "PerformedProcedureStepEndTime")
-FIXED: Final = frozenset(
-    name_of(keyword)
-    for keyword in (
-        "ScheduledStepAttributesSequence", "PatientName", "PatientID", "IssuerOfPatientID",
-        "PatientBirthDate", "PatientSex", "ReferencedPatientSequence", "PerformedProcedureStepID", "PerformedStationAETitle",
-        "PerformedStationName", "PerformedLocation", "PerformedProcedureStepStartDate",
-        "PerformedProcedureStepStartTime", "Modality", "StudyID",
-    )
-)  # fmt: skip
+_FIXED = """
+    ScheduledStepAttributesSequence PatientName PatientID IssuerOfPatientID PatientBirthDate PatientSex
+    ReferencedPatientSequence PerformedProcedureStepID PerformedStationAETitle PerformedStationName
+    PerformedLocation PerformedProcedureStepStartDate PerformedProcedureStepStartTime Modality StudyID"""
+FIXED: Final = frozenset(name_of(keyword) for keyword in _FIXED.split())
 """Not allowed in N-SET (table F.7.2-1)."""
 
 _STATUS: Final = name_of("PerformedProcedureStepStatus")

@@ -58,12 +58,11 @@ def period(given: Attributes, zone: ZoneInfo) -> Resource:
         "start": ("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime"),
         "end": ("PerformedProcedureStepEndDate", "PerformedProcedureStepEndTime"),
     }
-    found = {
+    return {
         name: moment
         for name, (day, at) in ends.items()
         if (moment := fhir_instant(value(given, day), value(given, at), zone, said))
     }
-    return found
 
 
 def procedure_of(
@@ -83,23 +82,15 @@ def procedure_of(
     if not codings and not text:
         code = next((order["code"] for order in orders if order.get("code")), {})
     reason = discontinuation(given)
-    ids = [
+    ids: list[Resource] = [
         {"system": UID_SYSTEM, "value": f"urn:oid:{sop_uid}"},
         {
             "type": {"text": "Performed Procedure Step ID"},
             "value": value(given, "PerformedProcedureStepID"),
         },
     ]
-    actors: list[Resource] = [
-        {
-            "function": {"coding": [{"system": DCM, "code": "113859", "display": "Irradiating Device"}]},
-            "actor": {"reference": station},
-        }
-        if station
-        else {"actor": {"display": value(given, "PerformedStationAETitle")}}
-    ]
-    if station:
-        del actors[0]["function"]
+    title = value(given, "PerformedStationAETitle")
+    actors: list[Resource] = [{"actor": {"reference": station} if station else {"display": title}}]
     for keyword in ("PerformingPhysicianName", "OperatorsName"):
         actors += [{"actor": {"display": name}} for name in _names(given, keyword)]
     resource: Resource = {

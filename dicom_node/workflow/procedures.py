@@ -1,9 +1,9 @@
 """Performed procedure steps → Procedure, and the state of what scheduled them (IHE RAD-6, RAD-7).
 
-One step is told in one transaction: Procedure, Task, Appointment, ServiceRequest, the worklist, the bridge, and
-the note that FHIR knows this version. Killed anywhere, it is told again from the row, and the same resources
-make no versions. States only move on: nothing that somebody has ended is opened again, but for a step that
-was begun for the wrong line of the worklist.
+One step is told in one transaction: Procedure, Task, Appointment, ServiceRequest, the worklist, the bridge,
+and the note that FHIR knows this version. Killed anywhere, it is told again from the row, and the same
+resources make no versions. States only move on: nothing that somebody has ended is opened again, but for a
+step that was begun for the wrong line of the worklist.
 """
 
 from __future__ import annotations
@@ -101,14 +101,12 @@ def tell(context: Context, settings: WorkflowSettings, pk: int) -> None:
     carried = _carried(chart, step)
     orders = [one.request for one in carried]
     subject = orders[0]["subject"]["reference"] if orders else _subject(context, step, settings)
-    station = chart.search(
-        "Device", ("identifier", token(AE_TITLE, value(step.attributes, "PerformedStationAETitle")))
-    )
-    device = f"Device/{station[0]['id']}" if len(station) == 1 else ""
-    _keep(context, step, procedure_of(step.sop_uid, step.attributes, subject, orders, device, settings.zone))
+    made = procedure_of(step.sop_uid, step.attributes, subject, orders, _station(chart, step), settings.zone)
+    _keep(context, step, made)
     for one in carried:
         for source in one.sources:
-            _move(chart, source, step)
+            if not source.startswith("ServiceRequest/"):
+                _move(chart, source, step)
         if not one.others or step.status == IN_PROGRESS:
             _move(chart, f"ServiceRequest/{one.request['id']}", step)
         changes.again(unit.cursor, one.request["id"], 0, _AT_ONCE)
@@ -121,15 +119,23 @@ def tell(context: Context, settings: WorkflowSettings, pk: int) -> None:
     performed.told(unit.cursor, pk, step.version)
 
 
+def _station(chart: Chart, step: Performed) -> str:
+    """Return the address of the Device that has the AE title of a step; empty unless there is exactly one."""
+    title = value(step.attributes, "PerformedStationAETitle")
+    found = chart.search("Device", ("identifier", token(AE_TITLE, title)), most=2)
+    return f"Device/{found[0]['id']}" if len(found) == 1 else ""
+
+
 def _carried(chart: Chart, step: Performed) -> list[_Carried]:
-    """Return the orders that a step names, by the Study Instance UID, else by our id of the scheduled step."""
+    """Return the orders that a step names, by Study Instance UID or by our id of the scheduled step."""
     unit = chart.context.unit
     found: dict[str, _Carried] = {}
     for item in items(step.attributes, "ScheduledStepAttributesSequence"):
         named = rows.step_of_id(value(item, "ScheduledProcedureStepID")) or 0
         orders = unit.execute(
             "SELECT pk, id FROM worklist_order WHERE study_uid = %(uid)s"
-            " OR pk = (SELECT order_pk FROM worklist_step WHERE pk = %(step)s) ORDER BY study_uid <> %(uid)s, pk",
+            " OR pk = (SELECT order_pk FROM worklist_step WHERE pk = %(step)s)"
+            " ORDER BY study_uid <> %(uid)s, pk",
             {"uid": value(item, "StudyInstanceUID"), "step": named},
         )
         procedure = value(item, "RequestedProcedureID")
@@ -147,7 +153,12 @@ def _carried(chart: Chart, step: Performed) -> list[_Carried]:
             before = found.get(id_)
             sources = [*(before.sources if before else ()), *mine]
             left = [source for source in others if source not in sources]
-            found[id_] = _Carried(request, list(dict.fromkeys(sources)), bool(left))
+            others_run = unit.execute(
+                "SELECT FROM performed_step WHERE status = %s AND study_uids && %s::text[] AND pk <> %s"
+                " LIMIT 1",
+                (IN_PROGRESS, performed.study_uids(step.attributes), step.pk),
+            )
+            found[id_] = _Carried(request, list(dict.fromkeys(sources)), bool(left or others_run))
     return list(found.values())
 
 
