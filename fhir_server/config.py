@@ -64,6 +64,38 @@ class Config:
         "instances of one receiving process that are on disk and have no index row yet, which grow in number "
         "while the database is away; beyond it senders are told to try again later",
     )
+    dimse_workers: int = _setting(2, "processes that take DIMSE associations, all on the same port")
+    dimse_max_associations: int = _setting(
+        128, "most associations at once; a further one is rejected for the moment (temporary congestion)"
+    )
+    dimse_max_associations_per_ae: int = _setting(
+        32, "most associations at once of one calling AE title; `xinglin ae add` can say otherwise for one"
+    )
+    dimse_idle_s: float = _setting(
+        300.0, "longest silence of the other side within an association; then it is aborted"
+    )
+    dimse_tls: str = _setting(
+        "off",
+        "off; own-port (TLS on dimse_tls_port beside plain DIMSE); same-port (both on dimse_port, told apart "
+        "by the first byte); or only (dimse_port speaks nothing but TLS)",
+    )
+    dimse_tls_port: int = _setting(2762, "TCP port of DIMSE over TLS, with dimse_tls = own-port")
+    dimse_tls_cert: str = _setting("", "PEM file of the certificate chain of DIMSE, as server and as client")
+    dimse_tls_key: str = _setting("", "PEM file of its private key")
+    dimse_tls_ca: str = _setting(
+        "", "PEM file or folder of the authorities that sign the certificates of application entities"
+    )
+    dimse_tls_profile: str = _setting(
+        "bcp195", "PS3.15 Annex B: bcp195 (non-downgrading, B.10) or extended (B.11, keys of 256 bits only)"
+    )
+    dimse_tls_clients: str = _setting(
+        "required", "certificate of a caller over TLS: required, optional or none"
+    )
+    dimse_jwt_key: str = _setting(
+        "",
+        "file with the key of the JSON Web Tokens (HS256) that callers may identify themselves with; empty: "
+        "such callers are rejected",
+    )
     patient_id_system: str = _setting(
         "", "identifier system of a DICOM PatientID without an issuer; needed before studies become FHIR"
     )
@@ -195,6 +227,7 @@ class Config:
             raise ConfigError(f"ae_title is {self.ae_title!r}; it needs 1 to 16 ASCII characters")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigError("tls_cert and tls_key go together; only one of them is set")
+        self._check_dimse()
         if unknown := [name for name in self.full_text if name not in ("*", "off") and not name.isalpha()]:
             raise ConfigError(f"full_text has {unknown[0]!r}; write *, off, or types such as Patient")
         for entry in self.patient_id_issuers:
@@ -211,6 +244,9 @@ class Config:
             "max_json_depth",
             "max_response_bytes",
             "max_conditional_deletes",
+            "dimse_workers",
+            "dimse_max_associations",
+            "dimse_max_associations_per_ae",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
@@ -219,6 +255,24 @@ class Config:
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise ConfigError(f"time_zone is {self.time_zone!r}; write for example Europe/Berlin") from error
         return self
+
+    def _check_dimse(self) -> None:
+        for name, known in (
+            ("dimse_tls", ("off", "own-port", "same-port", "only")),
+            ("dimse_tls_profile", ("bcp195", "extended")),
+            ("dimse_tls_clients", ("required", "optional", "none")),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it can be {', '.join(known)}")
+        if self.dimse_tls == "off":
+            return
+        if not self.dimse_tls_cert or not self.dimse_tls_key:
+            raise ConfigError(f"dimse_tls is {self.dimse_tls}; it needs dimse_tls_cert and dimse_tls_key")
+        if self.dimse_tls_clients != "none" and not self.dimse_tls_ca:
+            raise ConfigError(
+                f"dimse_tls_clients is {self.dimse_tls_clients}; that needs dimse_tls_ca, whose authorities "
+                "sign the certificates of callers"
+            )
 
 
 def variable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Messages that wait in the queue → the application entities that they are for (PS3.7 chapter 10, as SCU or SCP).
+"""Messages that wait in the queue → the application entities that they are for (PS3.7 chapter 10).
 
 Results of storage commitment go out with the roles turned round: we call, and stay the SCP (PS3.7 D.3.3.4).
 One peer at a time and all that waits for it on one association; one that does not answer holds up no other.
@@ -17,8 +17,10 @@ from dicom_node.dimse import command as commands
 from dicom_node.dimse import commitment, peers
 from dicom_node.dimse.command import Command, CommandField, number
 from dicom_node.dimse.exchange import Exchange
+from dicom_node.dimse.exchange import Message as Incoming
 from dicom_node.dimse.peers import Peer
 from dicom_node.dimse.requestor import Remote, associate
+from dicom_node.dimse.service import Response
 from dicom_node.encode import encode
 from dicom_node.upper_layer.errors import UpperLayerError
 from dicom_node.upper_layer.negotiation import Context, Proposed
@@ -105,9 +107,8 @@ class Delivery:
                 message = left[0]
                 context = contexts.get(_CLASSES[message.kind])
                 if context is None:
-                    self._failed(
-                        [message], f"{peer.title} does not take {_CLASSES[message.kind]}", for_good=True
-                    )
+                    problem = f"{peer.title} does not take {_CLASSES[message.kind]}"
+                    self._failed([message], problem, for_good=True)
                 else:
                     self._send(exchange, context, message)
                     asked = asked or message.kind == COMMITMENT_REQUEST
@@ -127,17 +128,12 @@ class Delivery:
                 messages.delivered(connection.cursor(), [message.pk])
                 connection.commit()
             return
-        problem = (
-            f"{message.peer} answered status {status:04X}: {commands.text(answer, commands.ERROR_COMMENT)}"
-        )
+        said = commands.text(answer, commands.ERROR_COMMENT)
+        problem = f"{message.peer} answered status {status:04X} {said}".rstrip()
         self._failed([message], problem, for_good=status not in _PASSING)
 
-    def _answer(self, exchange: Exchange, message: object) -> None:
+    def _answer(self, exchange: Exchange, message: Incoming) -> None:
         """Take a report that comes on the association of the request."""
-        from dicom_node.dimse.exchange import Message as Incoming
-        from dicom_node.dimse.service import Response
-
-        assert isinstance(message, Incoming)
         data_set = exchange.whole(message)
         if message.field == CommandField.N_EVENT_REPORT_RQ:
             response = commitment.take_report(

@@ -59,6 +59,8 @@ class Exchange:
         self._waiting_bytes = 0
         self._cancelled: set[int] = set()
         self._last_id = 0
+        self.count = 0
+        """How many commands have come."""
         self._unread = False  # a data set whose command was handed out
 
     def next(self) -> Message | None:
@@ -67,9 +69,9 @@ class Exchange:
         Its data set, when it is still on its way, is read by `fragments` or `whole`.
         """
         if self._waiting:
-            message = self._waiting.popleft()
-            self._waiting_bytes -= len(message.data_set or b"")
-            return message
+            kept = self._waiting.popleft()
+            self._waiting_bytes -= len(kept.data_set or b"")
+            return kept
         self._cancelled.clear()  # they are about requests that have been answered
         while (message := self._read()) is not None:
             if message.field != CommandField.C_CANCEL_RQ:
@@ -190,6 +192,7 @@ class Exchange:
             command = commands.decode(raw)
         except MalformedCommand as error:
             self._break_off(str(error))
+        self.count += 1
         message = Message(context, command)
         if commands.has_data_set(command):
             message.data_set = None

@@ -63,7 +63,9 @@ class Peer:
 
 
 _COLUMNS: Final = ", ".join(one.name for one in fields(Peer))
-_CHANGED: Final = ", ".join(f"{one.name} = excluded.{one.name}" for one in fields(Peer) if one.name != "title")
+_CHANGED: Final = ", ".join(
+    f"{one.name} = excluded.{one.name}" for one in fields(Peer) if one.name != "title"
+)
 _PLACES: Final = ", ".join(["%s"] * (len(fields(Peer)) + 1))
 
 
@@ -79,7 +81,9 @@ def add(engine: Engine, peer: Peer, clock: Callable[[], datetime]) -> None:
     if peer.called_title:
         checked_title(peer.called_title)
     if peer.max_associations < 0:
-        raise Invalid(f"{title} may have {peer.max_associations} associations; write 1 or more, or 0 for the setting")
+        raise Invalid(
+            f"{title} may have {peer.max_associations} associations; write 1 or more, or 0 for the setting"
+        )
     row = {one.name: getattr(peer, one.name) for one in fields(peer)}
     row |= {"title": title, "host": peer.host.strip(), "rights": sorted(peer.rights)}
     with engine.connection() as connection:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from dicom_node.ingest import Verdict
+from dicom_node.verdict import Verdict
+from fhir_server.outcome import FhirError, Forbidden, Unavailable
 
 SUCCESS: Final = 0x0000
 PROCESSING_FAILURE: Final = 0x0110
+NO_SUCH_SOP_CLASS: Final = 0x0122
+NOT_AUTHORIZED: Final = 0x0124
+UNRECOGNIZED_OPERATION: Final = 0x0211
 NO_ROOM: Final = 0xA700
 INDEX_AWAY: Final = 0xA701
 """Out of resources like NO_ROOM, but it passes: senders try A7xx again."""
@@ -27,3 +31,14 @@ OF_VERDICT: Final = {
     Verdict.DISK_FULL: NO_ROOM,
     Verdict.UNAVAILABLE: INDEX_AWAY,
 }
+
+
+def of_error(error: FhirError) -> int:
+    """Return the status of an error that a service raised.
+
+    >>> hex(of_error(Unavailable("the database cannot be reached")))
+    '0xa700'
+    """
+    if isinstance(error, Forbidden):
+        return NOT_AUTHORIZED
+    return NO_ROOM if isinstance(error, Unavailable) else PROCESSING_FAILURE

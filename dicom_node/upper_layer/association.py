@@ -71,7 +71,8 @@ class Association:
                 if context is None:
                     raise ProtocolError(f"data on presentation context {number}, not accepted", 6)
                 return Piece(context, control & COMMAND != 0, whole and control & LAST != 0, data)
-            return self._control(*got)
+            self._control(*got)
+            return None
         except ProtocolError as error:
             self.abort(2, error.reason)
             raise AssociationLost(f"aborted by us: {error}") from error

@@ -86,7 +86,8 @@ def answer(
 ) -> tuple[Associate, Agreed]:
     """Return the A-ASSOCIATE-AC to a request, and what was agreed with it.
 
-    >>> request = Associate("NODE", "CT1", [ContextItem(1, "1.2.3", ["1.4", "1.5"]), ContextItem(3, "1.9", [])])
+    >>> asked = [ContextItem(1, "1.2.3", ["1.4", "1.5"]), ContextItem(3, "1.9", [])]
+    >>> request = Associate("NODE", "CT1", asked)
     >>> known = lambda syntax, request: Terms() if syntax == "1.2.3" else pdu.ABSTRACT_SYNTAX_UNKNOWN
     >>> said, agreed = answer(request, known, Identity("1.1", "X"))
     >>> [item.result for item in said.contexts], agreed.contexts[1].transfer_syntax

@@ -1,4 +1,4 @@
-"""Instance availability: who wants to know is told which instances of a study are here (PS3.4 Annex R; RAD-49)."""
+"""Instance availability: peers are told which instances of a study are here (PS3.4 Annex R; IHE RAD-49)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ def tell(cursor: Any, peers: Sequence[str], study: Study, ae_title: str, now: da
     if not peers:
         return
     cursor.execute(
-        "SELECT sop_uid FROM performed_step WHERE study_uids @> ARRAY[%s] AND status <> 'IN PROGRESS' ORDER BY pk",
+        "SELECT sop_uid FROM performed_step WHERE study_uids @> ARRAY[%s] AND status <> 'IN PROGRESS'"
+        " ORDER BY pk",
         (study.study_uid,),
     )
     told = notification(study, [row[0] for row in cursor.fetchall()], ae_title)
     for peer in peers:
         cursor.execute(
-            "DELETE FROM outgoing_message WHERE kind = %s AND peer = %s AND attributes->'0020000D'->'Value'->>0 = %s",
+            "DELETE FROM outgoing_message WHERE kind = %s AND peer = %s"
+            " AND attributes->'0020000D'->'Value'->>0 = %s",
             (messages.AVAILABILITY, peer, study.study_uid),
         )
         messages.put(cursor, messages.AVAILABILITY, peer, mint(), told, now, now)

@@ -222,7 +222,8 @@ def outcome(cursor: Any, transaction_uid: str) -> dict[str, int] | None:
     An empty answer says that everything is safe there.
     """
     cursor.execute(
-        "SELECT failed FROM storage_commitment WHERE ours AND transaction_uid = %s AND answered_at IS NOT NULL",
+        "SELECT failed FROM storage_commitment"
+        " WHERE ours AND transaction_uid = %s AND answered_at IS NOT NULL",
         (transaction_uid,),
     )
     row = cursor.fetchone()

@@ -55,7 +55,8 @@ def take(cursor: Any, now: datetime, limit: int, hold: timedelta) -> list[Messag
     """Take messages that are due, the oldest first; nobody else takes them for `hold`."""
     cursor.execute(
         "UPDATE outgoing_message SET due_at = %s WHERE pk IN (SELECT pk FROM outgoing_message"
-        f" WHERE NOT gave_up AND due_at <= %s ORDER BY pk LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING {_COLUMNS}",
+        " WHERE NOT gave_up AND due_at <= %s ORDER BY pk LIMIT %s FOR UPDATE SKIP LOCKED)"
+        f" RETURNING {_COLUMNS}",
         (now + hold, now, limit),
     )
     return sorted((Message(*row) for row in cursor.fetchall()), key=lambda message: message.pk)

@@ -55,6 +55,25 @@ class InstanceReceived(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AssociationRejected(Event):
+    """A request for a DICOM association was refused, with the numbers of PS3.8 table 9-21."""
+
+    routine: ClassVar[bool] = False
+    result: int
+    source: int
+    reason: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationEnded(Event):
+    """A DICOM association ended; `lost` says that it was broken off, by the other side or by us."""
+
+    messages: int
+    ms: float
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CardsServed(Event):
     """A CDS service answered."""
 
