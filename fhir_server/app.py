@@ -19,9 +19,12 @@ from cds_hooks.calls import Calls
 from cds_hooks.records.store import Store
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
+from dicom_node.dimse import secure
+from dicom_node.dimse.delivery import Delivery
 from dicom_node.files.store import FileStore
 from dicom_node.workflow import changes as worklist_changes
 from dicom_node.workflow.chart import WorkflowSettings
+from dicom_node.workflow.commitment import Checks
 from dicom_node.workflow.orders import Orders
 from dicom_node.workflow.procedures import Procedures
 from fhir_server.authorization.grant import Grant
@@ -217,9 +220,13 @@ def create_workflow_drains(config: Config) -> dict[str, Callable[[], int]]:
     """Return the queues that a modality waits for; each is drained in a thread of its own."""
     entry = create_entry(config, config.database_url, connections=4)
     settings = workflow_settings(config)
+    checks = Checks(dicom_files(config), config.ae_title, entry.clock, hashes=config.commitment_verifies_hash)
+    delivery = Delivery(entry.engine, config.ae_title, entry.clock, lambda: secure.as_client(config))
     return {
         "worklist": Orders(entry, settings).drain,
         "performed-steps": Procedures(entry, settings).drain,
+        "storage-commitment": lambda: checks.drain(entry.engine),
+        "dicom-messages": delivery.drain,
     }
 
 

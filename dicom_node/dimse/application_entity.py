@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicom_node.dimse import echo, peers, secure
+from dicom_node.dimse import commitment, echo, mpps, peers, secure, worklist
 from dicom_node.dimse.admission import Admission, Admitted
 from dicom_node.dimse.dispatch import Dispatch
 from dicom_node.dimse.exchange import Exchange
@@ -28,6 +28,7 @@ from dicom_node.upper_layer.listener import BACKLOG, Door, Listener, Visit
 from dicom_node.upper_layer.negotiation import Agreed, Refusal, answer
 from dicom_node.upper_layer.pdu import Associate
 from dicom_node.upper_layer.slots import Slots
+from dicom_node.workflow.commitment import Checks
 from fhir_server.config import Config, ConfigError
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
@@ -42,8 +43,17 @@ def services(
     config: Config, engine: Engine, files: FileStore, clock: Callable[[], datetime]
 ) -> list[Service]:
     """Return the table of services besides C-STORE: one line each."""
+
+    def character_set(title: str) -> str:
+        peer = peers.find(engine, title)
+        return peer.character_set if peer else ""
+
+    checks = Checks(files, config.ae_title, clock, hashes=config.commitment_verifies_hash)
     return [
         echo.service(),
+        worklist.service(engine, character_set),
+        mpps.service(engine, clock, character_set),
+        commitment.service(engine, checks, clock),
     ]
 
 
