@@ -155,7 +155,7 @@ def medical(chart: Chart, patient: Resource) -> Attributes:
     return attributes(
         Allergies=list(dict.fromkeys(allergies)),
         MedicalAlerts=list(dict.fromkeys(flags)),
-        PregnancyStatus=_pregnancy(newest.get(PREGNANCY)),
+        PregnancyStatus=_pregnancy(newest[PREGNANCY]) if PREGNANCY in newest else None,
         PatientWeight=_quantity(newest[BODY_WEIGHT], _KILOGRAMS),
         PatientSize=_quantity(newest[BODY_HEIGHT], _METRES),
     )
@@ -173,9 +173,10 @@ def _newest(chart: Chart, about: tuple[str, str], code: str) -> Resource | None:
     return found[0] if found else None
 
 
-def _pregnancy(observation: Resource | None) -> int | None:
+def _pregnancy(observation: Resource | None) -> int:
+    """Return the status; 4 is unknown."""
     if observation is None:
-        return None
+        return 4
     if "valueBoolean" in observation:
         return 3 if observation["valueBoolean"] else 1
     codings = observation.get("valueCodeableConcept", {}).get("coding", ())

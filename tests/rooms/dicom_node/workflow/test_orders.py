@@ -342,7 +342,7 @@ def test_what_is_known_of_a_patient_follows(node: Node, hospital: Hospital) -> N
     hospital.change(subject, name=[{"family": "Meier", "given": ["Anna"]}])
     hospital.drain()
     (answer,) = worklist(node)
-    assert values(answer, "PregnancyStatus") == []
+    assert values(answer, "PregnancyStatus") == [4]
     assert values(answer, "PatientName") == [{"Alphabetic": "Meier^Anna"}]
 
 
