@@ -54,16 +54,6 @@ class Config:
     dimse_host: str = _setting("127.0.0.1", "address that DIMSE listens on")
     dimse_port: int = _setting(11112, "TCP port of DIMSE")
     ae_title: str = _setting("XINGLIN", "our application entity title (PS3.8 9.3.2), at most 16 characters")
-    dimse_durability: str = _setting(
-        "journal",
-        "what must have happened before a C-STORE is answered with success: journal (the file and its record "
-        "are on disk, the index follows within a fraction of a second) or index (its row is committed too)",
-    )
-    dimse_backlog: int = _setting(
-        20_000,
-        "instances of one receiving process that are on disk and have no index row yet, which grow in number "
-        "while the database is away; beyond it senders are told to try again later",
-    )
     dimse_workers: int = _setting(2, "processes that take DIMSE associations, all on the same port")
     dimse_max_associations: int = _setting(
         128, "most associations at once; a further one is rejected for the moment (temporary congestion)"
@@ -96,6 +86,16 @@ class Config:
         "file with the key of the JSON Web Tokens (HS256) that callers may identify themselves with; empty: "
         "such callers are rejected",
     )
+    dimse_durability: str = _setting(
+        "journal",
+        "what must have happened before a C-STORE is answered with success: journal (the file and its record "
+        "are on disk, the index follows within a fraction of a second) or index (its row is committed too)",
+    )
+    dimse_backlog: int = _setting(
+        20_000,
+        "instances of one receiving process that are on disk and have no index row yet, which grow in number "
+        "while the database is away; beyond it senders are told to try again later",
+    )
     patient_id_system: str = _setting(
         "", "identifier system of a DICOM PatientID without an issuer; needed before studies become FHIR"
     )
@@ -120,6 +120,9 @@ class Config:
     stop_grace_s: float = _setting(30.0, "how long running requests may take to finish when the server stops")
     log_requests: bool = _setting(
         True, "whether the log has a line for each request, received instance and other routine event"
+    )
+    dimse_find_limit: int = _setting(
+        50_000, "most matches of one C-FIND; then it ends with status A700 (out of resources)"
     )
     time_zone: str = _setting("UTC", "zone of dates and times that come without one")
     max_body_bytes: int = _setting(64 * 1024 * 1024, "largest request body; a longer one answers 413")

@@ -40,8 +40,8 @@ table. One COMMIT, or nothing.
 
 **An image.** `dicom_node/dimse/store` hands the bytes to `ingest`: file and record in the
 journal, both synced, then the status. `indexer` follows behind with batches: rows and outbox in one
-transaction. The worker's `bridge/drain` makes an ImagingStudy of a study that has become quiet, through the same
-interactions as everybody.
+transaction. The worker's `bridge/drain` makes an ImagingStudy of a study that has become quiet,
+through the same interactions as everybody.
 """
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicom_node.dimse import commitment, echo, mpps, peers, secure, worklist
+from dicom_node.dimse import commitment, echo, find, mpps, peers, secure, worklist
 from dicom_node.dimse.admission import Admission, Admitted
 from dicom_node.dimse.dispatch import Dispatch
 from dicom_node.dimse.exchange import Exchange
@@ -51,6 +51,7 @@ def services(
     checks = Checks(files, config.ae_title, clock, hashes=config.commitment_verifies_hash)
     return [
         echo.service(),
+        find.service(config, engine),
         worklist.service(engine, character_set),
         mpps.service(engine, clock, character_set),
         commitment.service(engine, checks, clock),
@@ -83,8 +84,8 @@ class ApplicationEntity:
     ) -> None:
         self._config = config
         self._slots = slots or Slots()
+        self._ingest = ingest
         self._admission = Admission(config, engine, self._slots, ingest.congested, clock)
-        self._hurry = ingest.hurry
         self._dispatch = Dispatch(services(config, engine, ingest.files, clock), Receiver(ingest, _note))
         self._sockets = list(sockets) or listening(config)
         self.ports = [one.getsockname()[1] for one in self._sockets]
@@ -134,6 +135,7 @@ class ApplicationEntity:
         finally:
             if admitted is not None:
                 self._slots.give_back(admitted.slot)
+                self._ingest.hurry()
 
     def _converse(self, exchange: Exchange) -> None:
         begun = time.monotonic()
@@ -144,7 +146,6 @@ class ApplicationEntity:
         except AssociationLost:
             pass  # the event says so; whoever was in the middle of something has cleaned up
         finally:
-            self._hurry()
             exchange.association.abort()  # nothing after a release; else a fault of ours, which is told above
             events.emit(events.AssociationEnded(exchange.count, (time.monotonic() - begun) * 1000, lost))
 

@@ -21,6 +21,12 @@ CANNOT_UNDERSTAND: Final = 0xC000
 DATA_SET_DOUBTFUL: Final = 0xB007
 """A warning: stored, although the data set does not match its SOP Class."""
 
+PENDING: Final = 0xFF00
+PENDING_WITHOUT_SOME_KEYS: Final = 0xFF01
+"""A match is given, but of the keys asked for some are not known here (PS3.4 table C.4-1)."""
+
+CANCELLED: Final = 0xFE00
+
 OF_VERDICT: Final = {
     Verdict.STORED: SUCCESS,
     Verdict.DUPLICATE: SUCCESS,

@@ -5,13 +5,13 @@ brings `worklist_order` and `worklist_step` up to date. Every order that stands 
 is looked at once.
 
 Revision ID: m0018
-Revises: m0020
+Revises: m0017
 """
 
 from alembic import op
 
 revision = "m0018"
-down_revision = "m0020"
+down_revision = "m0017"
 branch_labels = None
 depends_on = None
 
