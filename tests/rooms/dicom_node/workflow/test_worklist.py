@@ -346,7 +346,7 @@ def reference(day: Hospital, dimse_port: int, tmp_path: Path) -> Iterator[int]:
     ("matched", "step"),
     [
         ({}, {}),
-        ({"PatientName": "MU*"}, {}),
+        ({"PatientName": "M*"}, {}),
         ({"PatientName": "Yamada*"}, {"Modality": "CT"}),
         ({"PatientID": "P2"}, {}),
         ({"AccessionNumber": "A3"}, {}),
