@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicom_node.dimse import commitment, echo, find, mpps, peers, secure, worklist
+from dicom_node.dimse import commitment, echo, find, get, move, mpps, peers, secure, worklist
 from dicom_node.dimse.admission import Admission, Admitted
+from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.dispatch import Dispatch
 from dicom_node.dimse.exchange import Exchange
 from dicom_node.dimse.requestor import OURS
@@ -49,9 +50,12 @@ def services(
         return peer.character_set if peer else ""
 
     checks = Checks(files, config.ae_title, clock, hashes=config.commitment_verifies_hash)
+    destinations = Destinations(engine, secure.as_client(config))
     return [
         echo.service(),
         find.service(config, engine),
+        move.service(engine, files, destinations, clock),
+        get.service(engine, files, clock),
         worklist.service(engine, character_set),
         mpps.service(engine, clock, character_set),
         commitment.service(engine, checks, clock),

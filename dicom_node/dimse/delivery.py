@@ -7,18 +7,17 @@ One peer at a time and all that waits for it on one association; one that does n
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 
 from dicom_node.dimse import command as commands
-from dicom_node.dimse import commitment, peers
+from dicom_node.dimse import commitment
 from dicom_node.dimse.command import Command, CommandField, number
+from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.exchange import Exchange
 from dicom_node.dimse.exchange import Message as Incoming
-from dicom_node.dimse.peers import Peer
 from dicom_node.dimse.requestor import Remote, associate
 from dicom_node.dimse.service import Response
 from dicom_node.encode import encode
@@ -30,7 +29,7 @@ from fhir_server.database.engine import Engine
 
 AVAILABILITY_NOTIFICATION: Final = "1.2.840.10008.5.1.4.33"
 AT_A_TIME: Final = 50
-HOLD: Final = timedelta(minutes=10)
+HOLD: Final = timedelta(minutes=2)
 CONNECT_S: Final = 10.0
 RESPONSE_S: Final = 60.0
 REPORT_S: Final = 2.0
@@ -54,14 +53,14 @@ class Delivery:
     def __init__(
         self,
         engine: Engine,
+        destinations: Destinations,
         ae_title: str,
         clock: Callable[[], datetime],
-        tls: Callable[[], ssl.SSLContext | None] = lambda: None,
     ) -> None:
         self._engine = engine
+        self._destinations = destinations
         self._ae_title = ae_title
         self._clock = clock
-        self._tls = tls
 
     def drain(self) -> int:
         """Deliver what is due; return how many messages were taken."""
@@ -75,22 +74,20 @@ class Delivery:
 
     def _deliver(self, title: str, group: Sequence[Message]) -> None:
         """Deliver messages of one peer, those of one role together."""
-        peer = peers.find(self._engine, title)
-        if peer is None or peer.port is None:
+        remote = self._destinations.find(title)
+        if remote is None:
             self._failed(group, f"{title} has no host and port; `xinglin ae add {title} HOST PORT`")
             return
         left = list(group)
         try:
-            self._call(peer, left)
+            self._call(remote, left)
         except UpperLayerError as error:
             self._failed(left, str(error))
 
-    def _call(self, peer: Peer, left: list[Message]) -> None:
+    def _call(self, remote: Remote, left: list[Message]) -> None:
         """Send messages one by one and take each off `left` when its fate is known."""
         classes = sorted({_CLASSES[message.kind] for message in left})
         as_scp = left[0].kind == COMMITMENT_RESULT
-        assert peer.port is not None
-        remote = Remote(peer.title, peer.host, peer.port, peer.tls)
         with associate(
             remote,
             self._ae_title,
@@ -98,7 +95,7 @@ class Delivery:
             timeout_s=CONNECT_S,
             response_s=RESPONSE_S,
             roles={commitment.PUSH_MODEL: (False, True)} if as_scp else None,
-            tls=self._tls() if peer.tls else None,
+            tls=self._destinations.tls,
             answer=self._answer,
         ) as exchange:
             contexts = {context.abstract_syntax: context for context in exchange.contexts}
@@ -107,7 +104,7 @@ class Delivery:
                 message = left[0]
                 context = contexts.get(_CLASSES[message.kind])
                 if context is None:
-                    problem = f"{peer.title} does not take {_CLASSES[message.kind]}"
+                    problem = f"{remote.title} does not take {_CLASSES[message.kind]}"
                     self._failed([message], problem, for_good=True)
                 else:
                     self._send(exchange, context, message)

@@ -17,6 +17,7 @@ from pynetdicom import AE, build_role, evt
 from dicom_node.dimse import peers
 from dicom_node.dimse.application_entity import ApplicationEntity
 from dicom_node.dimse.delivery import Delivery
+from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.peers import Peer
 from dicom_node.index.studies import study_of
 from dicom_node.workflow import availability, commitment
@@ -81,7 +82,7 @@ def checks(node: Node) -> Checks:
 
 @pytest.fixture
 def delivery(node: Node) -> Delivery:
-    return Delivery(node.engine, "XINGLIN", node.clock)
+    return Delivery(node.engine, Destinations(node.engine), "XINGLIN", node.clock)
 
 
 @clause("PS3.4 J.3.3", "the result comes on the same association while the requestor keeps it open")
@@ -207,7 +208,7 @@ def test_a_peer_that_is_away_is_called_again(
     with listening(reports) as port:
         peers.add(node.engine, Peer("CT1", "127.0.0.1", port), node.clock)
         node.clock.advance(seconds=5)
-        again = Delivery(node.engine, "XINGLIN", node.clock)  # after a restart
+        again = Delivery(node.engine, Destinations(node.engine), "XINGLIN", node.clock)  # after a restart
         assert again.drain() == 1
         assert reports.get(timeout=30)[0] == 1
     assert node.rows("SELECT FROM outgoing_message") == []
