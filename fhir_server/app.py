@@ -17,6 +17,7 @@ import dicom_node.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
 from cds_hooks.records.store import Store
+from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.files.store import FileStore
 from fhir_server.authorization.grant import Grant
@@ -203,6 +204,7 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     entry = create_entry(config, config.database_url, connections=4)
     return {
         "dicom-bridge": Bridge(entry, bridge_settings(config)).drain,
+        "dicom-audit": AuditDrain(entry, bridge_settings(config), config.ae_title).drain,
         "reindex": Reindexer(entry).drain,
     }
 

@@ -1,0 +1,163 @@
+"""A row of dicom_audit → an AuditEvent (R4/auditevent.html, PS3.15 A.5.2 and A.5.3). Pure.
+
+The event identifiers, roles and kinds of participants keep their DCM codes, so a reader of PS3.15
+messages finds every field; entities name the study by its UID and the patient by reference where one
+is known, else by the identifier that the study stated.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from dicom_node.bridge.imaging_study import UID_SYSTEM, clean, study_identifier
+
+Resource = dict[str, Any]
+
+DCM = "http://dicom.nema.org/resources/ontology/DCM"
+AE_TITLE = "urn:xinglin:ae-title"
+_ENTITY_TYPE = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
+_ENTITY_ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
+_SOURCE_TYPE = "http://terminology.hl7.org/CodeSystem/security-source-type"
+
+KINDS = {
+    "110100": "Application Activity",
+    "110102": "Begin Transferring DICOM Instances",
+    "110103": "DICOM Instances Accessed",
+    "110104": "DICOM Instances Transferred",
+    "110105": "DICOM Study Deleted",
+    "110106": "Export",
+    "110107": "Import",
+    "110112": "Query",
+    "110113": "Security Alert",
+    "110114": "User Authentication",
+}
+SUBTYPES = {
+    "110120": "Application Start",
+    "110121": "Application Stop",
+    "110122": "Login",
+    "110123": "Logout",
+    "110126": "Node Authentication",
+    "110127": "Emergency Override Started",
+    "110128": "Network Configuration",
+    "110129": "Security Configuration",
+    "110132": "Use of Restricted Function",
+    "110135": "Object Security Attributes Changed",
+    "110136": "Security Roles Changed",
+    "110137": "User Security Attributes Changed",
+}
+_ROLES = {
+    "source": ("110153", "Source Role ID"),
+    "destination": ("110152", "Destination Role ID"),
+    "": ("110150", "Application"),
+}
+
+
+def audit_event(id_: str, event: Mapping[str, Any], subject: Resource | None, ae_title: str) -> Resource:
+    """Return the AuditEvent of a row (`audit.document_of`).
+
+    `subject` is the Reference to whose study it is, None where nobody is named; `ae_title` that of
+    this node, which observed the event.
+    """
+    resource: Resource = {
+        "resourceType": "AuditEvent",
+        "id": id_,
+        "type": _coding(event["kind"], KINDS),
+        "action": event["action"],
+        "recorded": event["at"],
+        "outcome": event["outcome"],
+        "agent": _agents(event, ae_title),
+        "source": {
+            "observer": _entity_of(ae_title),
+            "type": [{"system": _SOURCE_TYPE, "code": "4", "display": "Application Server"}],
+        },
+    }
+    if subtype := event.get("subtype"):
+        resource["subtype"] = [_coding(subtype, SUBTYPES)]
+    if reason := clean(event.get("reason", "")):
+        resource["outcomeDesc"] = reason
+    if entities := _entities(event, subject):
+        resource["entity"] = entities
+    return resource
+
+
+def _coding(code: str, names: Mapping[str, str]) -> Resource:
+    coding = {"system": DCM, "code": code}
+    return {**coding, "display": names[code]} if code in names else coding
+
+
+def _agents(event: Mapping[str, Any], ae_title: str) -> list[Resource]:
+    sides = [(name, event[name]) for name in ("source", "destination") if event.get(name)]
+    return [_agent(party, role) for role, party in sides or [("", {"ae": ae_title, "requestor": True})]]
+
+
+def _agent(party: Mapping[str, Any], role: str) -> Resource:
+    code, display = _ROLES[role]
+    agent: Resource = {
+        "type": {"coding": [{"system": DCM, "code": code, "display": display}]},
+        "requestor": bool(party.get("requestor")),
+    }
+    title, user, address = (clean(party.get(name, "")) for name in ("ae", "user", "address"))
+    if title:
+        agent["who"], agent["altId"] = _entity_of(title), title
+    if user:
+        agent["name"] = user
+    if address:
+        agent["network"] = {"address": address, "type": "2" if _is_address(address) else "1"}
+    return agent
+
+
+def _entity_of(title: str) -> Resource:
+    return {"identifier": {"system": AE_TITLE, "value": title}, "display": title}
+
+
+def _entities(event: Mapping[str, Any], subject: Resource | None) -> list[Resource]:
+    found: list[Resource] = []
+    study = event.get("study", {})
+    if uid := study.get("uid"):
+        details = [{"type": "NumberOfInstances", "valueString": str(study.get("instances", 0))}]
+        details += [
+            {"type": f"SOPClass {name}", "valueString": str(count)}
+            for name, count in sorted(study.get("sop_classes", {}).items())
+        ]
+        if accession := clean(study.get("accession", "")):
+            details.append({"type": "AccessionNumber", "valueString": accession})
+        what = {
+            "type": "ImagingStudy",
+            "identifier": {"system": UID_SYSTEM, "value": study_identifier(uid)},
+        }
+        found.append({"what": what, "type": _object("2"), "role": _role("3"), "detail": details})
+    if subject is not None:
+        found.append({"what": subject, "type": _object("1"), "role": _role("1")})
+    if query := event.get("query"):
+        entity: Resource = {
+            "type": _object("2"),
+            "role": {"system": _ENTITY_ROLE, "code": "24", "display": "Query"},
+            "query": base64.b64encode(query.encode()).decode(),
+        }
+        if asked := clean(event.get("sop_class", "")):
+            entity["what"] = {"identifier": {"system": "urn:ietf:rfc3986", "value": _uri(asked)}}
+        found.append(entity)
+    return found
+
+
+def _uri(name: str) -> str:
+    return f"urn:oid:{name}" if name.replace(".", "").isdigit() else name
+
+
+def _object(code: str) -> Resource:
+    return {"system": _ENTITY_TYPE, "code": code, "display": {"1": "Person", "2": "System Object"}[code]}
+
+
+def _role(code: str) -> Resource:
+    return {"system": _ENTITY_ROLE, "code": code, "display": {"1": "Patient", "3": "Report"}[code]}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
