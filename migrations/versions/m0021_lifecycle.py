@@ -1,13 +1,13 @@
 """What becomes of studies afterwards: removals, holds, retention, corrections, and what FHIR was told.
 
 Revision ID: m0021
-Revises: m0014
+Revises: m0020
 """
 
 from alembic import op
 
 revision = "m0021"
-down_revision = "m0014"
+down_revision = "m0020"
 branch_labels = None
 depends_on = None
 
