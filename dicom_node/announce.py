@@ -14,3 +14,11 @@ from typing import Any
 def changed(cursor: Any, study_pk: int, at: datetime) -> None:
     """Note on the caller's transaction that a study got an instance or lost one."""
     cursor.execute("INSERT INTO dicom_outbox (study_pk, written_at) VALUES (%s, %s)", (study_pk, at))
+
+
+def removed(cursor: Any, study_pk: int, study_uid: str, at: datetime) -> None:
+    """Note on the caller's transaction that a study lost instances, perhaps its last one."""
+    cursor.execute(
+        "INSERT INTO dicom_outbox (study_pk, written_at, study_uid) VALUES (%s, %s, %s)",
+        (study_pk, at, study_uid),
+    )

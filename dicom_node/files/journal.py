@@ -115,6 +115,17 @@ def recover(files: FileStore, index: Callable[[Path, Entry], None]) -> int:
     return count
 
 
+def open_digests(files: FileStore) -> set[str]:
+    """Return the files that some process, alive or dead, is putting into the index at this moment."""
+    found: set[str] = set()
+    for folder in files.incoming.glob("[!.]*"):
+        try:
+            found.update(entry.digest for entry in _unfinished(folder / "journal"))
+        except (FileNotFoundError, NotADirectoryError):  # given up at this moment: nothing in it was open
+            continue
+    return found
+
+
 def _unfinished(journal: Path) -> Iterator[Entry]:
     """Yield the entries without an end; a half-written last line is passed over."""
     entries: dict[str, Entry] = {}

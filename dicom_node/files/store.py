@@ -2,6 +2,7 @@
 
     incoming/<process>/…       being received; the journal of the process lies beside them
     store/abc/abcdef….dcm      kept; the name is the BLAKE3 of the whole file, so `b3sum` verifies it
+    removed/                   on its way out: taken from the store, not yet destroyed (lifecycle/purge.py)
     quarantine/                see quarantine.py
 
 The order is fdatasync(file), rename, fsync(directory); only then may anybody be told (PS3.4 B.2.1).
@@ -26,7 +27,8 @@ class FileStore:
         self.incoming = root / "incoming"
         self.kept = root / "store"
         self.quarantine = root / "quarantine"
-        for folder in (self.incoming, self.kept, self.quarantine):
+        self.removed = root / "removed"
+        for folder in (self.incoming, self.kept, self.quarantine, self.removed):
             folder.mkdir(parents=True, exist_ok=True)
         sync_folder(root)
         sync_folder(root.parent)
@@ -65,6 +67,26 @@ class FileStore:
             os.close(descriptor)
         self._folder(target.parent)
         sync_folder(target.parent)
+
+    def set_aside(self, digest: str) -> bool:
+        """Take a file out of the store, where nobody finds it any more; false when it was not there."""
+        try:
+            os.rename(self.path(digest), self.removed / f"{digest}.dcm")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def bring_back(self, digest: str) -> None:
+        """Put a file that was set aside back, unless the store has it again."""
+        aside = self.removed / f"{digest}.dcm"
+        if self.path(digest).exists():
+            aside.unlink(missing_ok=True)
+        elif aside.exists():
+            self.keep(aside, digest)
+
+    def destroy(self, digest: str) -> None:
+        """Remove a file that was set aside for good."""
+        (self.removed / f"{digest}.dcm").unlink(missing_ok=True)
 
     def _folder(self, folder: Path) -> None:
         """Make a folder of the store; its entry in the folder above is durable afterwards."""
