@@ -8,52 +8,21 @@ row committed, and only then the answer.
 
 from __future__ import annotations
 
-import errno
-import itertools
-import mmap
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from enum import Enum
 from pathlib import Path
 
 from dicom_node import quarantine
 from dicom_node.files.journal import Entry, Journal, recover
-from dicom_node.files.part10 import meta_information, read_meta
-from dicom_node.files.store import FileStore, Incoming
+from dicom_node.files.store import FileStore
 from dicom_node.index.writer import IndexWriter, KeptFile, NotIndexable
-from dicom_node.instance import Instance, read_instance
+from dicom_node.instance import Instance
+from dicom_node.reception import Reception, instance_in
+from dicom_node.verdict import Outcome as Outcome
+from dicom_node.verdict import Verdict as Verdict
 from fhir_server.database.engine import Engine
 from fhir_server.outcome import Unavailable
-
-HEAD_BYTES = 128 * 1024
-"""How much of a data set is looked at before its file is begun; its SOP UIDs stand at the very front."""
-
-MAX_HEAD_BYTES = 4 * 1024 * 1024
-
-
-class Verdict(Enum):
-    """What became of an instance. `dimse/status.py` knows the number of each."""
-
-    STORED = "stored"
-    DUPLICATE = "the same bytes were here already"
-    NEW_VERSION = "other bytes under the same UID: both are kept, the newer is served"
-    STORED_DOUBTFUL = "stored, but its data set contradicts its command or breaks off"
-    NOT_UNDERSTOOD = "in quarantine: the data set cannot be understood"
-    NOT_IDENTIFIED = "in quarantine: the data set does not say which instance it is"
-    DISK_FULL = "refused: no room on disk"
-    UNAVAILABLE = "refused for now: the index cannot be reached"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The verdict on one instance; `instance` is None where nothing could be read."""
-
-    verdict: Verdict
-    reason: str = ""
-    instance: Instance | None = None
-    size_bytes: int = 0
 
 
 class Ingest:
@@ -73,6 +42,10 @@ class Ingest:
     def recover(self) -> int:
         """Index what processes that died had kept and not indexed; return how many files."""
         return recover(self.files, self._reindex)
+
+    def congested(self) -> str:
+        """Say why no more should be sent right now, or nothing: the reason of a transient rejection."""
+        return "this node is stopping" if self._closed else ""
 
     def finish(self, grace_s: float) -> bool:
         """Refuse what comes from now on and wait for what is being stored; whether all of it was."""
@@ -94,60 +67,51 @@ class Ingest:
         sop_class: str = "",
         sop_uid: str = "",
     ) -> Outcome:
-        """Keep one instance and return what became of it.
+        """Keep one instance and return what became of it: `begin`, the pieces, `finish`.
 
-        `data_set` gives the encoded data set in pieces; `sop_class` and `sop_uid` are what the
-        command or the file meta information said, if anything. When the answer is a stored one,
-        file and index row are durable. Does not raise for what the data holds, for a full disk
-        or for an absent database; an exception out of `data_set` comes through, and nothing stays.
+        An exception out of `data_set` comes through, and nothing stays.
         """
+        reception = self.begin(transfer_syntax, calling_ae, sop_class, sop_uid)
+        try:
+            for piece in data_set:
+                reception.write(piece)
+            return reception.finish()
+        finally:
+            reception.abandon()
+
+    def begin(
+        self, transfer_syntax: str, calling_ae: str, sop_class: str = "", sop_uid: str = ""
+    ) -> Reception:
+        """Begin to receive an instance; the caller writes its data set and ends it.
+
+        `sop_class` and `sop_uid` are what the command or the file meta information said, if
+        anything. When the outcome is a stored one, the file is durable.
+        """
+        reception = Reception(
+            self._journal.new_path,
+            self._keep,
+            self._ended,
+            transfer_syntax,
+            calling_ae,
+            (sop_class, sop_uid),
+            self._clock(),
+        )
         with self._turn:
-            if self._closed:
-                return Outcome(Verdict.UNAVAILABLE, "this node is stopping")
             self._running += 1
-        try:
-            return self._store(data_set, transfer_syntax, calling_ae, sop_class, sop_uid)
-        finally:
-            with self._turn:
-                self._running -= 1
-                self._turn.notify_all()
+            closed = self._closed
+        if closed:
+            reception.refuse(Outcome(Verdict.UNAVAILABLE, "this node is stopping"))
+        return reception
 
-    def _store(
-        self,
-        data_set: Iterable[bytes | memoryview],
-        transfer_syntax: str,
-        calling_ae: str,
-        sop_class: str,
-        sop_uid: str,
-    ) -> Outcome:
-        pieces = iter(data_set)
-        received_at = self._clock()
-        try:
-            head, instance = _head(pieces, transfer_syntax, stated=bool(sop_class and sop_uid))
-            incoming = Incoming(self._journal.new_path())
-        except OSError as error:
-            return _refusal(error)
-        try:
-            said = instance or read_instance(b"".join(head), transfer_syntax, whole=False)[0]
-            uids = (said.sop_class or sop_class, said.sop_uid or sop_uid)
-            incoming.write(meta_information(transfer_syntax, *uids))
-            for piece in itertools.chain(head, pieces):
-                incoming.write(piece)
-            instance = (instance or _read(incoming.path)).completed(*uids)
-            return self._keep(incoming, instance, calling_ae, received_at, (sop_class, sop_uid))
-        except OSError as error:
-            return _refusal(error)
-        finally:
-            incoming.drop()
+    def _ended(self) -> None:
+        with self._turn:
+            self._running -= 1
+            self._turn.notify_all()
 
-    def _keep(
-        self,
-        incoming: Incoming,
-        instance: Instance,
-        calling_ae: str,
-        received_at: datetime,
-        stated: tuple[str, str],
-    ) -> Outcome:
+    def _keep(self, reception: Reception) -> Outcome:
+        incoming, instance = reception.incoming, reception.read()
+        assert incoming is not None
+        calling_ae, received_at = reception.calling_ae, reception.received_at
         size_bytes = incoming.size_bytes
         if missing := instance.missing():
             verdict = Verdict.NOT_UNDERSTOOD if instance.problem else Verdict.NOT_IDENTIFIED
@@ -177,7 +141,7 @@ class Ingest:
             self._journal.end(digest)
             return Outcome(Verdict.NOT_UNDERSTOOD, str(error), instance, size_bytes)
         self._journal.end(digest)
-        reason = instance.problem or _contradiction(stated, instance)
+        reason = instance.problem or _contradiction(reception.stated, instance)
         if reason:
             return Outcome(Verdict.STORED_DOUBTFUL, reason, instance, size_bytes)
         verdict = Verdict.NEW_VERSION if written.version > 1 else Verdict.STORED
@@ -192,48 +156,13 @@ class Ingest:
         quarantine.put(self.files, path, note)
 
     def _reindex(self, path: Path, entry: Entry) -> None:
-        instance = _read(path)
+        instance = instance_in(path)
         at = datetime.fromisoformat(entry.received_at)
         file = KeptFile(entry.digest, path.stat().st_size, entry.calling_ae, at)
         try:
             self._index.write(instance, file)
         except NotIndexable as error:
             self._quarantine(path, Verdict.NOT_UNDERSTOOD, str(error), instance, entry.calling_ae, at)
-
-
-def _head(
-    pieces: Iterator[bytes | memoryview], transfer_syntax: str, *, stated: bool
-) -> tuple[list[bytes], Instance | None]:
-    """Take pieces until they show which instance it is.
-
-    Gives them, and the instance if nothing that the index wants can come behind them.
-    """
-    head: list[bytes] = []
-    size = 0
-    wanted = HEAD_BYTES
-    while True:
-        ended = True
-        for piece in pieces:
-            head.append(bytes(piece))
-            size += len(piece)
-            if size >= wanted:
-                ended = False
-                break
-        instance, complete = read_instance(b"".join(head), transfer_syntax, whole=ended)
-        if complete:
-            return head, instance
-        if ended or stated or (instance.sop_uid and instance.sop_class) or size >= MAX_HEAD_BYTES:
-            return head, None
-        wanted = size * 4
-
-
-def _read(path: Path) -> Instance:
-    """Return the instance in a file of ours; a UID that its data set lacks comes from the file meta."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        meta = read_meta(data)
-        with memoryview(data) as whole, whole[meta.data_set_at :] as data_set:
-            instance, _ = read_instance(data_set, meta.transfer_syntax)
-    return instance.completed(meta.sop_class, meta.sop_uid)
 
 
 def _contradiction(stated: tuple[str, str], instance: Instance) -> str:
@@ -244,9 +173,3 @@ def _contradiction(stated: tuple[str, str], instance: Instance) -> str:
     if sop_uid and sop_uid != instance.sop_uid:
         return "the SOP Instance UID of the data set is not that of the command"
     return ""
-
-
-def _refusal(error: OSError) -> Outcome:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return Outcome(Verdict.DISK_FULL, "no room on disk")
-    raise error

@@ -18,12 +18,12 @@ from flask.testing import FlaskClient
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom_node import ingest as ingest_module
 from dicom_node.files.journal import Entry
 from dicom_node.files.part10 import meta_information, read_meta
 from dicom_node.files.store import FileStore
 from dicom_node.ingest import Ingest, Verdict
 from dicom_node.quarantine import refused
+from dicom_node.reception import LOOKS_BYTES
 from tests.support.dicom_data import SHARED, ct, data_set_of, encoded
 from tests.support.dicom_fixtures import Node
 
@@ -212,7 +212,7 @@ def test_uids_behind_a_large_private_sequence_are_found(node: Node) -> None:
     item.PatientComments = "x" * 9000
     block.add_new(0x01, "SQ", Sequence([item] * 40))
     data = encoded(dataset)
-    assert data.index(b"\x20\x00\x0d\x00UI") > ingest_module.HEAD_BYTES
+    assert data.index(b"\x20\x00\x0d\x00UI") > max(LOOKS_BYTES)
     assert node.ingest.store(pieces(data), EXPLICIT, "CT1").verdict is Verdict.STORED
 
 
