@@ -122,13 +122,18 @@ class Ingest:
         digest = incoming.digest()
         file = KeptFile(digest, size_bytes, calling_ae, received_at)
         entry = Entry(incoming.path.name, digest, calling_ae, received_at.isoformat())
-        if not self.files.holds(digest, size_bytes):
+        held = self.files.holds(digest, size_bytes)
+        if not held:
             incoming.sync()
-            self._journal.begin(entry)
+        self._journal.begin(entry)
+        if held:  # sent again, or kept by somebody who died before the index knew
+            try:
+                self.files.settle(digest)
+            except FileNotFoundError:  # it was removed, and purged between the two looks
+                incoming.sync()
+                held = False
+        if not held:
             self.files.keep(incoming.path, digest)
-        else:  # sent again, or kept by somebody who died before the index knew
-            self._journal.begin(entry)
-            self.files.settle(digest)
         try:
             written = self._index.write(instance, file)
         except Unavailable as error:
@@ -141,6 +146,8 @@ class Ingest:
             self._journal.end(digest)
             return Outcome(Verdict.NOT_UNDERSTOOD, str(error), instance, size_bytes)
         self._journal.end(digest)
+        if written.removed:
+            return Outcome(Verdict.REMOVED, "", instance, size_bytes)
         reason = instance.problem or _contradiction(reception.stated, instance)
         if reason:
             return Outcome(Verdict.STORED_DOUBTFUL, reason, instance, size_bytes)

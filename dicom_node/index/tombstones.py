@@ -9,9 +9,8 @@ seen them. Neither is in the way of a dump.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from dicom_node.instance import Instance
 
@@ -32,17 +31,26 @@ WHERE NOT EXISTS (SELECT FROM dicom_instance WHERE hash = %s) ON CONFLICT DO NOT
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An instance that came although it was removed, and its durable file."""
+class File(Protocol):
+    """A durable file and how it came (`writer.KeptFile`)."""
 
-    instance: Instance
-    digest: str
-    size_bytes: int
-    calling_ae: str
-    received_at: datetime
-    patient_id: str
-    issuer: str
+    @property
+    def digest(self) -> str: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def calling_ae(self) -> str: ...
+    @property
+    def received_at(self) -> datetime: ...
+
+
+class Patient(Protocol):
+    """Whom an instance names."""
+
+    @property
+    def patient_id(self) -> str: ...
+    @property
+    def issuer(self) -> str: ...
 
 
 def covering(cursor: Any, keys: Sequence[tuple[str, str, str]]) -> dict[int, int]:
@@ -58,24 +66,24 @@ def covering(cursor: Any, keys: Sequence[tuple[str, str, str]]) -> dict[int, int
     return found
 
 
-def put_aside(cursor: Any, removal_pk: int, arrival: Arrival) -> None:
-    """Note an arrival with the removal that covers it; its file is kept as long as the others of it."""
-    instance, digest = arrival.instance, bytes.fromhex(arrival.digest)
+def put_aside(cursor: Any, removal_pk: int, instance: Instance, file: File, patient: Patient) -> None:
+    """Note an instance that came although it was removed; its file is kept as long as the others."""
+    digest = bytes.fromhex(file.digest)
     cursor.execute(
         _ASIDE,
         (
             removal_pk,
-            arrival.received_at,
-            arrival.received_at,
-            arrival.size_bytes,
+            file.received_at,
+            file.received_at,
+            file.size_bytes,
             digest,
             instance.study_uid,
             instance.series_uid,
             instance.sop_uid,
             instance.sop_class,
-            arrival.calling_ae,
-            arrival.patient_id,
-            arrival.issuer,
+            file.calling_ae,
+            patient.patient_id,
+            patient.issuer,
             digest,
         ),
     )

@@ -19,6 +19,7 @@ from psycopg2 import errors
 
 from dicom_node import announce
 from dicom_node.attributes import Attributes
+from dicom_node.index import tombstones
 from dicom_node.index.matching import fold_name, read_date, read_time
 from dicom_node.instance import Instance, first
 from fhir_server.database.engine import Engine
@@ -46,10 +47,14 @@ class KeptFile:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of an instance in the index: `version` counts from 1; new false: it was there."""
+    """What became of an instance in the index: `version` counts from 1; new false: it was there.
+
+    `removed` says that it stays out: it was deleted or rejected, and nobody has restored it.
+    """
 
     new: bool
     version: int
+    removed: bool = False
 
 
 class NotIndexable(ValueError):
@@ -109,6 +114,11 @@ class IndexWriter:
         key = (instance.study_uid, instance.series_uid)
         patient = _patient(instance.study, issuer_of(instance.study, file.calling_ae))
         marks = (_mark(instance.study), _mark(instance.series))
+        uids = (instance.study_uid, instance.series_uid, instance.sop_uid)
+        if covered := tombstones.covering(cursor, [uids]):
+            tombstones.put_aside(cursor, covered[0], instance, file, patient)
+            connection.commit()
+            return Written(False, 0, removed=True)
         with self._lock:
             known = self._known.get(key)
         if known is None or known.marks != marks or known.patient != patient:

@@ -263,7 +263,7 @@ def _removals(connection: Any, where: str, values: tuple[Any, ...], limit: int) 
         " GROUP BY r.pk ORDER BY r.pk DESC LIMIT %s",
         (*values, limit),
     )
-    return [Removal(row[0], Kind(row[1]), *row[2:11], tuple(row[11])) for row in cursor.fetchall()]
+    return [Removal(pk, Kind(kind), *rest, tuple(uids)) for pk, kind, *rest, uids in cursor.fetchall()]
 
 
 def _note(cursor: Any, order: Order, reason: str) -> None:
@@ -275,8 +275,8 @@ def _note(cursor: Any, order: Order, reason: str) -> None:
         "SELECT study_uid, patient_id, issuer, accession FROM dicom_study WHERE study_uid = ANY(%s)",
         (list(counts),),
     )
-    known = {row[0]: row[1:] for row in cursor.fetchall()}
-    studies = [audit.Studied(uid, *known.get(uid, ("", "", "")), count) for uid, count in counts.items()]
+    known = {uid: audit.Studied(uid, *names, counts[uid]) for uid, *names in cursor.fetchall()}
+    studies = [known.get(uid, audit.Studied(uid, instances=count)) for uid, count in counts.items()]
     party = audit.Party(
         order.party.ae, order.party.address, order.party.user or order.grant.subject, requestor=True
     )
