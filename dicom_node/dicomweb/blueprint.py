@@ -11,7 +11,8 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
-from dicom_node.dicomweb import json_model, qido, rendered, wado
+from dicom_node.dicomweb import json_model, qido, retrieval
+from dicom_node.dicomweb.answers import accept
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
 from dicom_node.files.store import FileStore
@@ -25,8 +26,10 @@ _STUDY = "/studies/<study>"
 _SERIES = f"{_STUDY}/series/<series>"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]  # all, so that a refusal is ours too
 _READING = "GET, HEAD, OPTIONS"
-_EXPOSED = "ETag, Location, Content-Location, Warning, X-Total-Count"
-_INSTANCE = f"{_SERIES}/instances/<instance>"
+_EXPOSED = (
+    "ETag, Location, Content-Location, Content-Range, Content-Length, Accept-Ranges, Warning, X-Total-Count"
+)
+_SENT = "Accept, Authorization, Content-Type, Range, If-Range, If-None-Match, Cache-Control"
 
 
 def create(engine: Engine, files: FileStore, address: str, caller: Callable[[], Grant]) -> Blueprint:
@@ -40,30 +43,7 @@ def create(engine: Engine, files: FileStore, address: str, caller: Callable[[], 
         f"{_STUDY}/series": lambda study: _search(archive, Level.SERIES, study),
         f"{_STUDY}/instances": lambda study: _search(archive, Level.INSTANCE, study),
         f"{_SERIES}/instances": lambda study, series: _search(archive, Level.INSTANCE, study, series),
-        _STUDY: lambda study: _instances(archive, study),
-        _SERIES: lambda study, series: _instances(archive, study, series),
-        _INSTANCE: lambda study, series, instance: _instances(archive, study, series, instance),
-        f"{_STUDY}/metadata": lambda study: _metadata(archive, study),
-        f"{_SERIES}/metadata": lambda study, series: _metadata(archive, study, series),
-        f"{_INSTANCE}/metadata": lambda study, series, instance: _metadata(archive, study, series, instance),
-        f"{_INSTANCE}/frames/<frames>": lambda study, series, instance, frames: _answer(
-            wado.frames(archive, _accept(), archive.locate(study, series, instance)[0], frames)
-        ),
-        f"{_INSTANCE}/bulkdata/<path:path>": lambda study, series, instance, path: _answer(
-            wado.bulk_data(
-                archive,
-                _accept(),
-                archive.locate(study, series, instance)[0],
-                path,
-                request.headers.get("Range"),
-            )
-        ),
-        f"{_INSTANCE}/rendered": lambda **uids: _rendered(archive, **uids),
-        f"{_INSTANCE}/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
-        f"{_INSTANCE}/frames/<frames>/rendered": lambda **uids: _rendered(archive, **uids),
-        f"{_INSTANCE}/frames/<frames>/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
-        f"{_SERIES}/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
-        f"{_STUDY}/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
+        **retrieval.routes(archive),
     }
     for rule, view in routes.items():
         blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=_METHODS)
@@ -75,7 +55,7 @@ def create(engine: Engine, files: FileStore, address: str, caller: Callable[[], 
 
 
 def _search(archive: Archive, level: Level, study: str = "", series: str = "") -> Response:
-    media = choose(accepted(_accept()), (DICOM_JSON, "application/json"))
+    media = choose(accepted(accept()), (DICOM_JSON, "application/json"))
     answer = qido.search(archive, level, request.args.items(multi=True), study, series)
     response = Response(json_model.encode(answer.results), mimetype=media)
     for warning in answer.warnings:
@@ -84,44 +64,6 @@ def _search(archive: Archive, level: Level, study: str = "", series: str = "") -
         response.headers["X-Total-Count"] = str(answer.total)
     response.headers["Cache-Control"] = "no-cache"
     return response
-
-
-def _instances(archive: Archive, study: str, series: str = "", instance: str = "") -> Response:
-    found = archive.locate(study, series, instance)
-    return _answer(wado.instances(archive, _accept(), found, single=bool(instance)))
-
-
-def _metadata(archive: Archive, study: str, series: str = "", instance: str = "") -> Response:
-    return _answer(wado.metadata(archive, _accept(), archive.locate(study, series, instance)))
-
-
-def _rendered(
-    archive: Archive,
-    study: str,
-    series: str = "",
-    instance: str = "",
-    frames: str = "1",
-    *,
-    thumbnail: bool = False,
-) -> Response:
-    found = archive.locate(study, series, instance)
-    one = found[0] if instance else found[len(found) // 2]  # the middle of a series shows the most
-    body = rendered.rendered(archive, _accept(), one, frames, request.args, thumbnail=thumbnail)
-    return _answer(body)
-
-
-def _answer(body: wado.Body) -> Response:
-    response = Response(body.pieces, status=206 if "Content-Range" in body.headers else 200)
-    response.headers["Content-Type"] = body.content_type
-    if body.length is not None:
-        response.headers["Content-Length"] = str(body.length)
-    response.headers.update(body.headers)
-    return response
-
-
-def _accept() -> str | None:
-    """Return what the client accepts: the query parameter wins over the header (PS3.18 8.3.3.1)."""
-    return request.args.get("accept") or request.headers.get("Accept")
 
 
 def _unknown(rest: str) -> Response:
@@ -140,9 +82,11 @@ def _shared_with_browsers(response: Response) -> Response:
     """Let pages of other origins read the answer: viewers are served from anywhere."""
     response.headers["Access-Control-Allow-Origin"] = "*"
     response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+    # a viewer that isolates itself (COEP: require-corp), as those with decoders in threads do, needs this
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = _READING
-        response.headers["Access-Control-Allow-Headers"] = "Accept, Authorization, Content-Type, Range"
+        response.headers["Access-Control-Allow-Headers"] = _SENT
         response.headers["Access-Control-Max-Age"] = "600"
     return response
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from dicom_node.dicomweb.answers import Body
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.dicomweb.media import accepted, choose
-from dicom_node.dicomweb.wado import Body
 from dicom_node.files.content import opened
 from dicom_node.index.locate import Located
 from dicom_node.pixels.render import JPEG, PNG, View, render

@@ -7,10 +7,10 @@ another one gets 406 with the syntaxes there are. Bodies are streams: nothing is
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 from dicom_node.dicomweb import json_model
+from dicom_node.dicomweb.answers import Body
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.dicomweb.media import DICOM, DICOM_JSON, OCTETS, Accepted, accepted, allows, choose
 from dicom_node.dicomweb.multipart import Part, content_type, new_boundary, write
@@ -41,16 +41,6 @@ FRAME_MEDIA = {
 """Media type of a coded frame by transfer syntax (PS3.18 table 8.7.3-5)."""
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """An answer: its media type, its pieces, and its length where that is known beforehand."""
-
-    content_type: str
-    pieces: Iterable[bytes]
-    length: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 def instances(archive: Archive, accept: str | None, found: Sequence[Located], *, single: bool) -> Body:
