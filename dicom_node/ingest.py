@@ -43,6 +43,10 @@ class Ingest:
         """Index what processes that died had kept and not indexed; return how many files."""
         return recover(self.files, self._reindex)
 
+    def adopt(self, digest: str, calling_ae: str, received_at: datetime) -> None:
+        """Put a file of the store into the index, as if it had just come: it is restored."""
+        self._reindex(self.files.path(digest), Entry("", digest, calling_ae, received_at.isoformat()))
+
     def congested(self) -> str:
         """Say why no more should be sent right now, or nothing: the reason of a transient rejection."""
         return "this node is stopping" if self._closed else ""

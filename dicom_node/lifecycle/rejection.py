@@ -108,7 +108,9 @@ def read(found: Attributes) -> Note | None:
     )
 
 
-def carry_out(engine: Engine, note: Note, behaviour: str, calling_ae: str, rules: Rules, now: datetime) -> bool:
+def carry_out(
+    engine: Engine, note: Note, behaviour: str, calling_ae: str, rules: Rules, now: datetime
+) -> bool:
     """Order what a note asks for, once; false when it was carried out before or rejects nothing."""
     if behaviour == "keep" or not note.targets:
         return False

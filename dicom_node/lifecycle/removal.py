@@ -171,8 +171,8 @@ JOIN dicom_instance i ON i.series_pk = se.pk AND t.sop_uid IN ('', i.sop_uid)
 WHERE t.removal_pk = %s
 """
 _MOVE = """
-INSERT INTO dicom_removed (removal_pk, removed_at, received_at, size_bytes, version, hash, study_uid, series_uid,
-    sop_uid, sop_class, calling_ae, patient_id, issuer)
+INSERT INTO dicom_removed (removal_pk, removed_at, received_at, size_bytes, version, hash, study_uid,
+    series_uid, sop_uid, sop_class, calling_ae, patient_id, issuer)
 SELECT %s, %s, i.received_at, i.size_bytes, i.version, i.hash, m.study_uid, m.series_uid,
     i.sop_uid, i.sop_class, i.calling_ae, p.patient_id, p.issuer
 FROM marked m JOIN dicom_instance i ON i.pk = m.pk JOIN dicom_study_patient p ON p.pk = i.patient_pk
@@ -263,7 +263,14 @@ def _removals(connection: Any, where: str, values: tuple[Any, ...], limit: int) 
         " GROUP BY r.pk ORDER BY r.pk DESC LIMIT %s",
         (*values, limit),
     )
-    return [Removal(pk, Kind(kind), *rest, tuple(uids)) for pk, kind, *rest, uids in cursor.fetchall()]
+    return [_removal(*row) for row in cursor.fetchall()]
+
+
+def _removal(pk: int, kind: str, *rest: Any) -> Removal:
+    code, reason, actor, ordered_at, purge_at, applied, lifted, instances, purged, studies = rest
+    return Removal(
+        pk, Kind(kind), code, reason, actor, ordered_at, purge_at, applied, lifted, instances, purged, tuple(studies)
+    )  # fmt: skip
 
 
 def _note(cursor: Any, order: Order, reason: str) -> None:
@@ -275,7 +282,10 @@ def _note(cursor: Any, order: Order, reason: str) -> None:
         "SELECT study_uid, patient_id, issuer, accession FROM dicom_study WHERE study_uid = ANY(%s)",
         (list(counts),),
     )
-    known = {uid: audit.Studied(uid, *names, counts[uid]) for uid, *names in cursor.fetchall()}
+    known = {
+        uid: audit.Studied(uid, patient_id, issuer, accession, counts[uid])
+        for uid, patient_id, issuer, accession in cursor.fetchall()
+    }
     studies = [known.get(uid, audit.Studied(uid, instances=count)) for uid, count in counts.items()]
     party = audit.Party(
         order.party.ae, order.party.address, order.party.user or order.grant.subject, requestor=True

@@ -9,23 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from dicom_node import audit
 from dicom_node.files.store import FileStore
 from dicom_node.index import tombstones
-from dicom_node.index.writer import KeptFile
-from dicom_node.instance import Instance
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.engine import Engine
 from fhir_server.outcome import Conflict, NotFound
 
-Index = Callable[[Instance, KeptFile], object]
-"""Puts an instance and its kept file into the index and commits."""
-
-Read = Callable[[Any], Instance]
-"""Reads the instance in a file of ours."""
+Adopt = Callable[[str, str, datetime], None]
+"""Puts a kept file into the index: its hash, the AE that sent it, and when (`ingest.Ingest.adopt`)."""
 
 
 def lift(engine: Engine, grant: Grant, pk: int, at: datetime, party: audit.Party | None = None) -> None:
@@ -54,13 +48,13 @@ def lift(engine: Engine, grant: Grant, pk: int, at: datetime, party: audit.Party
 
 
 _NEXT = """
-SELECT pk, encode(hash, 'hex'), calling_ae, received_at, size_bytes, study_uid, series_uid, sop_uid
+SELECT pk, encode(hash, 'hex'), calling_ae, received_at, study_uid, series_uid, sop_uid
 FROM dicom_removed WHERE removal_pk = %s AND purged_at IS NULL AND pk > %s
 ORDER BY pk LIMIT 200
 """
 
 
-def bring_back(engine: Engine, files: FileStore, pk: int, index: Index, read: Read) -> int:
+def bring_back(engine: Engine, files: FileStore, pk: int, adopt: Adopt) -> int:
     """Index what a lifted removal had taken out, as far as its files are there; return how many."""
     count, last = 0, 0
     while True:
@@ -68,19 +62,16 @@ def bring_back(engine: Engine, files: FileStore, pk: int, index: Index, read: Re
             cursor = connection.cursor()
             cursor.execute(_NEXT, (pk, last))
             rows = cursor.fetchall()
-        for last, digest, calling_ae, received_at, size_bytes, *uids in rows:
+        for last, digest, calling_ae, received_at, *uids in rows:
             with engine.connection() as connection:
                 cursor = connection.cursor()
                 other = tombstones.covering(cursor, [(uids[0], uids[1], uids[2])])
                 if other:  # removed by another order as well: it stays away, and is that order's
-                    cursor.execute(
-                        "UPDATE dicom_removed SET removal_pk = %s WHERE pk = %s", (other[0], last)
-                    )
+                    cursor.execute("UPDATE dicom_removed SET removal_pk = %s WHERE pk = %s", (other[0], last))
                     connection.commit()
                     continue
-            path = files.path(digest)
-            if path.exists():
-                index(read(path), KeptFile(digest, size_bytes, calling_ae, received_at))
+            if files.path(digest).exists():
+                adopt(digest, calling_ae, received_at)
                 count += 1
             with engine.connection() as connection:
                 connection.cursor().execute("DELETE FROM dicom_removed WHERE pk = %s", (last,))

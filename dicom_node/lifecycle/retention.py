@@ -83,9 +83,7 @@ def drop(engine: Engine, grant: Grant, pk: int) -> None:
 def rules(connection: Any) -> list[Rule]:
     """Return all rules."""
     cursor = connection.cursor()
-    cursor.execute(
-        "SELECT keep_days, modality, institution, until_age, pk FROM dicom_retention ORDER BY pk"
-    )
+    cursor.execute("SELECT keep_days, modality, institution, until_age, pk FROM dicom_retention ORDER BY pk")
     return [Rule(*row) for row in cursor.fetchall()]
 
 
@@ -96,13 +94,12 @@ SELECT st.study_uid, max(r.keep_days) FROM dicom_study st JOIN dicom_retention r
     AND (r.institution = '' OR EXISTS (
         SELECT FROM dicom_series se WHERE se.study_pk = st.pk
         AND se.attributes #>> '{{00080080,Value,0}}' = r.institution))
-WHERE st.received_at < %(now)s - (SELECT min(keep_days) FROM dicom_retention) * interval '1 day'
-AND NOT {HELD.format(study="st.study_uid", patient_id="st.patient_id", issuer="st.issuer")}
+WHERE NOT {HELD.format(study="st.study_uid", patient_id="st.patient_id", issuer="st.issuer")}
 AND NOT EXISTS (SELECT FROM dicom_study_patient p WHERE p.study_pk = st.pk
     AND {HELD.format(study="st.study_uid", patient_id="p.patient_id", issuer="p.issuer")})
 GROUP BY st.pk HAVING bool_and(
     coalesce(st.study_date::timestamptz, st.received_at) < %(now)s - r.keep_days * interval '1 day'
-    AND st.received_at < %(now)s - r.keep_days * interval '1 day'
+    AND st.received_at < %(now)s - least(r.keep_days, 30) * interval '1 day'
     AND (r.until_age IS NULL OR st.birth_date IS NOT NULL
         AND st.birth_date + r.until_age * interval '1 year' < %(now)s))
 ORDER BY st.pk LIMIT %(limit)s
@@ -112,8 +109,9 @@ ORDER BY st.pk LIMIT %(limit)s
 def expired(connection: Any, now: datetime, limit: int = STUDIES_AT_A_TIME) -> list[Expired]:
     """Return studies whose time has run out; none where there are no rules.
 
-    An import of old studies is kept for a whole term from the day it came. A rule with an age keeps
-    studies without a birth date.
+    The term runs from the study's date, but whatever came is kept for 30 days (or the term, if that is
+    shorter): an import of old studies must not vanish over night. A rule with an age keeps studies
+    without a birth date.
     """
     cursor = connection.cursor()
     cursor.execute(_EXPIRED, {"now": now, "limit": limit})

@@ -105,6 +105,13 @@ COMMENT ON TABLE dicom_correction IS 'Whose study it really is; holds for instan
 CREATE UNIQUE INDEX dicom_correction_study ON dicom_correction (study_uid) WHERE superseded_at IS NULL;
 CREATE INDEX dicom_correction_open ON dicom_correction (pk) WHERE applied_at IS NULL AND superseded_at IS NULL;
 
+CREATE TABLE dicom_corrected (
+    correction_pk bigint NOT NULL REFERENCES dicom_correction ON DELETE CASCADE,
+    hash bytea NOT NULL,
+    PRIMARY KEY (hash, correction_pk)
+);
+COMMENT ON TABLE dicom_corrected IS 'Files in which a correction is carried out';
+
 CREATE TABLE dicom_told (
     study_uid text COLLATE "C" PRIMARY KEY,
     subject text NOT NULL,
@@ -135,7 +142,7 @@ COMMENT ON COLUMN dicom_outbox.study_uid IS 'Of a study that is gone: its row ca
 
 DOWNGRADE = """
 ALTER TABLE dicom_outbox DROP COLUMN study_uid;
-DROP TABLE dicom_feed, dicom_told_document, dicom_told, dicom_correction, dicom_retention, dicom_hold,
+DROP TABLE dicom_feed, dicom_told_document, dicom_told, dicom_corrected, dicom_correction, dicom_retention, dicom_hold,
     dicom_removed, dicom_tombstone, dicom_removal;
 """
 
