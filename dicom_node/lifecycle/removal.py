@@ -267,9 +267,9 @@ def _removals(connection: Any, where: str, values: tuple[Any, ...], limit: int) 
 
 
 def _removal(pk: int, kind: str, *rest: Any) -> Removal:
-    code, reason, actor, ordered_at, purge_at, applied, lifted, instances, purged, studies = rest
+    code, reason, actor, ordered_at, purge_at, applied, lifted, count, purged, uids = rest
     return Removal(
-        pk, Kind(kind), code, reason, actor, ordered_at, purge_at, applied, lifted, instances, purged, tuple(studies)
+        pk, Kind(kind), code, reason, actor, ordered_at, purge_at, applied, lifted, count, purged, tuple(uids)
     )  # fmt: skip
 
 
