@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
+from urllib.parse import quote
 
 from dicom_node.attributes import Attributes
 from dicom_node.instance import first
@@ -80,7 +81,7 @@ def coding(item: Any) -> Resource | None:
     system = SYSTEMS.get(designator)
     if system is None and designator:
         system = text(item, "0008010C") or f"urn:xinglin:coding-scheme:{_NO_URI.sub('-', designator)}"
-        if re.fullmatch(r"[0-9.]+", system):  # a coding scheme UID
+        if OID.fullmatch(system):  # a coding scheme UID
             system = f"urn:oid:{system}"
     return without_gaps(
         {
@@ -152,4 +153,27 @@ def _code(value: str) -> str:
     return re.sub(r"\s+", " ", value).strip()
 
 
+OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+"""The text of an OID as FHIR takes it (R4/datatypes.html#oid)."""
+
+
+def universal_system(kind: str, name: str) -> str:
+    """Return the identifier system of a universal entity (PS3.3 table 10-17: its type and id).
+
+    What is none of its type is kept, in a system of ours: a wrong OID must not keep a study from FHIR.
+
+    >>> universal_system("ISO", "1.2.3"), universal_system("ISO", "9.9")
+    ('urn:oid:1.2.3', 'urn:xinglin:issuer:9.9')
+    """
+    if kind == "ISO" and OID.fullmatch(name):
+        return f"urn:oid:{name}"
+    if kind == "UUID" and _UUID.fullmatch(name.lower()):
+        return f"urn:uuid:{name.lower()}"
+    if kind == "URI" and _URI.fullmatch(name):
+        return name
+    return f"urn:xinglin:issuer:{quote(name, safe='')}"
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
 _NO_URI = re.compile(r"[^A-Za-z0-9._~-]+")

@@ -111,7 +111,9 @@ class Bridge:
             try:
                 found = study(connection, study_pk)
                 if found is not None:
-                    if self._is_unfinished(connection, found):
+                    if self._reject(found):
+                        return True  # told when it is due again
+                    if self._waits_for_correction(connection, found):
                         return False
                     self._write(found)
                 elif study_uid is not None:
@@ -128,10 +130,8 @@ class Bridge:
         self._waiting.pop(study_pk, None)
         return True
 
-    def _is_unfinished(self, connection: Any, found: Study) -> bool:
-        """Whether a note or a correction changes the study first; the worker does the correction."""
-        if self._reject(found):
-            return True
+    def _waits_for_correction(self, connection: Any, found: Study) -> bool:
+        """Whether instances of a study are to be corrected first, which the worker does."""
         if not correction.reopen(connection.cursor(), found.study_uid):
             return False
         connection.commit()

@@ -14,7 +14,16 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from dicom_node.attributes import Attributes
-from dicom_node.bridge.codes import DCM, body_site, clean, concepts, items, text, without_gaps
+from dicom_node.bridge.codes import (
+    DCM,
+    body_site,
+    clean,
+    concepts,
+    items,
+    text,
+    universal_system,
+    without_gaps,
+)
 from dicom_node.bridge.moments import TIMEZONE, moment
 from dicom_node.bridge.people import named
 from dicom_node.index.studies import InstanceRow, SeriesRow, Study
@@ -113,10 +122,7 @@ def accession_identifier(found: Attributes, number: str, accession_system: str) 
     local, universal = text(issuer, "00400031"), text(issuer, "00400032")
     system = accession_system
     if universal:
-        prefix = {"ISO": "urn:oid:", "UUID": "urn:uuid:", "URI": ""}.get(text(issuer, "00400033"))
-        system = (
-            f"urn:xinglin:issuer:{quote(universal, safe='')}" if prefix is None else f"{prefix}{universal}"
-        )
+        system = universal_system(text(issuer, "00400033"), universal)
     elif local:
         system = f"{_ISSUER}{quote(local, safe='')}"
     return without_gaps(

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dicom_node.attributes import Attributes
-from dicom_node.bridge.codes import clean
+from dicom_node.bridge.codes import clean, universal_system
 from dicom_node.bridge.imaging_study import study_identifier
 from dicom_node.bridge.people import readable
 from dicom_node.index.matching import fold, read_date
@@ -68,15 +68,7 @@ def system_of(issuer: str, table: Mapping[str, str], default: str) -> str:
         return found
     if name in table:
         return table[name]
-    match kind:
-        case "ISO":
-            return f"urn:oid:{name}"
-        case "UUID":
-            return f"urn:uuid:{name.lower()}"
-        case "URI":
-            return name
-        case _:
-            return f"urn:xinglin:issuer:{quote(name, safe='')}"
+    return universal_system(kind, name)
 
 
 def find_subject(context: Context, study: Study, table: Mapping[str, str], default: str) -> Subject:

@@ -117,6 +117,7 @@ CREATE TABLE dicom_told (
     subject text NOT NULL,
     decided text NOT NULL
 );
+CREATE INDEX dicom_told_subject ON dicom_told (subject);
 COMMENT ON TABLE dicom_told IS 'The subject that we wrote into an ImagingStudy, and the one that a person decided on, if any';
 
 CREATE TABLE dicom_told_document (
