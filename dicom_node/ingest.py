@@ -2,54 +2,116 @@
 
 C-STORE comes here, and whatever else brings instances. PS3.4 B.2.3 (statuses), PS3.7 9.1.1.
 The data set is never decoded and never changed: what lies behind our file meta information is
-byte for byte what came. The order is: write, fdatasync, rename, fsync of the directory, index
-row committed, and only then the answer.
+byte for byte what came. The order is: write, a name in the journal that is the hash of the content,
+file and journal made durable, and only then the answer. The row of the index follows within a
+fraction of a second (`Durability.JOURNAL`), or comes before the answer (`Durability.INDEX`).
 """
 
 from __future__ import annotations
 
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 
 from dicom_node import quarantine
-from dicom_node.files.journal import Entry, Journal, recover
+from dicom_node.files.journal import Entry, Journal
 from dicom_node.files.store import FileStore
-from dicom_node.index.writer import IndexWriter, KeptFile, NotIndexable
+from dicom_node.index.batch import Arrival, IndexWriter, KeptFile, NotIndexable
+from dicom_node.indexer import Indexer, Kept
 from dicom_node.instance import Instance
 from dicom_node.reception import Reception, instance_in
 from dicom_node.verdict import Outcome as Outcome
 from dicom_node.verdict import Verdict as Verdict
 from fhir_server.database.engine import Engine
-from fhir_server.outcome import Unavailable
+
+DELAY_S = 0.1
+"""How long an instance waits for others before its batch is indexed."""
+
+BACKLOG = 20_000
+CROWDED = 1_000
+"""With so many rows to come, and a database that takes them, answers wait for it: the sender slows down."""
+
+CROWDED_WAIT_S = 1.0
+COMMIT_WAIT_S = 10.0
+LEAST_FREE_BYTES = 64 * 1024 * 1024
+_LOOK_AT_DISK_S = 1.0
+
+
+class Durability(Enum):
+    """What must have happened before a sender is told that an instance is stored."""
+
+    JOURNAL = "journal"  # file and record are on disk; the index row follows
+    INDEX = "index"  # the index row is committed too
 
 
 class Ingest:
-    """Receives instances for one process; thread-safe. Close it to give its folder up."""
+    """Receives instances for one process; thread-safe. Close it to give its folder up.
 
-    def __init__(self, files: FileStore, engine: Engine, clock: Callable[[], datetime]) -> None:
+    `backlog` bounds the instances that are acknowledged and have no row yet, which grow in number
+    while the database is away. Build it after the last fork.
+    """
+
+    def __init__(
+        self,
+        files: FileStore,
+        engine: Engine,
+        clock: Callable[[], datetime],
+        durability: Durability = Durability.INDEX,
+        backlog: int = BACKLOG,
+    ) -> None:
         self.files = files
-        self._index = IndexWriter(engine)
         self._clock = clock
+        self._durability = durability
+        self._backlog = backlog
         self._journal = Journal(files)
         self.folder = self._journal.folder
         """A folder for bytes on their way in; emptied when this process is gone."""
+        self._index = IndexWriter(engine)
+        self._indexer = Indexer(
+            files, self._index, self._spoil, DELAY_S if durability is Durability.JOURNAL else 0.0
+        )
         self._running = 0
         self._closed = False
         self._turn = threading.Condition()
+        self._disk = (0.0, "")
 
     def recover(self) -> int:
-        """Index what processes that died had kept and not indexed; return how many files."""
-        return recover(self.files, self._reindex)
+        """Index what processes that died had kept and not indexed; return how many files.
+
+        From then on it is looked for now and then. Raises Unavailable without a database.
+        """
+        count = self._indexer.recover()
+        self._indexer.start()
+        return count
 
     def adopt(self, digest: str, calling_ae: str, received_at: datetime) -> None:
-        """Put a file of the store into the index, as if it had just come: it is restored."""
-        self._reindex(self.files.path(digest), Entry("", digest, calling_ae, received_at.isoformat()))
+        """Put a file of the store into the index, as if it had just come: it is restored.
+
+        Raises Unavailable, NotIndexable.
+        """
+        path = self.files.path(digest)
+        file = KeptFile(digest, path.stat().st_size, calling_ae, received_at)
+        self._index.write([Arrival(instance_in(path), file)])
 
     def congested(self) -> str:
         """Say why no more should be sent right now, or nothing: the reason of a transient rejection."""
-        return "this node is stopping" if self._closed else ""
+        if self._closed:
+            return "this node is stopping"
+        if self._indexer.backlog >= self._backlog:
+            return f"{self._indexer.backlog} instances wait for the index"
+        return self._disk_full()
+
+    def hurry(self) -> None:
+        """Index at once what waits for more: an association has ended."""
+        self._indexer.hurry()
+
+    def settle(self, wait_s: float) -> bool:
+        """Wait until all that was acknowledged has its row; whether that came to be."""
+        return self._indexer.settle(wait_s)
 
     def finish(self, grace_s: float) -> bool:
         """Refuse what comes from now on and wait for what is being stored; whether all of it was."""
@@ -59,7 +121,9 @@ class Ingest:
 
     def close(self) -> None:
         """Give the folder of this process up, unless something is still being stored into it."""
-        if self.finish(0):
+        finished = self.finish(0)
+        self._indexer.close(COMMIT_WAIT_S)
+        if finished:
             self._journal.close()
 
     def store(
@@ -102,78 +166,86 @@ class Ingest:
         )
         with self._turn:
             self._running += 1
-            closed = self._closed
-        if closed:
-            reception.refuse(Outcome(Verdict.UNAVAILABLE, "this node is stopping"))
+        if self._closed or self._indexer.backlog >= self._backlog:
+            reception.refuse(Outcome(Verdict.UNAVAILABLE, self.congested()))
         return reception
 
     def _ended(self) -> None:
         with self._turn:
             self._running -= 1
-            self._turn.notify_all()
+            if self._closed:
+                self._turn.notify_all()
 
     def _keep(self, reception: Reception) -> Outcome:
         incoming, instance = reception.incoming, reception.read()
         assert incoming is not None
-        calling_ae, received_at = reception.calling_ae, reception.received_at
         size_bytes = incoming.size_bytes
         if missing := instance.missing():
             verdict = Verdict.NOT_UNDERSTOOD if instance.problem else Verdict.NOT_IDENTIFIED
             reason = "; ".join(filter(None, [f"no usable {', '.join(missing)}", instance.problem]))
             incoming.sync()
-            self._quarantine(incoming.path, verdict, reason, instance, calling_ae, received_at)
+            self._quarantine(
+                incoming.path, verdict, reason, instance, reception.calling_ae, reception.received_at
+            )
             return Outcome(verdict, reason, instance, size_bytes)
         digest = incoming.digest()
-        file = KeptFile(digest, size_bytes, calling_ae, received_at)
-        entry = Entry(incoming.path.name, digest, calling_ae, received_at.isoformat())
-        held = self.files.holds(digest, size_bytes)
-        if not held:
-            incoming.sync()
-        self._journal.begin(entry)
-        if held:  # sent again, or kept by somebody who died before the index knew
-            try:
-                self.files.settle(digest)
-            except FileNotFoundError:  # it was removed, and purged between the two looks
-                incoming.sync()
-                held = False
-        if not held:
-            self.files.keep(incoming.path, digest)
-        try:
-            written = self._index.write(instance, file)
-        except Unavailable as error:
-            # the journal keeps the entry open: the file is indexed when the next process starts
-            return Outcome(Verdict.UNAVAILABLE, str(error), instance, size_bytes)
-        except NotIndexable as error:
-            self._quarantine(
-                self.files.path(digest), Verdict.NOT_UNDERSTOOD, str(error), instance, calling_ae, received_at
+        doubt = instance.problem or _contradiction(reception.stated, instance)
+        if self.files.holds(digest, size_bytes) and self._index.holds(digest):
+            return Outcome(
+                Verdict.STORED_DOUBTFUL if doubt else Verdict.DUPLICATE, doubt, instance, size_bytes
             )
-            self._journal.end(digest)
-            return Outcome(Verdict.NOT_UNDERSTOOD, str(error), instance, size_bytes)
-        self._journal.end(digest)
+        entry = self._journal.keep(incoming, digest, reception.calling_ae, reception.received_at)
+        if self._durability is Durability.INDEX:
+            return self._committed(Kept(entry, size_bytes, instance, threading.Event()), instance, doubt)
+        self._indexer.put(Kept(entry, size_bytes, instance))
+        if self._indexer.backlog >= min(CROWDED, self._backlog) and not self._indexer.problem:
+            self._indexer.room(CROWDED, CROWDED_WAIT_S)
+        return Outcome(Verdict.STORED_DOUBTFUL if doubt else Verdict.STORED, doubt, instance, size_bytes)
+
+    def _committed(self, kept: Kept, instance: Instance, doubt: str) -> Outcome:
+        """Wait for the row of an instance; what has none when the time is over gets it later all the same."""
+        assert kept.done is not None
+        self._indexer.put(kept)
+        kept.done.wait(COMMIT_WAIT_S)
+        if isinstance(kept.error, NotIndexable):
+            return Outcome(Verdict.NOT_UNDERSTOOD, str(kept.error), instance, kept.size_bytes)
+        written = kept.written
+        if written is None:
+            reason = "the index cannot be written right now; send the instance again"
+            return Outcome(Verdict.UNAVAILABLE, reason, instance, kept.size_bytes)
         if written.removed:
-            return Outcome(Verdict.REMOVED, "", instance, size_bytes)
-        reason = instance.problem or _contradiction(reception.stated, instance)
-        if reason:
-            return Outcome(Verdict.STORED_DOUBTFUL, reason, instance, size_bytes)
+            return Outcome(Verdict.REMOVED, "", instance, kept.size_bytes)
+        if doubt:
+            return Outcome(Verdict.STORED_DOUBTFUL, doubt, instance, kept.size_bytes)
         verdict = Verdict.NEW_VERSION if written.version > 1 else Verdict.STORED
-        return Outcome(verdict if written.new else Verdict.DUPLICATE, "", instance, size_bytes)
+        return Outcome(verdict if written.new else Verdict.DUPLICATE, "", instance, kept.size_bytes)
+
+    def _spoil(self, path: Path, entry: Entry, instance: Instance | None, reason: str) -> None:
+        self._quarantine(path, Verdict.NOT_UNDERSTOOD, reason, instance, entry.calling_ae, entry.received_at)
 
     def _quarantine(
-        self, path: Path, verdict: Verdict, reason: str, instance: Instance, calling_ae: str, at: datetime
+        self,
+        path: Path,
+        verdict: Verdict,
+        reason: str,
+        instance: Instance | None,
+        calling_ae: str,
+        at: datetime,
     ) -> None:
+        syntax = instance.transfer_syntax if instance is not None else ""
         note = quarantine.Refused(
-            quarantine.new_id(at), reason, verdict.name, calling_ae, instance.transfer_syntax, at.isoformat()
+            quarantine.new_id(at), reason, verdict.name, calling_ae, syntax, at.isoformat()
         )
         quarantine.put(self.files, path, note)
 
-    def _reindex(self, path: Path, entry: Entry) -> None:
-        instance = instance_in(path)
-        at = datetime.fromisoformat(entry.received_at)
-        file = KeptFile(entry.digest, path.stat().st_size, entry.calling_ae, at)
-        try:
-            self._index.write(instance, file)
-        except NotIndexable as error:
-            self._quarantine(path, Verdict.NOT_UNDERSTOOD, str(error), instance, entry.calling_ae, at)
+    def _disk_full(self) -> str:
+        """Say that there is no room for another instance, or nothing; looks at most once a second."""
+        looked_at, said = self._disk
+        if (now := time.monotonic()) - looked_at > _LOOK_AT_DISK_S:
+            free = shutil.disk_usage(self.files.root).free
+            said = "" if free >= LEAST_FREE_BYTES else f"only {free // 2**20} MiB are free on disk"
+            self._disk = (now, said)
+        return said
 
 
 def _contradiction(stated: tuple[str, str], instance: Instance) -> str:

@@ -125,6 +125,11 @@ class Reception:
         if complete:
             self.instance = instance.completed(*uids)
 
+    @property
+    def size_bytes(self) -> int:
+        """How long the file is so far, its file meta information included."""
+        return self.incoming.size_bytes if self.incoming is not None else 0
+
     def read(self) -> Instance:
         """Return the instance, from the whole file where its head did not tell all."""
         if self.instance is None:

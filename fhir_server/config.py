@@ -54,6 +54,16 @@ class Config:
     dimse_host: str = _setting("127.0.0.1", "address that DIMSE listens on")
     dimse_port: int = _setting(11112, "TCP port of DIMSE")
     ae_title: str = _setting("XINGLIN", "our application entity title (PS3.8 9.3.2), at most 16 characters")
+    dimse_durability: str = _setting(
+        "journal",
+        "what must have happened before a C-STORE is answered with success: journal (the file and its record "
+        "are on disk, the index follows within a fraction of a second) or index (its row is committed too)",
+    )
+    dimse_backlog: int = _setting(
+        20_000,
+        "instances of one receiving process that are on disk and have no index row yet, which grow in number "
+        "while the database is away; beyond it senders are told to try again later",
+    )
     patient_id_system: str = _setting(
         "", "identifier system of a DICOM PatientID without an issuer; needed before studies become FHIR"
     )
@@ -179,6 +189,8 @@ class Config:
     def _checked(self) -> Config:
         if self.auth not in ("off", "smart"):
             raise ConfigError(f"auth is {self.auth!r}; it can be smart or off")
+        if self.dimse_durability not in ("journal", "index"):
+            raise ConfigError(f"dimse_durability is {self.dimse_durability!r}; it can be journal or index")
         if not 0 < len(self.ae_title.strip()) <= 16 or not self.ae_title.isascii():
             raise ConfigError(f"ae_title is {self.ae_title!r}; it needs 1 to 16 ASCII characters")
         if bool(self.tls_cert) != bool(self.tls_key):
@@ -194,6 +206,7 @@ class Config:
             "workers",
             "threads",
             "default_count",
+            "dimse_backlog",
             "max_count",
             "max_json_depth",
             "max_response_bytes",

@@ -38,10 +38,10 @@ looks up every condition, `interactions/links` rewrites references, `validation`
 `search/index` work on each resource, and `storage/writer` writes all of it with one statement a
 table. One COMMIT, or nothing.
 
-**An image.** `dicom_node/dimse/store` hands the bytes to `ingest`: file, fdatasync, rename, fsync
-of the folder, index row and outbox row in one transaction, then the status. The worker's
-`bridge/drain` makes an ImagingStudy of a study that has become quiet, through the same
-interactions as everybody.
+**An image.** `dicom_node/dimse/store` hands the bytes to `ingest`: file and record in the
+journal, both synced, then the status. `indexer` follows behind with batches: rows and outbox in one
+transaction. The worker's `bridge/drain` makes an ImagingStudy of a study that has become quiet,
+through the same interactions as everybody.
 """
 
 

@@ -21,7 +21,7 @@ from dicom_node.dimse import peers
 from dicom_node.dimse.echo import VERIFICATION, echo
 from dicom_node.dimse.store import store
 from dicom_node.files.store import FileStore
-from dicom_node.ingest import Ingest, Outcome
+from dicom_node.ingest import Durability, Ingest, Outcome
 from fhir_server.config import Config, ConfigError
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
@@ -64,6 +64,7 @@ class ApplicationEntity:
             (evt.EVT_REQUESTED, self._admit),
             (evt.EVT_C_ECHO, echo),
             (evt.EVT_C_STORE, store, [ingest, _note]),
+            (evt.EVT_CONN_CLOSE, lambda event: ingest.hurry()),
         ]
 
     def start(self) -> int:
@@ -139,7 +140,7 @@ def serve(config: Config, stop: Stop, ready: Callable[[int], None] | None = None
     engine = Engine(config.database_url, size=MAX_ASSOCIATIONS // 2, application_name="xinglin dimse")
     check_exposure(config, engine)
     files = FileStore(config.data_dir / "dicom")
-    ingest = Ingest(files, engine, _now)
+    ingest = Ingest(files, engine, _now, Durability(config.dimse_durability), config.dimse_backlog)
     tempfile.tempdir = str(ingest.folder)  # pynetdicom's files: same disk, cleared away with ours
     if count := ingest.recover():
         log.info("indexed %d instances that a former process had kept", count)

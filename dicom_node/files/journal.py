@@ -1,40 +1,50 @@
-"""The journal of a receiving process: what was kept on disk and may not stand in the index yet.
+"""The journal of a receiving process: what is durable and may not stand in the index yet.
 
-One folder a process, `incoming/<process>/`, with the files it is receiving and the file `journal`,
-which it holds locked. A line is written when a file is durable and about to be moved to the store, and
-another when its index row is committed. When a process dies, the next one finds the lock free:
-it finishes the moves, indexes what is missing, and removes what was never received completely
-(nobody was told that it was).
+One folder a process, `incoming/<process>/`. It holds
 
-The lines themselves are not synced: they must outlive the process. After a power failure a
-file may lie in the store without a line and without a row; nobody was told of it either.
+    lock                                         locked by the process as long as it lives
+    7.part                                       being received
+    <hash>~7~<when received>~<calling AE>        kept: durable and acknowledged, its index row is to come
+
+so the record of a kept file is its name, and one fsync of the folder makes the records of all who wait
+for it durable (PS3.4 B.2.1: what was answered with success is not lost). The record goes when the index
+row is committed; until then the same file is linked into the store.
+
+The name is given before file and folder are synced, both at once: the file system then commits them
+together, which takes half the time of one after the other. A power failure in between leaves a name whose
+hash the content does not have; nobody was told of it, and `adopt` finds out.
 """
 
 from __future__ import annotations
 
 import fcntl
 import itertools
-import json
 import os
 import secrets
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote, unquote
 
-from dicom_node.files.store import FileStore
+from blake3 import blake3
 
-ROTATE_BYTES = 1024 * 1024
+from dicom_node.files.group_sync import GroupSync
+from dicom_node.files.store import FileStore, Incoming, sync_folder
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_LONGEST_AE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file on its way from `incoming` through the store into the index."""
+    """A kept file whose index row is to come."""
 
-    name: str  # within the folder of the process
+    path: Path
     digest: str
     calling_ae: str
-    received_at: str  # ISO 8601, UTC
+    received_at: datetime
 
 
 class Journal:
@@ -42,77 +52,59 @@ class Journal:
 
     def __init__(self, files: FileStore) -> None:
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        prepared = files.incoming / f".{name}"  # recover() must never see a journal that nobody holds yet
+        prepared = files.incoming / f".{name}"  # adopt() must never see a folder that nobody holds yet
         prepared.mkdir()
-        self._descriptor = _open(prepared / "journal")
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._lock = os.open(prepared / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        os.write(self._lock, _boot())
         self.folder = files.incoming / name
         prepared.rename(self.folder)
-        self._lock = threading.Lock()
+        sync_folder(files.incoming)
+        self._sync = GroupSync(self.folder)
         self._numbers = itertools.count(1)
-        self._open_entries = 0
-        self._size_bytes = 0
 
     def new_path(self) -> Path:
         """Return a name in the folder of this process that no other file has."""
         return self.folder / f"{next(self._numbers)}.part"
 
-    def begin(self, entry: Entry) -> None:
-        """Note that a durable file is about to be moved."""
-        with self._lock:
-            self._open_entries += 1
-            self._append(asdict(entry))
-
-    def end(self, digest: str) -> None:
-        """Note that the file is in the index."""
-        with self._lock:
-            self._open_entries -= 1
-            self._append({"indexed": digest})
-            if not self._open_entries and self._size_bytes > ROTATE_BYTES:
-                os.ftruncate(self._descriptor, 0)
-                self._size_bytes = 0
+    def keep(self, incoming: Incoming, digest: str, calling_ae: str, received_at: datetime) -> Entry:
+        """Make a received file and its record durable."""
+        name = "~".join((
+            digest, incoming.path.stem, received_at.isoformat(), quote(calling_ae[:_LONGEST_AE], safe=""),
+        ))  # fmt: skip
+        path = self.folder / name
+        os.rename(incoming.path, path)
+        try:
+            ticket = self._sync.ticket()
+            incoming.sync()
+            self._sync.wait(ticket)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        incoming.close()
+        return Entry(path, digest, calling_ae, received_at)
 
     def close(self) -> None:
-        """Give the journal up; it disappears when nothing in it is open."""
-        with self._lock:
-            if not self._open_entries:
-                _remove(self.folder)
-            os.close(self._descriptor)
-
-    def _append(self, line: dict[str, str]) -> None:
-        raw = json.dumps(line, separators=(",", ":")).encode() + b"\n"
-        os.write(self._descriptor, raw)
-        self._size_bytes += len(raw)
+        """Give the folder up; it disappears when no entry is in it."""
+        self._sync.close()
+        if not entries(self.folder):
+            _remove(self.folder)
+        os.close(self._lock)
 
 
-def recover(files: FileStore, index: Callable[[Path, Entry], None]) -> int:
-    """Finish what dead processes left behind; return how many files were given to `index`.
-
-    `index` must do nothing for a file that has its row already. When it raises, the folder stays
-    for the next time.
-    """
-    count = 0
-    for folder in sorted(files.incoming.glob("[!.]*")):
-        try:
-            descriptor = os.open(folder / "journal", os.O_RDWR)
-        except (FileNotFoundError, NotADirectoryError):  # being removed at this moment, or no folder of ours
-            continue
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            for entry in _unfinished(folder / "journal"):
-                kept = files.path(entry.digest)
-                if (folder / entry.name).exists() and not kept.exists():
-                    files.keep(folder / entry.name, entry.digest)
-                if kept.exists():
-                    index(kept, entry)
-                    count += 1
-            _remove(folder)
-        finally:
-            os.close(descriptor)
-    return count
+def entries(folder: Path) -> list[Entry]:
+    """Return the kept files of a folder in the order in which they came."""
+    found = []
+    with os.scandir(folder) as listed:
+        for each in listed:
+            digest, _, rest = each.name.partition("~")
+            number, _, rest = rest.partition("~")
+            at, _, title = rest.partition("~")
+            if at and number.isdigit():
+                entry = Entry(Path(each.path), digest, unquote(title), datetime.fromisoformat(at))
+                found.append((int(number), entry))
+    found.sort(key=lambda pair: pair[0])
+    return [entry for _, entry in found]
 
 
 def open_digests(files: FileStore) -> set[str]:
@@ -120,34 +112,82 @@ def open_digests(files: FileStore) -> set[str]:
     found: set[str] = set()
     for folder in files.incoming.glob("[!.]*"):
         try:
-            found.update(entry.digest for entry in _unfinished(folder / "journal"))
+            found.update(entry.digest for entry in entries(folder))
         except (FileNotFoundError, NotADirectoryError):  # given up at this moment: nothing in it was open
             continue
     return found
 
 
-def _unfinished(journal: Path) -> Iterator[Entry]:
-    """Yield the entries without an end; a half-written last line is passed over."""
-    entries: dict[str, Entry] = {}
-    for line in journal.read_bytes().splitlines():
+def orphans(files: FileStore) -> Iterator[Path]:
+    """Yield the folders of processes that are gone; each is held for as long as the caller has it.
+
+    What was only partly received is removed from it: nobody was told that it came.
+    """
+    for folder in sorted(files.incoming.glob("[!.]*")):
+        with _held(folder) as held:
+            if held:
+                for path in folder.glob("*.part"):
+                    path.unlink()
+                yield folder
+
+
+def torn(folder: Path, entry: Entry) -> bool:
+    """Whether a file of a dead process is not what its name says, because the machine went down with it."""
+    try:
+        survived = (folder / "lock").read_bytes() == _boot() != b""
+    except FileNotFoundError:
+        survived = False
+    if survived:  # the kernel lives that was given these bytes
+        return False
+    whole = blake3(max_threads=1)
+    with open(entry.path, "rb", buffering=0) as file:
+        while piece := file.read(1024 * 1024):
+            whole.update(piece)
+    return bool(whole.hexdigest() != entry.digest)
+
+
+def give_up(folder: Path) -> None:
+    """Remove the folder of a dead process in which no entry is left."""
+    if not entries(folder):
+        _remove(folder)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a folder for the block; false when a living process has it."""
+    descriptor = -1
+    for name in ("lock", "journal"):  # "journal": as releases before this one called it
         try:
-            fields = json.loads(line)
-        except ValueError:
+            descriptor = os.open(folder / name, os.O_RDWR)
+            break
+        except (FileNotFoundError, NotADirectoryError):
             continue
-        if "indexed" in fields:
-            entries.pop(fields["indexed"], None)
-        else:
-            entries[fields["digest"]] = Entry(**fields)
-    yield from entries.values()
+    if descriptor < 0:  # being removed at this moment, or no folder of ours
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = folder.exists()  # somebody may have held it, and removed it, between the open and the lock
+    except BlockingIOError:
+        held = False
+    try:
+        yield held
+    finally:
+        os.close(descriptor)
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+def _boot() -> bytes:
+    try:
+        return _BOOT.read_bytes()
+    except OSError:
+        return b""
 
 
 def _remove(folder: Path) -> None:
+    last = {"lock", "journal"}
     for path in folder.iterdir():
-        if path.name != "journal":
+        if path.name not in last:
             path.unlink()
-    (folder / "journal").unlink()
+    for name in last:
+        (folder / name).unlink(missing_ok=True)
     folder.rmdir()

@@ -1,11 +1,11 @@
 """Instance files on disk: written aside, made durable, then moved to the place that their hash names.
 
-    incoming/<process>/…       being received; the journal of the process lies beside them
+    incoming/<process>/…       being received, or received and not yet in the index: see journal.py
     store/abc/abcdef….dcm      kept; the name is the BLAKE3 of the whole file, so `b3sum` verifies it
     removed/                   on its way out: taken from the store, not yet destroyed (lifecycle/purge.py)
     quarantine/                see quarantine.py
 
-The order is fdatasync(file), rename, fsync(directory); only then may anybody be told (PS3.4 B.2.1).
+One file system with hard links holds them all. What is linked into `store` has been synced before.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class FileStore:
             folder.mkdir(parents=True, exist_ok=True)
         sync_folder(root)
         sync_folder(root.parent)
-        self._synced: set[Path] = set()
 
     def path(self, digest: str) -> Path:
         """Return where a file of this hash is or would be kept.
@@ -49,24 +48,34 @@ class FileStore:
         except FileNotFoundError:
             return False
 
-    def keep(self, incoming: Path, digest: str) -> Path:
-        """Move a file that is already durable to its place, and make the move durable."""
+    def admit(self, path: Path, digest: str) -> Path:
+        """Link a durable file into its place, so that it is there before its index row is.
+
+        The other name stays until the row is committed (files/journal.py); should the machine go down
+        before this link is durable, the file is found by that name.
+        """
         target = self.path(digest)
-        self._folder(target.parent)
-        os.rename(incoming, target)
-        sync_folder(target.parent)
+        try:
+            os.link(path, target)
+        except FileNotFoundError:
+            target.parent.mkdir(exist_ok=True)
+            os.link(path, target)
+        except FileExistsError:
+            if target.stat().st_size != path.stat().st_size:  # damaged since: the hash says what belongs here
+                spare = path.with_suffix(".spare.part")
+                os.link(path, spare)
+                os.replace(spare, target)
         return target
 
-    def settle(self, digest: str) -> None:
-        """Make a file durable that somebody else has just put in its place."""
+    def keep(self, path: Path, digest: str) -> Path:
+        """Move a file that is already durable to its place, and make the move durable."""
         target = self.path(digest)
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
-        self._folder(target.parent)
+        if not target.parent.exists():
+            target.parent.mkdir(exist_ok=True)
+            sync_folder(self.kept)
+        os.rename(path, target)
         sync_folder(target.parent)
+        return target
 
     def set_aside(self, digest: str) -> bool:
         """Take a file out of the store, where nobody finds it any more; false when it was not there."""
@@ -87,14 +96,6 @@ class FileStore:
     def destroy(self, digest: str) -> None:
         """Remove a file that was set aside for good."""
         (self.removed / f"{digest}.dcm").unlink(missing_ok=True)
-
-    def _folder(self, folder: Path) -> None:
-        """Make a folder of the store; its entry in the folder above is durable afterwards."""
-        if folder in self._synced:
-            return
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
-        self._synced.add(folder)
 
 
 class Incoming:

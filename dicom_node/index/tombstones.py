@@ -32,7 +32,7 @@ WHERE NOT EXISTS (SELECT FROM dicom_instance WHERE hash = %s) ON CONFLICT DO NOT
 
 
 class File(Protocol):
-    """A durable file and how it came (`writer.KeptFile`)."""
+    """A durable file and how it came (`batch.KeptFile`)."""
 
     @property
     def digest(self) -> str: ...

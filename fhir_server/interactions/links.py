@@ -7,6 +7,8 @@ from typing import Any
 
 from fhir_server.interactions.context import Resource
 
+_TEXTS = frozenset({"reference", "div"})
+
 
 def conditional_references(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield (reference, path) of every conditional reference such as `Patient?identifier=urn:a|1`.
@@ -26,6 +28,27 @@ def conditional_references(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from conditional_references(member, f"{path}[{number}]")
 
 
+def has_conditional_reference(value: dict[str, Any]) -> bool:
+    """Say whether there is one at all; most resources have none, and paths cost more than a look.
+
+    >>> has_conditional_reference({"item": [{"reference": "Patient?identifier=1"}]})
+    True
+    """
+    for name, member in value.items():
+        kind = member.__class__
+        if kind is str:
+            if name == "reference" and "?" in member and is_conditional(member):
+                return True
+        elif kind is dict:
+            if has_conditional_reference(member):
+                return True
+        elif kind is list and any(
+            each.__class__ is dict and has_conditional_reference(each) for each in member
+        ):
+            return True
+    return False
+
+
 def is_conditional(reference: str) -> bool:
     """Say whether a reference is a search on one type.
 
@@ -40,34 +63,59 @@ def rewrite(resource: Resource, targets: dict[str, str], replace: Callable[[str]
     """Return the resource with its references pointing at what the entries became.
 
     `targets` maps each fullUrl of the Bundle to a relative address (Patient/7); `replace`
-    gives the new text of any other reference, or None to leave it. Elements of type uri, url,
+    gives the new text of any other reference, or None to leave it. What does not change is shared with
+    the resource that was given, which itself stays as it is. Elements of type uri, url,
     oid and uuid, and links in the narrative, that hold a urn of the Bundle are replaced too.
 
     >>> rewrite({"subject": {"reference": "urn:uuid:1"}}, {"urn:uuid:1": "Patient/7"}, lambda text: None)
     {'subject': {'reference': 'Patient/7'}}
     """
 
-    def walk(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: member_of(name, member) for name, member in value.items()}
-        if isinstance(value, list):
-            return [walk(member) for member in value]
-        if isinstance(value, str) and value.startswith("urn:"):
-            return targets.get(value, value)
-        return value
+    def of_object(value: dict[str, Any]) -> dict[str, Any]:
+        changed = None
+        for name, member in value.items():
+            kind = member.__class__
+            if kind is str:
+                new = text(name, member) if name in _TEXTS or member[:4] == "urn:" else member
+            elif kind is dict:
+                new = of_object(member)
+            elif kind is list:
+                new = of_array(member)
+            else:
+                continue
+            if new is not member:
+                if changed is None:
+                    changed = dict(value)
+                changed[name] = new
+        return value if changed is None else changed
 
-    def member_of(name: str, member: Any) -> Any:
-        if not isinstance(member, str):
-            return walk(member) if isinstance(member, dict | list) else member
+    def of_array(value: list[Any]) -> list[Any]:
+        changed = None
+        for place, member in enumerate(value):
+            kind = member.__class__
+            if kind is dict:
+                new: Any = of_object(member)
+            elif kind is list:
+                new = of_array(member)
+            elif kind is str and member[:4] == "urn:":
+                new = targets.get(member, member)
+            else:
+                continue
+            if new is not member:
+                if changed is None:
+                    changed = list(value)
+                changed[place] = new
+        return value if changed is None else changed
+
+    def text(name: str, member: str) -> str:
         if name == "reference":
             found = _target(member, targets) or replace(member)
             return member if found is None else found
-        if name == "div" and "urn:" in member:
-            return _narrative(member, targets)
-        return targets.get(member, member) if member.startswith("urn:") else member
+        if name == "div":
+            return _narrative(member, targets) if "urn:" in member else member
+        return targets.get(member, member)
 
-    rewritten: Resource = walk(resource)
-    return rewritten
+    return dict(of_object(resource))
 
 
 def _target(reference: str, targets: dict[str, str]) -> str | None:

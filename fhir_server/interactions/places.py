@@ -210,6 +210,8 @@ def conditional_references(context: Context, plan: Sequence[Request]) -> dict[st
     for request in plan:
         if request.resource is None or not request.writes:
             continue
+        if not links.has_conditional_reference(request.resource):
+            continue
         for reference, path in links.conditional_references(request.resource, f"{request.path}.resource"):
             if reference in found:
                 continue

@@ -11,7 +11,7 @@ data. Equal texts count once. A phrase does not go from one element to the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from fhir_server.definitions.structures import fields, is_resource_type, type_code
@@ -26,6 +26,7 @@ MOST_BYTES = 400 * 1024
 MOST_SIGNS = 4_000_000  # that are read of one resource
 LAST_PLACE = 16_383  # the last that a tsvector can say
 MOST_PLACES = 255  # of one word
+FEW_SIGNS = 1_500  # that hardly have more words than MOST_PLACES
 SHORT = 200  # signs of a text that is worth remembering
 
 NARRATIVE, CONTENT = 0x100, 0x200
@@ -75,26 +76,26 @@ class Members:
         return self._table
 
 
-def texts(members: Members, node: dict[str, Any]) -> Iterator[str]:
-    """Yield what is read in an element or a resource; a narrative's blocks one by one."""
+def texts(members: Members, node: dict[str, Any], found: list[str]) -> None:
+    """Add what is read in an element or a resource; a narrative's blocks one by one."""
     table = members.table
     for key, value in node.items():
         what = table.get(key)
         if what is None:
             continue
-        for each in value if isinstance(value, list) else (value,):
-            if isinstance(each, str):
+        for each in value if value.__class__ is list else (value,):
+            if each.__class__ is str:
                 if what == "text":
-                    yield each
+                    found.append(each)
                 elif what == "div":
-                    yield from blocks(each)
-            elif isinstance(each, dict):
-                if what == "any":
+                    found.extend(blocks(each))
+            elif each.__class__ is dict:
+                if what.__class__ is Members:
+                    texts(what, each, found)
+                elif what == "any":
                     kind = each.get("resourceType")
                     if is_resource_type(kind):
-                        yield from texts(Members.of(str(kind)), each)
-                elif isinstance(what, Members):
-                    yield from texts(what, each)
+                        texts(Members.of(str(kind)), each, found)
 
 
 def vector(type_name: str, resource: dict[str, Any]) -> tuple[str, bool] | None:
@@ -109,7 +110,9 @@ def vector(type_name: str, resource: dict[str, Any]) -> tuple[str, bool] | None:
     div = narrative.get("div") if isinstance(narrative, dict) else None
     rest = resource if div is None else {name: value for name, value in resource.items() if name != "text"}
     found: list[str] = []
-    cut = _put(head(type_name, False), texts(Members.of(type_name), rest), found)
+    some: list[str] = []
+    texts(Members.of(type_name), rest, some)
+    cut = _put(head(type_name, False), some, found)
     if isinstance(div, str):
         cut = _put(head(type_name, True), blocks(div), found) or cut
     return (" ".join(found), cut) if found else None
@@ -117,14 +120,29 @@ def vector(type_name: str, resource: dict[str, Any]) -> tuple[str, bool] | None:
 
 def _put(sign: str, some: Iterable[str], found: list[str]) -> bool:
     """Add words with their places as a tsvector writes them; tell whether there were too many."""
+    distinct = dict.fromkeys(some)
+    if sum(map(len, distinct)) > FEW_SIGNS:
+        return _put_many(sign, distinct, found)
+    places: dict[str, str] = {}
+    place = 0
+    for text in distinct:
+        for word in short_words(text) if len(text) <= SHORT else words(text):
+            place += 1
+            known = places.get(word)
+            places[word] = str(place) if known is None else f"{known},{place}"
+        place += 1
+    if place > MOST_PLACES:  # one word may have more of them than it can
+        return _put_many(sign, distinct, found)
+    found.extend([f"'{sign}{word}':{where}" for word, where in places.items()])
+    return False
+
+
+def _put_many(sign: str, some: Iterable[str], found: list[str]) -> bool:
+    """Do the same within the limits that Postgres sets."""
     places: dict[str, list[str]] = {}
-    seen: set[str] = set()
     place = signs = size = 0
     cut = False
     for text in some:
-        if text in seen:
-            continue
-        seen.add(text)
         signs += len(text)
         if signs > MOST_SIGNS:
             cut = True

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dicom_node.dimse.application_entity import serve
-from fhir_server.config import Config
+from fhir_server.config import Config, variable
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,15 +24,18 @@ def main(database_url: str, data_dir: str) -> None:
     """Serve until SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    config = Config(database_url=database_url, data_dir=Path(data_dir), dimse_port=0)
+    config = Config.read(flags={"database_url": database_url, "data_dir": Path(data_dir), "dimse_port": 0})
     serve(config, stop, ready=lambda port: print(port, os.getpid(), flush=True))
 
 
 @contextmanager
-def running(database_url: str, data_dir: Path, before: tuple[str, ...] = ()) -> Iterator[tuple[int, int]]:
+def running(
+    database_url: str, data_dir: Path, before: tuple[str, ...] = (), **settings: str
+) -> Iterator[tuple[int, int]]:
     """Give the process id and the port; `before` is a command in front of it (strace)."""
     command = [*before, sys.executable, "-m", "tests.support.dimse_node", database_url, str(data_dir)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, **{variable(name): value for name, value in settings.items()}}
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, "the DIMSE process did not come up"

@@ -18,9 +18,9 @@ from flask.testing import FlaskClient
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom_node.files.journal import Entry
+from dicom_node.files.journal import Journal
 from dicom_node.files.part10 import meta_information, read_meta
-from dicom_node.files.store import FileStore
+from dicom_node.files.store import FileStore, Incoming
 from dicom_node.ingest import Ingest, Verdict
 from dicom_node.quarantine import refused
 from dicom_node.reception import LOOKS_BYTES
@@ -242,24 +242,41 @@ def test_a_sender_that_breaks_off_leaves_nothing(node: Node) -> None:
     assert not list(node.files.kept.rglob("*.dcm"))
 
 
-@pytest.mark.parametrize("moved", [False, True])
-def test_a_restart_indexes_what_a_dead_process_had_kept(node: Node, moved: bool) -> None:
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_restart_indexes_what_a_dead_process_had_kept(node: Node, linked: bool) -> None:
     data = encoded(ct())
     content = meta_information(EXPLICIT, CT, ct().SOPInstanceUID) + data
     digest = blake3(content).hexdigest()
-    dead = Ingest(node.files, node.engine, node.clock)
-    part = dead.folder / "1.part"
-    part.write_bytes(content)
-    dead._journal.begin(Entry("1.part", digest, "CT9", node.clock().isoformat()))
-    if moved:
-        node.files.keep(part, digest)
+    dead = Journal(node.files)
+    incoming = Incoming(dead.new_path())
+    incoming.write(content)
+    entry = dead.keep(incoming, digest, "CT 9~/", node.clock())
+    if linked:
+        node.files.admit(entry.path, digest)
     (dead.folder / "2.part").write_bytes(b"half an inst")
-    dead.close()  # its lock is free, as that of a killed process; the open entry keeps the folder
+    assert node.ingest.recover() == 0  # it lives
+    dead.close()  # its lock is free, as that of a killed process; the entry keeps the folder
     assert node.ingest.recover() == 1
     assert node.kept(ct().SOPInstanceUID) == [data]
-    assert node.rows("SELECT calling_ae FROM dicom_instance") == [("CT9",)]
+    assert node.rows("SELECT calling_ae FROM dicom_instance") == [("CT 9~/",)]
     assert [path.name for path in node.files.incoming.iterdir()] == [node.ingest.folder.name]
     assert node.ingest.recover() == 0
+
+
+def test_what_a_power_failure_has_torn_is_not_taken_for_an_instance(node: Node) -> None:
+    digest = blake3(b"what was to come").hexdigest()
+    dead = Journal(node.files)
+    for content in (b"what was to", b""):
+        incoming = Incoming(dead.new_path())
+        incoming.write(content)
+        dead.keep(incoming, digest, "CT1", node.clock())
+    (dead.folder / "lock").write_bytes(b"another boot")
+    dead.close()
+    assert node.ingest.recover() == 0
+    (note,) = refused(node.files)
+    assert "went down" in note.reason
+    assert not node.rows("SELECT FROM dicom_study")
+    assert [path.name for path in node.files.incoming.iterdir()] == [node.ingest.folder.name]
 
 
 def test_without_a_database_nothing_is_acknowledged_and_nothing_is_lost(node: Node, tmp_path: Path) -> None:
