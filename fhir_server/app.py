@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -19,7 +20,12 @@ from cds_hooks.calls import Calls
 from cds_hooks.records.store import Store
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
+from dicom_node.bridge.followed import Followed
 from dicom_node.files.store import FileStore
+from dicom_node.lifecycle import rejection
+from dicom_node.lifecycle.drain import Lifecycle
+from dicom_node.lifecycle.drain import Settings as LifecycleSettings
+from dicom_node.lifecycle.rejection import Rules
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config, ConfigError
 from fhir_server.console.pages import Room, Site, State
@@ -72,7 +78,11 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
     app.register_blueprint(
         dicom_node.dicomweb.blueprint.create(
-            entry.engine, dicom_files(config), dicomweb_address(config), Grant.anonymous
+            entry.engine,
+            dicom_files(config),
+            dicomweb_address(config),
+            Grant.anonymous,
+            grace=timedelta(days=config.deleted_grace_days),
         ),
         url_prefix="/dicom-web",
     )
@@ -203,10 +213,27 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     """Return the queues of the background worker: name → function that takes the next few entries."""
     entry = create_entry(config, config.database_url, connections=4)
     return {
-        "dicom-bridge": Bridge(entry, bridge_settings(config)).drain,
+        "dicom-patients": Followed(entry).drain,
+        "dicom-bridge": Bridge(entry, bridge_settings(config), dicom_files(config)).drain,
+        "dicom-lifecycle": create_lifecycle(config, entry.engine).drain,
         "dicom-audit": AuditDrain(entry, bridge_settings(config), config.ae_title).drain,
         "reindex": Reindexer(entry).drain,
     }
+
+
+def create_lifecycle(config: Config, engine: Engine) -> Lifecycle:
+    """Return what carries out removals, corrections and retention in this installation."""
+    settings = LifecycleSettings(timedelta(days=config.deleted_grace_days), rejection_rules(config))
+    return Lifecycle(engine, dicom_files(config), settings, utc_now)
+
+
+def rejection_rules(config: Config) -> Rules:
+    """Return what Rejection Notes do here; raises ConfigError for a setting that is none."""
+    grace = timedelta(days=config.deleted_grace_days)
+    try:
+        return rejection.rules(config.rejection_notes, config.rejection_notes_from, grace)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def bridge_settings(config: Config) -> BridgeSettings:
@@ -218,6 +245,8 @@ def bridge_settings(config: Config) -> BridgeSettings:
         address=dicomweb_address(config),
         issuers={entry.partition("=")[0]: entry.partition("=")[2] for entry in config.patient_id_issuers},
         zone=ZoneInfo(config.time_zone),
+        accession_system=config.accession_system,
+        rejection=rejection_rules(config),
     )
 
 

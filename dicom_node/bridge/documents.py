@@ -25,6 +25,7 @@ from dicom_node.bridge.diagnostic_report import (
     status,
 )
 from dicom_node.bridge.document_reference import KEY_OBJECTS, MEDIA_TYPES, Attached, document, key_objects
+from dicom_node.bridge.fitting import fitting
 from dicom_node.bridge.observations import observations
 from dicom_node.bridge.patient import token
 from dicom_node.bridge.source import Source
@@ -198,7 +199,7 @@ def _resources(context: Context, source: Source, attached: Attached | None) -> l
 
 
 def _put(context: Context, type_name: str, criteria: str, resource: Resource) -> str:
-    written = conditional_update(context, type_name, criteria, resource)
+    written = fitting(resource, lambda fitted: conditional_update(context, type_name, criteria, fitted))
     assert written.version is not None
     return written.version.address.partition("/_history")[0]
 

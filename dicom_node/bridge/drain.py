@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from dicom_node.attributes import read
 from dicom_node.bridge.documents import Around, Documents
+from dicom_node.bridge.fitting import fitting
 from dicom_node.bridge.imaging_study import UID_SYSTEM, Told, imaging_study, study_identifier, withdrawn
 from dicom_node.bridge.orders import orders
 from dicom_node.bridge.patient import NoSystem, Subject, find_subject, token
@@ -190,7 +191,10 @@ class Bridge:
         )
         resource = imaging_study(found, told)
         kept = {name: present[name] for name in _OF_OTHERS if name in present} if present else {}
-        result = conditional_update(context, "ImagingStudy", f"identifier={uid}", {**resource, **kept})
+        result = fitting(
+            {**resource, **kept},
+            lambda fitted: conditional_update(context, "ImagingStudy", f"identifier={uid}", fitted),
+        )
         assert result.version is not None
         address = result.version.address.partition("/_history")[0]
         remember(context, found.study_uid, decided, decided is not subject)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
-from dicom_node.dicomweb import json_model, qido, retrieval
+from dicom_node.dicomweb import deletion, json_model, qido, retrieval
 from dicom_node.dicomweb.answers import accept
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
@@ -32,8 +33,18 @@ _EXPOSED = (
 _SENT = "Accept, Authorization, Content-Type, Range, If-Range, If-None-Match, Cache-Control"
 
 
-def create(engine: Engine, files: FileStore, address: str, caller: Callable[[], Grant]) -> Blueprint:
-    """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request."""
+def create(
+    engine: Engine,
+    files: FileStore,
+    address: str,
+    caller: Callable[[], Grant],
+    *,
+    grace: timedelta = timedelta(days=7),
+) -> Blueprint:
+    """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request.
+
+    `grace` is how long the files of what is deleted are kept.
+    """
     archive = Archive(engine, files, address.rstrip("/"), caller)
     blueprint = Blueprint("dicomweb", __name__)
     routes: dict[str, Callable[..., Response]] = {
@@ -48,6 +59,7 @@ def create(engine: Engine, files: FileStore, address: str, caller: Callable[[], 
     for rule, view in routes.items():
         blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=_METHODS)
     blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
+    blueprint.before_request(deletion.answering(archive, grace))
     blueprint.before_request(_only_reading)
     blueprint.after_request(_shared_with_browsers)
     blueprint.register_error_handler(Exception, _refusal)

@@ -133,10 +133,10 @@ class IndexWriter:
     def _write(self, connection: Any, arrivals: Sequence[Arrival]) -> list[Written]:
         cursor = connection.cursor()
         if gone := _put_aside(cursor, arrivals):
-            left = iter(self._write(connection, [each for at, each in enumerate(arrivals) if at not in gone]))
-            return [
-                Written(False, 0, removed=True) if at in gone else next(left) for at in range(len(arrivals))
-            ]
+            others = [each for at, each in enumerate(arrivals) if at not in gone]
+            left = iter(self._write(connection, others))
+            out = Written(False, 0, removed=True)
+            return [out if at in gone else next(left) for at in range(len(arrivals))]
         said = self._places(cursor, arrivals)
         plain, rest = _sorted_out(cursor, arrivals, said)
         written = [Written(True, 1)] * len(arrivals)

@@ -26,6 +26,13 @@ GRANT = Grant("radiology/desk")
 GRACE = timedelta(days=7)
 
 
+class Strict(Bridge):
+    """A bridge that does not wait when FHIR refuses what it writes: no test wants that."""
+
+    def _postpone(self, study_pk: int, error: Exception) -> None:
+        raise error
+
+
 class Worker:
     """The drains of a worker, in their order."""
 
@@ -38,7 +45,7 @@ class Worker:
             node.clock,
             lambda: node.ingest,
         )
-        self.bridge = Bridge(fhir.entry, settings, node.files)
+        self.bridge = Strict(fhir.entry, settings, node.files)
         self.followed = Followed(fhir.entry)
         self._clock = node.clock
 
