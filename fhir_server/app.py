@@ -14,6 +14,7 @@ import cds_hooks.blueprint
 import cds_hooks.pages
 import dicom_node.dicomweb.blueprint
 import dicom_node.pages
+import dicom_node.study_actions
 from cds_hooks import registry
 from cds_hooks.calls import Calls
 from cds_hooks.records.store import Store
@@ -93,8 +94,10 @@ def create_app(config: Config) -> Flask:
     )
     ready = readiness(entry.engine, config)
     app.register_blueprint(console(Site(entry, config, ROOMS, started, lambda: _states(ready))))
+    studies = dicom_node.pages.Site(entry, Grant.anonymous, dicomweb_address(config))
+    app.register_blueprint(dicom_node.pages.create(studies))
     app.register_blueprint(
-        dicom_node.pages.create(dicom_node.pages.Site(entry, Grant.anonymous, dicomweb_address(config)))
+        dicom_node.study_actions.create(studies, timedelta(days=config.deleted_grace_days))
     )
     app.register_blueprint(
         cds_hooks.pages.create(cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config)))
