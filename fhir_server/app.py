@@ -13,6 +13,9 @@ from flask import Flask
 import cds_hooks.blueprint
 import cds_hooks.pages
 import dicom_node.dicomweb.blueprint
+import dicom_node.dicomweb.deletion
+import dicom_node.dicomweb.storage
+import dicom_node.dicomweb.workitems
 import dicom_node.pages
 import dicom_node.study_actions
 from cds_hooks import registry
@@ -22,14 +25,18 @@ from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.bridge.followed import Followed
 from dicom_node.dicomweb.metadata_drain import MetadataDrain
+from dicom_node.dicomweb.stow import Storing
 from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.secure import as_client
 from dicom_node.files.store import FileStore
 from dicom_node.forward.worker import Forwarder, ForwardSettings
+from dicom_node.ingest import Durability, Ingest
 from dicom_node.lifecycle import rejection
 from dicom_node.lifecycle.drain import Lifecycle
 from dicom_node.lifecycle.drain import Settings as LifecycleSettings
 from dicom_node.lifecycle.rejection import Rules
+from dicom_node.way_in import WayIn
+from dicom_node.workitems.service import Worklist
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config, ConfigError
 from fhir_server.console.pages import Room, Site, State
@@ -88,7 +95,15 @@ def create_app(config: Config) -> Flask:
             dicom_files(config),
             dicomweb_address(config),
             Grant.anonymous,
-            grace=timedelta(days=config.deleted_grace_days),
+            {
+                **dicom_node.dicomweb.deletion.routes(
+                    entry.engine, timedelta(days=config.deleted_grace_days), Grant.anonymous
+                ),
+                **dicom_node.dicomweb.storage.routes(storing(config, entry), Grant.anonymous),
+                **dicom_node.dicomweb.workitems.routes(
+                    Worklist(entry.engine, entry.clock), dicomweb_address(config), Grant.anonymous
+                ),
+            },
         ),
         url_prefix="/dicom-web",
     )
@@ -272,6 +287,23 @@ def create_forwarder(config: Config) -> Forwarder:
         zone=ZoneInfo(config.time_zone),
     )
     return Forwarder(engine, dicom_files(config), Destinations(engine, as_client(config)), settings, utc_now)
+
+
+def storing(config: Config, entry: Entry) -> Storing:
+    """Return what a store over the web works with; it is indexed in batches before its answer."""
+
+    def ingest() -> Ingest:
+        engine = Engine(config.database_url, size=2, application_name="xinglin stow")
+        return Ingest(dicom_files(config), engine, entry.clock, Durability.JOURNAL, config.dimse_backlog)
+
+    return Storing(
+        WayIn(ingest),
+        entry.engine,
+        dicomweb_address(config),
+        config.ae_title,
+        config.max_stow_bytes,
+        entry.clock,
+    )
 
 
 def bridge_settings(config: Config) -> BridgeSettings:

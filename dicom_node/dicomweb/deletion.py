@@ -13,35 +13,30 @@ from datetime import UTC, datetime, timedelta
 from flask import Response, request
 
 from dicom_node import audit
-from dicom_node.dicomweb.archive import Archive
 from dicom_node.lifecycle.removal import Kind, Order, Target, remove
+from fhir_server.authorization.grant import Grant
+from fhir_server.database.engine import Engine
 
-_INSTANCE = "/studies/<study>/series/<series>/instances/<instance>"
-RULES = ("/studies/<study>", "/studies/<study>/series/<series>", _INSTANCE)
 _NO_REASON = "no reason was given"
+_SERIES = "/studies/<study>/series/<series>"
 
 
-def answering(archive: Archive, grace: timedelta) -> Callable[[], Response | None]:
-    """Return what answers DELETE on what can be deleted, and leaves all else alone."""
+def routes(
+    engine: Engine, grace: timedelta, caller: Callable[[], Grant]
+) -> dict[tuple[str, str], Callable[..., Response]]:
+    """Return (method, address) → view; `grace` is how long the files of what is deleted are kept."""
 
-    def delete() -> Response | None:
-        rule = request.url_rule.rule if request.url_rule is not None else ""
-        if request.method != "DELETE" or not rule.endswith(RULES):
-            return None
-        uids = request.view_args or {}
+    def delete(study: str, series: str = "", instance: str = "") -> Response:
         now = datetime.now(UTC)
-        remove(
-            archive.engine,
-            Order(
-                Kind.DELETED,
-                [Target(uids["study"], uids.get("series", ""), uids.get("instance", ""))],
-                archive.caller(),
-                request.args.get("reason", "").strip() or _NO_REASON,
-                now,
-                now + grace,
-                party=audit.Party(address=request.remote_addr or "", requestor=True),
-            ),
-        )
+        reason = request.args.get("reason", "").strip() or _NO_REASON
+        party = audit.Party(address=request.remote_addr or "", requestor=True)
+        target = Target(study, series, instance)
+        order = Order(Kind.DELETED, [target], caller(), reason, now, now + grace, party=party)
+        remove(engine, order)
         return Response(status=204)
 
-    return delete
+    return {
+        ("DELETE", "/studies/<study>"): delete,
+        ("DELETE", _SERIES): delete,
+        ("DELETE", f"{_SERIES}/instances/<instance>"): delete,
+    }
