@@ -12,6 +12,7 @@ from flask import Flask
 import cds_hooks.blueprint
 import cds_hooks.pages
 import dicom_node.dicomweb.blueprint
+import dicom_node.network_pages
 import dicom_node.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
@@ -55,6 +56,7 @@ from terminology.terms import Terms
 ROOMS = (
     Room("Patients", "/console/patients"),
     Room("Studies", "/console/studies"),
+    Room("DICOM", "/console/dicom"),
     Room("Decision support", "/console/cds"),
     Room("Server", "/console/jobs"),
 )
@@ -85,11 +87,27 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(
         dicom_node.pages.create(dicom_node.pages.Site(entry, Grant.anonymous, dicomweb_address(config)))
     )
+    app.register_blueprint(dicom_node.network_pages.create(network_site(config, entry)))
     app.register_blueprint(
         cds_hooks.pages.create(cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config)))
     )
     app.register_blueprint(health.blueprint(ready, numbers_folder(config)))
     return app
+
+
+def network_site(config: Config, entry: Entry) -> dicom_node.network_pages.Site:
+    """Return what the console's pages of the DICOM network stand on."""
+    return dicom_node.network_pages.Site(
+        entry,
+        Grant.anonymous,
+        dicom_files(config),
+        Destinations(entry.engine, as_client(config)),
+        config.ae_title.strip(),
+        f"{config.dimse_host}:{config.dimse_port}" if config.dimse else "",
+        config.data_dir,
+        config.disk_warn_percent,
+        ZoneInfo(config.time_zone),
+    )
 
 
 def create_runners(config: Config, stopping: Callable[[], bool]) -> list[Runner]:

@@ -21,6 +21,7 @@ from dicom_node.dimse.exchange import Exchange
 from dicom_node.dimse.requestor import OURS
 from dicom_node.dimse.service import Service
 from dicom_node.dimse.store import Receiver
+from dicom_node.failures import Failures
 from dicom_node.files.store import FileStore
 from dicom_node.ingest import Durability, Ingest, Outcome
 from dicom_node.upper_layer.association import accept
@@ -78,8 +79,10 @@ class ApplicationEntity:
         self._config = config
         self._slots = slots or Slots()
         self._ingest = ingest
-        self._admission = Admission(config, engine, self._slots, ingest.congested, clock)
-        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), Receiver(ingest, _note))
+        failures = Failures(engine, clock)
+        self._admission = Admission(config, engine, self._slots, ingest.congested, clock, failures)
+        receiver = Receiver(ingest, _note, failures)
+        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), receiver)
         self._sockets = list(sockets) or listening(config)
         self.ports = [one.getsockname()[1] for one in self._sockets]
         """Of `sockets`, in their order."""
