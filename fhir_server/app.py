@@ -19,6 +19,7 @@ from cds_hooks.calls import Calls
 from cds_hooks.records.store import Store
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
+from dicom_node.dicomweb.metadata_drain import MetadataDrain
 from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.secure import as_client
 from dicom_node.files.store import FileStore
@@ -232,6 +233,9 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     entry = create_entry(config, config.database_url, connections=4)
     return {
         "dicom-bridge": Bridge(entry, bridge_settings(config)).drain,
+        "dicom-metadata": MetadataDrain(
+            entry.engine, dicom_files(config), dicomweb_address(config), utc_now
+        ).drain,
         "dicom-audit": AuditDrain(entry, bridge_settings(config), config.ae_title).drain,
         "dicom-forward": create_forwarder(config).drain,
         "reindex": Reindexer(entry).drain,

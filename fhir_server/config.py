@@ -125,6 +125,9 @@ class Config:
     log_requests: bool = _setting(
         True, "whether the log has a line for each request, received instance and other routine event"
     )
+    dimse_find_limit: int = _setting(
+        50_000, "most matches of one C-FIND; then it ends with status A700 (out of resources)"
+    )
     time_zone: str = _setting("UTC", "zone of dates and times that come without one")
     max_body_bytes: int = _setting(64 * 1024 * 1024, "largest request body; a longer one answers 413")
     max_response_bytes: int = _setting(

@@ -21,6 +21,7 @@ from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
 from fhir_server.outcome import FhirError, MethodNotAllowed, NotFound, TooCostly
+from fhir_server.rest.ranges import RangeNotSatisfiable
 
 _STUDY = "/studies/<study>"
 _SERIES = f"{_STUDY}/series/<series>"
@@ -68,8 +69,8 @@ def _search(archive: Archive, level: Level, study: str = "", series: str = "") -
 
 def _unknown(rest: str) -> Response:
     raise NotFound(
-        "this address is none of DICOMweb's here; there are /studies, /series, /instances, and below an"
-        " instance /metadata, /frames, /bulkdata, /rendered and /thumbnail"
+        "this address is none of DICOMweb's here; there are /studies, /series, /instances, below each of"
+        " them /metadata, /bulkdata, /pixeldata, /rendered and /thumbnail, and below an instance /frames"
     )
 
 
@@ -100,6 +101,8 @@ def _refusal(error: Exception) -> Response:
         error = FhirError("something went wrong here; the log of the server says what")
     body = json.dumps(error.as_json(), ensure_ascii=False)
     response = Response(body, error.status, mimetype="application/fhir+json")
+    if isinstance(error, RangeNotSatisfiable):
+        response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = _READING
     return response

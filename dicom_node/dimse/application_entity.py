@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicom_node.dimse import echo, get, move, peers, secure
+from dicom_node.dimse import echo, find, get, move, peers, secure
 from dicom_node.dimse.admission import Admission, Admitted
 from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.dispatch import Dispatch
@@ -47,6 +47,7 @@ def services(
     destinations = Destinations(engine, secure.as_client(config))
     return [
         echo.service(),
+        find.service(config, engine),
         move.service(engine, files, destinations, clock),
         get.service(engine, files, clock),
     ]

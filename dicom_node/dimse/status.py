@@ -22,6 +22,9 @@ DATA_SET_DOUBTFUL: Final = 0xB007
 """A warning: stored, although the data set does not match its SOP Class."""
 
 PENDING: Final = 0xFF00
+PENDING_WITHOUT_SOME_KEYS: Final = 0xFF01
+"""A match is given, but of the keys asked for some are not known here (PS3.4 table C.4-1)."""
+
 CANCELLED: Final = 0xFE00
 SUB_OPERATIONS_FAILED: Final = 0xA702
 SUB_OPERATIONS_WARNING: Final = 0xB000

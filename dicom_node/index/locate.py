@@ -1,4 +1,4 @@
-"""Where the instances of a study, a series or a UID lie: what a retrieval needs of the index."""
+"""Where the instances of a study, a series or a UID lie, and what state a series is in: for retrieval."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ class Located:
     digest: str
     size_bytes: int
     frames: int
+    has_pixels: bool
 
 
 COLUMNS: Final = """st.study_uid, se.series_uid, i.sop_uid, i.sop_class, i.transfer_syntax,
-    encode(i.hash, 'hex'), i.size_bytes, i.frames"""
+    encode(i.hash, 'hex'), i.size_bytes, i.frames, i.attributes ? '00280010'"""
 """What makes a Located, of dicom_study st, dicom_series se and dicom_instance i."""
 
 _SQL = f"""
@@ -59,3 +60,47 @@ def selected(connection: Any, keys: Mapping[str, Sequence[str]]) -> list[Located
     conditions = " AND ".join(_KEYS[name] for name in keys)
     cursor.execute(_SQL.format(conditions=conditions), [list(values) for values in keys.values()])
     return [Located(*row) for row in cursor.fetchall()]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesState:
+    """A series and what tells one set of current instances from another.
+
+    Every file has a key of its own, so number, sum and largest key change when an instance comes,
+    gets a new version or goes.
+    """
+
+    study_uid: str
+    series_uid: str
+    pk: int
+    count: int
+    pk_sum: int
+    pk_max: int
+
+
+_STATES = """
+SELECT st.study_uid, se.series_uid, se.pk, count(*), sum(i.pk)::text, max(i.pk)
+FROM dicom_study st JOIN dicom_series se ON se.study_pk = st.pk
+JOIN dicom_instance i ON i.series_pk = se.pk AND i.current
+WHERE {asked} GROUP BY st.pk, se.pk ORDER BY se.number NULLS LAST, se.pk
+"""
+
+
+def series_states(connection: Any, study_uid: str, series_uid: str = "") -> list[SeriesState]:
+    """Return the state of a series, or of each series of a study that has instances, in reading order."""
+    asked = "st.study_uid = %s AND se.series_uid = %s" if series_uid else "st.study_uid = %s"
+    return _states(connection, asked, [study_uid, *filter(None, (series_uid,))])
+
+
+def states_of(connection: Any, series_pks: list[int]) -> list[SeriesState]:
+    """Return the state of each of these series that has instances."""
+    return _states(connection, "se.pk = ANY(%s)", [series_pks])
+
+
+def _states(connection: Any, asked: str, values: list[Any]) -> list[SeriesState]:
+    cursor = connection.cursor()
+    cursor.execute(_STATES.format(asked=asked), values)
+    return [
+        SeriesState(study_uid, series_uid, pk, count, int(pk_sum), pk_max)
+        for study_uid, series_uid, pk, count, pk_sum, pk_max in cursor.fetchall()
+    ]
