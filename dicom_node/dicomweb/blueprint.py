@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
@@ -48,6 +49,9 @@ def create(engine: Engine, files: FileStore, address: str, caller: Callable[[], 
     }
     for rule, view in routes.items():
         blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=_METHODS)
+    for rule in ("", "/"):
+        here = partial(retrieval.root, archive)
+        blueprint.add_url_rule(rule, endpoint=f"root{rule}", view_func=here, methods=["GET", "OPTIONS"])
     blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
     blueprint.before_request(_only_reading)
     blueprint.after_request(_shared_with_browsers)
