@@ -172,7 +172,7 @@ def walk(
             if was_shown:
                 yield event
             continue
-        code = bytes(data[position + 4 : position + 6])
+        code = bytes(data[position + 4 : position + 6])  # a view would outlive an exception, and keep the map
         vr = "" if implicit else _CODES.get(code, "")
         if not vr and not implicit and code.isalpha() and code.isupper():
             vr = "UN"  # PS3.5 7.1.2: every VR to come has the long form

@@ -54,6 +54,38 @@ class Config:
     dimse_host: str = _setting("127.0.0.1", "address that DIMSE listens on")
     dimse_port: int = _setting(11112, "TCP port of DIMSE")
     ae_title: str = _setting("XINGLIN", "our application entity title (PS3.8 9.3.2), at most 16 characters")
+    dimse_workers: int = _setting(2, "processes that take DIMSE associations, all on the same port")
+    dimse_max_associations: int = _setting(
+        128, "most associations at once; a further one is rejected for the moment (temporary congestion)"
+    )
+    dimse_max_associations_per_ae: int = _setting(
+        32, "most associations at once of one calling AE title; `xinglin ae add` can say otherwise for one"
+    )
+    dimse_idle_s: float = _setting(
+        300.0, "longest silence of the other side within an association; then it is aborted"
+    )
+    dimse_tls: str = _setting(
+        "off",
+        "off; own-port (TLS on dimse_tls_port beside plain DIMSE); same-port (both on dimse_port, told apart "
+        "by the first byte); or only (dimse_port speaks nothing but TLS)",
+    )
+    dimse_tls_port: int = _setting(2762, "TCP port of DIMSE over TLS, with dimse_tls = own-port")
+    dimse_tls_cert: str = _setting("", "PEM file of the certificate chain of DIMSE, as server and as client")
+    dimse_tls_key: str = _setting("", "PEM file of its private key")
+    dimse_tls_ca: str = _setting(
+        "", "PEM file or folder of the authorities that sign the certificates of application entities"
+    )
+    dimse_tls_profile: str = _setting(
+        "bcp195", "PS3.15 Annex B: bcp195 (non-downgrading, B.10) or extended (B.11, keys of 256 bits only)"
+    )
+    dimse_tls_clients: str = _setting(
+        "required", "certificate of a caller over TLS: required, optional or none"
+    )
+    dimse_jwt_key: str = _setting(
+        "",
+        "file with the key of the JSON Web Tokens (HS256) that callers may identify themselves with; empty: "
+        "such callers are rejected",
+    )
     dimse_durability: str = _setting(
         "journal",
         "what must have happened before a C-STORE is answered with success: journal (the file and its record "
@@ -73,6 +105,18 @@ class Config:
     )
     study_quiet_s: float = _setting(5.0, "a study is announced once nothing has arrived for so long")
     study_quiet_max_s: float = _setting(30.0, "and at the latest after so long")
+    forward_connections: int = _setting(2, "associations at once to one destination of forward rules")
+    forward_threads: int = _setting(16, "associations at once to all destinations of forward rules together")
+    forward_tries: int = _setting(
+        10, "how often an instance that a destination refuses is sent to it before a person must decide"
+    )
+    forward_max_age_hours: float = _setting(
+        168.0, "how long a destination that is not reached is tried before a person must decide"
+    )
+    disk_warn_percent: float = _setting(
+        10.0,
+        "percent of the data folder's disk; with less of it free, /readyz, the log and the console say so",
+    )
     demonstration: bool = _setting(
         False, "models in the state demonstration answer; for trying out, never for patients"
     )
@@ -80,6 +124,9 @@ class Config:
     stop_grace_s: float = _setting(30.0, "how long running requests may take to finish when the server stops")
     log_requests: bool = _setting(
         True, "whether the log has a line for each request, received instance and other routine event"
+    )
+    dimse_find_limit: int = _setting(
+        50_000, "most matches of one C-FIND; then it ends with status A700 (out of resources)"
     )
     time_zone: str = _setting("UTC", "zone of dates and times that come without one")
     max_body_bytes: int = _setting(64 * 1024 * 1024, "largest request body; a longer one answers 413")
@@ -195,6 +242,7 @@ class Config:
             raise ConfigError(f"ae_title is {self.ae_title!r}; it needs 1 to 16 ASCII characters")
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigError("tls_cert and tls_key go together; only one of them is set")
+        self._check_dimse()
         if unknown := [name for name in self.full_text if name not in ("*", "off") and not name.isalpha()]:
             raise ConfigError(f"full_text has {unknown[0]!r}; write *, off, or types such as Patient")
         for entry in self.patient_id_issuers:
@@ -211,6 +259,12 @@ class Config:
             "max_json_depth",
             "max_response_bytes",
             "max_conditional_deletes",
+            "forward_connections",
+            "forward_threads",
+            "forward_tries",
+            "dimse_workers",
+            "dimse_max_associations",
+            "dimse_max_associations_per_ae",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 1 or more")
@@ -219,6 +273,24 @@ class Config:
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise ConfigError(f"time_zone is {self.time_zone!r}; write for example Europe/Berlin") from error
         return self
+
+    def _check_dimse(self) -> None:
+        for name, known in (
+            ("dimse_tls", ("off", "own-port", "same-port", "only")),
+            ("dimse_tls_profile", ("bcp195", "extended")),
+            ("dimse_tls_clients", ("required", "optional", "none")),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it can be {', '.join(known)}")
+        if self.dimse_tls == "off":
+            return
+        if not self.dimse_tls_cert or not self.dimse_tls_key:
+            raise ConfigError(f"dimse_tls is {self.dimse_tls}; it needs dimse_tls_cert and dimse_tls_key")
+        if self.dimse_tls_clients != "none" and not self.dimse_tls_ca:
+            raise ConfigError(
+                f"dimse_tls_clients is {self.dimse_tls_clients}; that needs dimse_tls_ca, whose authorities "
+                "sign the certificates of callers"
+            )
 
 
 def variable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A synthetic head CT of a sample patient, and a scanner that sends it over an association.
+"""A synthetic head CT of a sample patient.
 
 Two axial series, brain and bone, of a seeded phantom in Hounsfield units: skin, skull, grey and white
 matter, ventricles, falx, eyes, and on request the early shadow of an infarct. Nobody was ever
@@ -8,7 +8,7 @@ scanned. CT Image IOD of PS3.3 A.3; the same seed and patient give the same byte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom import AE
 
 SLICES = 24
 PIXELS = 256
@@ -27,10 +26,6 @@ SLICE_MM = 5.0
 AIR, FAT, SKIN, BONE, GREY, WHITE, FLUID, FALX, EYE, INFARCT = -1000, -90, 40, 1100, 38, 29, 7, 55, 15, 19
 OFFSET = -1024
 _GENDERS = {"male": "M", "female": "F", "other": "O"}
-
-
-class SendFailed(Exception):
-    """The peer refused the association or an instance; the message says with which status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,34 +109,6 @@ def phantom(height: float, *, infarct: bool = True) -> NDArray[np.float64]:
         values[ellipse(0, -long + 20, 8, 14)] = AIR + 60  # the nose's air
         values[ellipse(0, 10, 16, 18)] = BONE * 0.8  # the skull base
     return values
-
-
-def send(
-    images: Iterable[Dataset], host: str, port: int, called: str, *, calling: str = "DEMO_CT"
-) -> list[int]:
-    """Send images over one association, as a scanner does; return the status of each.
-
-    Raises SendFailed when the association is not accepted or an instance is refused.
-    """
-    entity = AE(calling)
-    entity.maximum_pdu_size = 131_072
-    entity.acse_timeout = entity.dimse_timeout = 120  # a busy disk may take its time over each image
-    entity.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-    association = entity.associate(host, port, ae_title=called, max_pdu=131_072)
-    if not association.is_established:
-        raise SendFailed(f"{called} at {host}:{port} did not accept the association")
-    statuses = []
-    try:
-        for image in images:
-            answer = association.send_c_store(image)
-            status = int(answer.get("Status", 0xFFFF))  # an empty answer: the connection broke
-            if status and status >> 12 != 0xB:
-                raise SendFailed(f"instance {image.SOPInstanceUID} was answered with status {status:04X}H")
-            statuses.append(status)
-    finally:
-        if association.is_established:
-            association.release()
-    return statuses
 
 
 def _image(

@@ -1,1 +1,1 @@
-"""DIMSE services (PS3.4, PS3.7) over pynetdicom: one service, one file."""
+"""DIMSE: messages (PS3.7) over our upper layer, and the services (PS3.4): one service, one file."""

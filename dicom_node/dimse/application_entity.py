@@ -1,40 +1,55 @@
-"""Our application entity: one port, one title, the table of services (PS3.8, PS3.4).
+"""Our application entity: one title, its ports, the table of services (PS3.8, PS3.4).
 
-`serve` is the DIMSE process. Everything that has to do with pynetdicom's switches is here, set
-once before the first association: they are module-wide, and this process is theirs alone.
+`serve` is a DIMSE process; there are as many as the setting dimse_workers says, all accepting from the
+sockets that their supervisor opened.
 """
 
 from __future__ import annotations
 
-import logging
 import socket
-import tempfile
-import threading
-from collections.abc import Callable
+import ssl
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
-from pynetdicom import AE, _config, evt
-from pynetdicom.transport import ThreadedAssociationServer
-
-from dicom_node.dimse import peers
-from dicom_node.dimse.echo import VERIFICATION, echo
-from dicom_node.dimse.store import store
+from dicom_node.dimse import echo, find, get, move, peers, secure
+from dicom_node.dimse.admission import Admission, Admitted
+from dicom_node.dimse.destinations import Destinations
+from dicom_node.dimse.dispatch import Dispatch
+from dicom_node.dimse.exchange import Exchange
+from dicom_node.dimse.requestor import OURS
+from dicom_node.dimse.service import Service
+from dicom_node.dimse.store import Receiver
 from dicom_node.files.store import FileStore
 from dicom_node.ingest import Durability, Ingest, Outcome
+from dicom_node.upper_layer.association import accept
+from dicom_node.upper_layer.errors import AssociationLost
+from dicom_node.upper_layer.listener import BACKLOG, Door, Listener, Visit
+from dicom_node.upper_layer.negotiation import Agreed, Refusal, answer
+from dicom_node.upper_layer.pdu import Associate
+from dicom_node.upper_layer.slots import Slots
 from fhir_server.config import Config, ConfigError
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
 
-MAXIMUM_PDU_BYTES = 131_072
-MAX_ASSOCIATIONS = 32
-IDLE_S = 300.0
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-# result, source, reason (PS3.8 table 9-21)
-_CALLING_TITLE_UNKNOWN = (1, 1, 3)
-_CONGESTED = (2, 3, 1)
+CONNECTIONS = 12
+"""To the database, of one process."""
 
-log = logging.getLogger("dicom_node")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def services(
+    config: Config, engine: Engine, files: FileStore, clock: Callable[[], datetime]
+) -> list[Service]:
+    """Return the table of services besides C-STORE: one line each."""
+    destinations = Destinations(engine, secure.as_client(config))
+    return [
+        echo.service(),
+        find.service(config, engine),
+        move.service(engine, files, destinations, clock),
+        get.service(engine, files, clock),
+    ]
 
 
 class Stop(Protocol):
@@ -45,106 +60,124 @@ class Stop(Protocol):
 
 
 class ApplicationEntity:
-    """The listener with its services; `start` returns at once, `stop` ends all associations."""
+    """The listener with its services; `start` returns at once, `stop` ends all associations.
 
-    def __init__(self, config: Config, engine: Engine, ingest: Ingest) -> None:
-        _config.UNRESTRICTED_STORAGE_SERVICE = True  # any storage SOP class, private ones too, in any syntax
-        _config.STORE_RECV_CHUNKED_DATASET = True  # data sets go to files, not into memory
-        _config.LOG_HANDLER_LEVEL = "none"  # its handlers print data sets
+    `sockets` are listening already: the plain one and, with dimse_tls = own-port, that of TLS. Without
+    them, it opens its own.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        engine: Engine,
+        ingest: Ingest,
+        *,
+        sockets: Sequence[socket.socket] = (),
+        slots: Slots | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._config = config
-        self._engine = engine
-        self._server: Any = None
-        self._ae = AE(config.ae_title)
-        self._ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
-        self._ae.maximum_associations = MAX_ASSOCIATIONS
-        self._ae.network_timeout = IDLE_S
-        self._ae.require_called_aet = True
-        self._ae.add_supported_context(VERIFICATION)
-        self._handlers = [
-            (evt.EVT_REQUESTED, self._admit),
-            (evt.EVT_C_ECHO, echo),
-            (evt.EVT_C_STORE, store, [ingest, _note]),
-            (evt.EVT_CONN_CLOSE, lambda event: ingest.hurry()),
-        ]
+        self._slots = slots or Slots()
+        self._ingest = ingest
+        self._admission = Admission(config, engine, self._slots, ingest.congested, clock)
+        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), Receiver(ingest, _note))
+        self._sockets = list(sockets) or listening(config)
+        self.ports = [one.getsockname()[1] for one in self._sockets]
+        """Of `sockets`, in their order."""
+        doors = _doors(config, self._sockets)
+        self._listener = Listener(doors, self._serve, busy=self._slots.busier_than_another)
 
     def start(self) -> int:
-        """Listen; return the port. Raises OSError when it is taken."""
-        address = (self._config.dimse_host, self._config.dimse_port)
-        self._server = self._ae.make_server(address, evt_handlers=self._handlers, server_class=_Server)
-        self._ae._servers.append(self._server)
-        _in_thread(self._server.serve_forever, "dimse-listener")
-        return int(self._server.server_address[1])
+        """Accept from now on; return the port of the first socket."""
+        self._listener.start()
+        return int(self.ports[0])
 
     def close_door(self) -> None:
         """Accept no more associations; those there are go on."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server = None
+        self._listener.close_door()
 
     def stop(self) -> None:
         """Stop listening and abort what is still running."""
-        self._ae.shutdown()
+        self._listener.stop()
+        for one in self._sockets:
+            one.close()
+        self._slots.close()
 
-    def _admit(self, event: Any) -> None:
-        """Reject a caller who is not in the table of peers; the called title is checked by the AE."""
-        requestor = event.assoc.requestor
+    def _serve(self, visit: Visit) -> None:
+        """Be the other side of one connection, in its thread."""
+        admitted: Admitted | None = None
+
+        def decide(request: Associate) -> Refusal | tuple[Associate, Agreed]:
+            nonlocal admitted
+            sock = visit.connection.sock
+            found = self._admission.decide(
+                request, visit.address, sock if isinstance(sock, ssl.SSLSocket) else None
+            )
+            if isinstance(found, Refusal):
+                return found
+            admitted = found
+            offer = self._dispatch.offer(found.caller.rights)
+            return answer(request, offer, OURS, identity_response=found.identity_response)
+
         try:
-            known = peers.peers(self._engine)
-            if peers.may_call(known, str(requestor.primitive.calling_ae_title), str(requestor.address)):
+            association = accept(visit.connection, decide, visit.deadline)
+            if association is None or admitted is None:
                 return
-            rejection = _CALLING_TITLE_UNKNOWN
-        except Exception:  # pynetdicom would go on after an exception: nobody comes in unchecked
-            log.exception("the table of peers cannot be read")
-            rejection = _CONGESTED
-        log.warning("association rejected: calling AE title or its host is not known, or cannot be looked up")
-        event.assoc.acse.send_reject(*rejection)
-        event.assoc.kill()
+            visit.associated = True
+            visit.connection.wait_at_most(self._config.dimse_idle_s)
+            self._converse(Exchange(association, admitted.caller, self._dispatch.answer))
+        finally:
+            if admitted is not None:
+                self._slots.give_back(admitted.slot)
+                self._ingest.hurry()
+
+    def _converse(self, exchange: Exchange) -> None:
+        begun = time.monotonic()
+        lost = True
+        try:
+            self._dispatch.serve(exchange)
+            lost = False
+        except AssociationLost:
+            pass  # the event says so; whoever was in the middle of something has cleaned up
+        finally:
+            exchange.association.abort()  # nothing after a release; else a fault of ours, which is told above
+            events.emit(events.AssociationEnded(exchange.count, (time.monotonic() - begun) * 1000, lost))
 
 
-class _Server(ThreadedAssociationServer):  # type: ignore[misc]
-    """pynetdicom's server over sockets that answer at once."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def get_request(self) -> tuple[Any, Any]:
-        accepted, address = super().get_request()
-        if self.ssl_context is None:
-            accepted = _EagerSocket(fileno=accepted.detach())
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return accepted, address
-
-
-class _EagerSocket(socket.socket):
-    """A socket that acknowledges what it got before it waits for more.
-
-    Senders with Nagle's algorithm on (dcmtk as Debian builds it) wait for the acknowledgement
-    of each small segment; the kernel would delay it by 40 ms, and forgets QUICKACK after every
-    use.
-    """
-
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        if _QUICKACK is not None:
-            self.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-        return super().recv(bufsize, flags)
+def listening(config: Config) -> list[socket.socket]:
+    """Open the sockets that the settings name: the plain one, and that of TLS where it has its own."""
+    ports = [config.dimse_port]
+    if config.dimse_tls == "own-port":
+        ports.append(config.dimse_tls_port)
+    return [
+        socket.create_server(
+            (config.dimse_host, port),
+            family=socket.AF_INET6 if ":" in config.dimse_host else socket.AF_INET,
+            backlog=BACKLOG,
+        )
+        for port in ports
+    ]
 
 
-_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
-
-
-def serve(config: Config, stop: Stop, ready: Callable[[int], None] | None = None) -> None:
-    """Run the DIMSE process until `stop` is set; `ready` is told the port once it is open.
+def serve(
+    config: Config,
+    stop: Stop,
+    ready: Callable[[int], None] | None = None,
+    *,
+    sockets: Sequence[socket.socket] = (),
+    process: int = 0,
+) -> None:
+    """Run a DIMSE process until `stop` is set; `ready` is told the port once it accepts.
 
     What a former process left unfinished is put into the index first.
     """
-    engine = Engine(config.database_url, size=MAX_ASSOCIATIONS // 2, application_name="xinglin dimse")
+    engine = Engine(config.database_url, size=CONNECTIONS, application_name="xinglin dimse")
     check_exposure(config, engine)
     files = FileStore(config.data_dir / "dicom")
     ingest = Ingest(files, engine, _now, Durability(config.dimse_durability), config.dimse_backlog)
-    tempfile.tempdir = str(ingest.folder)  # pynetdicom's files: same disk, cleared away with ours
-    if count := ingest.recover():
-        log.info("indexed %d instances that a former process had kept", count)
-    entity = ApplicationEntity(config, engine, ingest)
+    ingest.recover()
+    slots = Slots(config.data_dir / "run" / "dimse.slots", process)
+    entity = ApplicationEntity(config, engine, ingest, sockets=sockets, slots=slots)
     port = entity.start()
     if ready is not None:
         ready(port)
@@ -167,13 +200,18 @@ def check_exposure(config: Config, engine: Engine) -> None:
         )
 
 
+def _doors(config: Config, sockets: Sequence[socket.socket]) -> list[Door]:
+    if config.dimse_tls == "off":
+        return [Door(one) for one in sockets]
+    context = secure.as_server(config)
+    if config.dimse_tls == "own-port":
+        return [Door(sockets[0]), Door(sockets[1], context, plain=False)]
+    return [Door(sockets[0], context, plain=config.dimse_tls == "same-port")]
+
+
 def _note(outcome: Outcome, ms: float) -> None:
     events.emit(events.InstanceReceived(outcome.verdict.name.lower(), outcome.size_bytes, ms))
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _in_thread(run: Callable[[], None], name: str) -> None:
-    threading.Thread(target=run, name=name, daemon=True).start()

@@ -7,7 +7,7 @@ without padding, numbers as `int`, tags (VR AT) as a list of `int`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from struct import Struct
 from typing import Final
@@ -123,7 +123,8 @@ def decode(data: bytes | bytearray | memoryview) -> Command:
             raise MalformedCommand(
                 f"element (0000,{element:04X}) says {length} bytes, {end - position} are left"
             )
-        if group == 0 and (read := _KINDS.get(element)) is not None and length:
+        read = _KINDS.get(element) if group == 0 and length else None
+        if read is not None:
             found[element] = read(bytes(data[position : position + length]), element)
         position += length
     if position != end:
@@ -218,7 +219,7 @@ def _read_tags(raw: bytes, element: int) -> list[int]:
     return [_UNSIGNED(raw, at)[0] << 16 | _UNSIGNED(raw, at + 2)[0] for at in range(0, len(raw), 4)]
 
 
-_KINDS = {
+_KINDS: dict[int, Callable[[bytes, int], Value]] = {
     **dict.fromkeys((*_UIDS, *_AES, ERROR_COMMENT), _read_text),
     **dict.fromkeys(_TAGS, _read_tags),
     **dict.fromkeys(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Final
 
-from dicom_node.dimse.status import SUCCESS
+from dicom_node.dimse.command import CommandField
+from dicom_node.dimse.service import Request, Response, Service
 
-VERIFICATION = "1.2.840.10008.1.1"
+VERIFICATION: Final = "1.2.840.10008.1.1"
 
 
-def echo(event: Any) -> int:
+def echo(request: Request) -> Iterable[Response]:
     """Answer a C-ECHO-RQ."""
-    return SUCCESS
+    return [Response(0x0000)]
+
+
+def service() -> Service:
+    """Return the line of the table of services."""
+    return Service("echo", (VERIFICATION,), {CommandField.C_ECHO_RQ: echo})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dicom_node.dictionary import hex_of, tag_of, vr_of
-from dicom_node.instance import KEPT, Level
+from dicom_node.instance import KEPT, LEVEL_OF, Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Column:
     """A key with a column of its own; `kind` says how its values compare."""
 
     sql: str
-    kind: str  # uid, text, number, date, time, name
+    kind: str  # uid, text, number, date, time, name; within JSON also moment
 
 
 COLUMNS: Final = {
@@ -37,15 +37,21 @@ COLUMNS: Final = {
 }
 ALIAS: Final = {Level.STUDY: "st", Level.SERIES: "se", Level.INSTANCE: "i"}
 
+STUDY_UID, SERIES_UID, SOP_UID = "0020000D", "0020000E", "00080018"
+PATIENT_ID: Final = "00100020"
+ACCESSION: Final = "00080050"
 MODALITIES_IN_STUDY: Final = "00080061"
 SOP_CLASSES_IN_STUDY: Final = "00080062"
+STUDIES_OF_PATIENT, SERIES_OF_PATIENT, INSTANCES_OF_PATIENT = "00201200", "00201202", "00201204"
+SERIES_OF_STUDY, INSTANCES_OF_STUDY, INSTANCES_OF_SERIES = "00201206", "00201208", "00201209"
 COUNTED: Final = {
-    Level.STUDY: ("00201206", "00201208"),  # number of series, number of instances
-    Level.SERIES: ("00201209",),
+    Level.STUDY: (SERIES_OF_STUDY, INSTANCES_OF_STUDY),
+    Level.SERIES: (INSTANCES_OF_SERIES,),
     Level.INSTANCE: (),
 }
 RETRIEVE_URL: Final = "00081190"
 AVAILABILITY: Final = "00080056"
+RETRIEVE_AE_TITLE: Final = "00080054"
 AVAILABLE_TRANSFER_SYNTAX: Final = "00083002"
 SPECIFIC_CHARACTER_SET: Final = "00080005"
 
@@ -74,6 +80,24 @@ WHEN_KNOWN: Final = {
 }
 
 
+COMPUTED: Final = {
+    MODALITIES_IN_STUDY: Level.STUDY,
+    SOP_CLASSES_IN_STUDY: Level.STUDY,
+    STUDIES_OF_PATIENT: Level.STUDY,
+    SERIES_OF_PATIENT: Level.STUDY,
+    INSTANCES_OF_PATIENT: Level.STUDY,
+    SERIES_OF_STUDY: Level.STUDY,
+    INSTANCES_OF_STUDY: Level.STUDY,
+    INSTANCES_OF_SERIES: Level.SERIES,
+}
+"""What no instance says, but the index can tell."""
+
+PATIENT: Final = frozenset(name for name in LEVEL_OF if name.startswith("0010")) | {
+    "00100021", STUDIES_OF_PATIENT, SERIES_OF_PATIENT, INSTANCES_OF_PATIENT
+}  # fmt: skip
+"""What is the patient's and not the study's, where the two are levels of their own."""
+
+
 def level_of(name: str) -> Level | None:
     """Return the level at which an attribute is kept, or None.
 
@@ -88,13 +112,14 @@ def level_of(name: str) -> Level | None:
 
 def kind_of(name: str) -> str:
     """Return how an attribute without a column compares, by its VR."""
-    kinds = {
-        "UI": "uid",
-        "DA": "date",
-        "TM": "time",
-        "PN": "name",
-        "IS": "number",
-        "DS": "number",
-        "US": "number",
-    }
-    return kinds.get(vr_of(int(name, 16)), "text")
+    return _KINDS.get(vr_of(int(name, 16)), "text")
+
+
+_KINDS: Final = {
+    "UI": "uid",
+    "DA": "date",
+    "TM": "time",
+    "DT": "moment",
+    "PN": "name",
+    **dict.fromkeys(("IS", "DS", "US", "SS", "UL", "SL", "FL", "FD", "UV", "SV"), "number"),
+}

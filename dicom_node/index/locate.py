@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +22,43 @@ class Located:
     has_pixels: bool
 
 
-_SQL = """
-SELECT st.study_uid, se.series_uid, i.sop_uid, i.sop_class, i.transfer_syntax, encode(i.hash, 'hex'),
-    i.size_bytes, i.frames, i.attributes ? '00280010'
+COLUMNS: Final = """st.study_uid, se.series_uid, i.sop_uid, i.sop_class, i.transfer_syntax,
+    encode(i.hash, 'hex'), i.size_bytes, i.frames, i.attributes ? '00280010'"""
+"""What makes a Located, of dicom_study st, dicom_series se and dicom_instance i."""
+
+_SQL = f"""
+SELECT {COLUMNS}
 FROM dicom_instance i JOIN dicom_series se ON se.pk = i.series_pk JOIN dicom_study st ON st.pk = se.study_pk
-WHERE i.current AND st.study_uid = %s {series} {instance}
-ORDER BY se.number NULLS LAST, se.pk, i.number NULLS LAST, i.sop_uid
+WHERE i.current AND {{conditions}}
+ORDER BY st.pk, se.number NULLS LAST, se.pk, i.number NULLS LAST, i.sop_uid
 """
+_KEYS: Final = {
+    "00100020": "st.patient_id = ANY(%s)",
+    "00100021": "st.attributes #>> '{00100021,Value,0}' = ANY(%s)",
+    "0020000D": "st.study_uid = ANY(%s)",
+    "0020000E": "se.series_uid = ANY(%s)",
+    "00080018": "i.sop_uid = ANY(%s)",
+}
+"""The unique keys of the levels (PS3.4 C.6), and the issuer that makes a PatientID unique."""
 
 
 def located(connection: Any, study_uid: str, series_uid: str = "", sop_uid: str = "") -> list[Located]:
     """Return the current instances of a study, of one of its series, or one instance, in reading order."""
-    values = [study_uid, *filter(None, (series_uid, sop_uid))]
-    sql = _SQL.format(
-        series="AND se.series_uid = %s" if series_uid else "",
-        instance="AND i.sop_uid = %s" if sop_uid else "",
-    )
+    given = {"0020000D": [study_uid], "0020000E": [series_uid], "00080018": [sop_uid]}
+    return selected(connection, {name: values for name, values in given.items() if any(values)})
+
+
+def selected(connection: Any, keys: Mapping[str, Sequence[str]]) -> list[Located]:
+    """Return the current instances that have one of the values of each unique key, in reading order.
+
+    >>> selected(None, {})
+    []
+    """
+    if not keys:
+        return []
     cursor = connection.cursor()
-    cursor.execute(sql, values)
+    conditions = " AND ".join(_KEYS[name] for name in keys)
+    cursor.execute(_SQL.format(conditions=conditions), [list(values) for values in keys.values()])
     return [Located(*row) for row in cursor.fetchall()]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import date, time
+from datetime import date, time, timedelta
 from typing import Any
 
 _DATE = re.compile(r"(\d{4})[.]?(\d{2})[.]?(\d{2})")  # the dots are of ACR-NEMA, still met
@@ -69,6 +69,37 @@ def fold_name(name: Any) -> tuple[str, str]:
     return alphabetic, "".join(f"={group}" for group in other if group)
 
 
+def words(name: str) -> str:
+    """Return a folded name with ^ between all its words, as the index has it for their trigrams.
+
+    >>> words("van der berg^jan-piet")
+    'van^der^berg^jan^piet'
+    """
+    return name.translate(_SEPARATORS)
+
+
+def grams(text: str) -> list[str]:
+    """Return the trigrams of a text, each once.
+
+    >>> grams("^ann^")
+    ['^an', 'ann', 'nn^']
+    """
+    return sorted({text[at : at + 3] for at in range(len(text) - 2)})
+
+
+def grams_of_pattern(pattern: str) -> list[str]:
+    """Return the trigrams that a folded name has if it matches a wild card pattern.
+
+    >>> grams_of_pattern("abb*"), grams_of_pattern("*ann?"), grams_of_pattern("?a*")
+    (['^ab', 'abb'], ['ann'], [])
+    """
+    padded = f"^{words(pattern)}^"
+    return sorted({gram for part in re.split(r"[*?]", padded) for gram in grams(part)})
+
+
+_SEPARATORS = str.maketrans(dict.fromkeys(" ,.-'=", "^"))
+
+
 def like(pattern: str) -> str:
     r"""Return a DICOM wild card pattern as SQL's LIKE has it (PS3.4 C.2.2.2.4).
 
@@ -77,3 +108,38 @@ def like(pattern: str) -> str:
     """
     escaped = re.sub(r"([%_\\])", r"\\\1", pattern)
     return escaped.replace("*", "%").replace("?", "_")
+
+
+def ends(value: str) -> tuple[str, str]:
+    """Return the ends of a range; of a single value, both are that value (PS3.4 C.2.2.2.5).
+
+    >>> ends("20260101-"), ends("20260101")
+    (('20260101', ''), ('20260101', '20260101'))
+    """
+    low, dash, high = value.strip().partition("-")
+    return (low.strip(), high.strip()) if dash else (low, low)
+
+
+def parts(value: str) -> list[str]:
+    """Return the values of a list, which stand between backslashes.
+
+    >>> parts("1.2 \\\\1.3\\\\")
+    ['1.2', '1.3']
+    """
+    return [part.strip() for part in value.split("\\") if part.strip()]
+
+
+def offset(value: object) -> timedelta | None:
+    """Return the distance to UTC that (0008,0201) tells, or None when it tells none.
+
+    >>> offset("+0530"), offset("-0100") == -timedelta(hours=1), offset("MET")
+    (datetime.timedelta(seconds=19800), True, None)
+    """
+    match = _OFFSET.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or int(match[2]) > 14 or int(match[3]) > 59:
+        return None
+    found = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return -found if match[1] == "-" else found
+
+
+_OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")

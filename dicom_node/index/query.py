@@ -1,62 +1,83 @@
 """Match keys → SQL → rows: what C-FIND and QIDO-RS ask of the index.
 
-PS3.4 C.2.2.2: single value, list of UIDs, universal, wildcard, range and sequence matching. Values
-go into statements only as parameters; orders are total, so pages do not overlap.
+PS3.4 C.2.2.2 (in `conditions`); orders are total, so pages do not overlap. A page can begin behind the
+row that ended the last one (`Found.key`), which costs the same however far that is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dicom_node.attributes import Attributes
-from dicom_node.dictionary import vr_of
-from dicom_node.index import keys
-from dicom_node.index.keys import COLUMNS, Column
-from dicom_node.index.matching import fold, like, read_date, read_time
+from dicom_node.index import facts, keys
+from dicom_node.index.conditions import Manner, Match, conditions
+from dicom_node.index.facts import EVERYTHING, NOTHING, Facts
+from dicom_node.index.moments import CLOCK, DAY
 from dicom_node.instance import Level
-from fhir_server.outcome import Invalid
 
+__all__ = ["Found", "Manner", "Match", "Question", "count", "find", "stream", "supported"]
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """One key and the value it has to match; `path` has two tags for an attribute in a sequence.
+Key = tuple[Any, ...]
 
-    `value` is as a peer writes it: "AB*", "20260101-20260131", several UIDs between backslashes.
-    An empty value matches everything (universal matching).
-    """
-
-    path: tuple[str, ...]
-    value: str
+FIRST_BATCH, LARGEST_BATCH = 100, 2_000
+_LAST_NUMBER = 2**62  # what has no number comes behind all that have
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of one level. Keys may stand at this level or above it."""
+    """What is asked of one level. Keys may stand at this level or above it.
+
+    `after` is the key of the row behind which the page begins; `computed` names what is to be counted
+    (None: all that an answer of DICOMweb holds); `above` says whether the attributes of the levels
+    above are wanted.
+    """
 
     level: Level
     matches: Sequence[Match] = ()
     limit: int = 100
     offset: int = 0
+    manner: Manner = Manner()
+    after: Key | None = None
+    computed: frozenset[str] | None = None
+    above: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One row of an answer: the attributes of its level and, below it, those above."""
+    """One row of an answer: the attributes of its level and, below it, those above.
+
+    `key` is its place in the order, for the page behind it.
+    """
 
     study: Attributes
     series: Attributes = field(default_factory=dict)
     instance: Attributes = field(default_factory=dict)
-    modalities: tuple[str, ...] = ()
-    sop_classes: tuple[str, ...] = ()
-    counts: tuple[int, ...] = ()
+    facts: Facts = NOTHING
     transfer_syntax: str = ""
+    key: Key = ()
 
     def at(self, level: Level) -> Attributes:
         """Return the attributes of one level."""
         return (self.study, self.series, self.instance)[level]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Return the modalities of its study."""
+        return self.facts.modalities
+
+    @property
+    def sop_classes(self) -> tuple[str, ...]:
+        """Return the SOP classes of its study."""
+        return self.facts.sop_classes
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Return what was counted: series and instances of a study, or the instances of a series."""
+        told = self.facts
+        return (told.series, told.instances) if told.series else (told.of_series,)
 
 
 _FROM = {
@@ -65,73 +86,96 @@ _FROM = {
     Level.INSTANCE: "dicom_instance i JOIN dicom_series se ON se.pk = i.series_pk"
     " JOIN dicom_study st ON st.pk = se.study_pk",
 }
-_ORDER = {
-    Level.STUDY: "st.study_date DESC NULLS LAST, st.study_time DESC NULLS LAST, st.pk DESC",
-    Level.SERIES: "st.study_date DESC NULLS LAST, st.pk DESC, se.number NULLS LAST, se.pk",
-    Level.INSTANCE: "st.study_date DESC NULLS LAST, st.pk DESC, se.number NULLS LAST, se.pk,"
-    " i.number NULLS LAST, i.sop_uid, i.pk",
+_PKS = {
+    Level.STUDY: "st.pk, NULL::bigint, st.pk, st.attributes, '', '', ''",
+    Level.SERIES: "st.pk, se.pk, se.pk, se.attributes, '', '', ''",
+    Level.INSTANCE: "st.pk, se.pk, i.pk, i.attributes, i.transfer_syntax, i.sop_class, i.sop_uid",
 }
-_SELECT = {
-    Level.STUDY: "st.pk, st.attributes",
-    Level.SERIES: "se.pk, st.attributes, se.attributes",
-    Level.INSTANCE: "i.pk, st.attributes, se.attributes, i.attributes,"
-    " i.transfer_syntax, i.sop_class, i.sop_uid",
-}
-_STUDY_FACTS = """
-SELECT se.study_pk, array_agg(DISTINCT se.modality), count(DISTINCT se.pk), count(*),
-    array_agg(DISTINCT i.sop_class)
-FROM dicom_instance i JOIN dicom_series se ON se.pk = i.series_pk
-WHERE i.current AND i.study_pk = ANY(%s) GROUP BY se.study_pk
-"""
-_SERIES_FACTS = (
-    "SELECT series_pk, count(*) FROM dicom_instance WHERE current AND series_pk = ANY(%s) GROUP BY 1"
-)
+_COLUMNS = 7
+_STUDY_ORDER = (DAY, CLOCK, "st.pk")  # all of them downwards: the newest first, without a date last
+_SERIES_ORDER = (f"coalesce(se.number, {_LAST_NUMBER})", "se.pk")
+_INSTANCE_ORDER = (*_SERIES_ORDER, f"coalesce(i.number, {_LAST_NUMBER})", "i.sop_uid", "i.pk")
 
 
 def find(connection: Any, question: Question) -> list[Found]:
-    """Return a page of what matches, in a stable order. Raises Invalid for a value that is none."""
+    """Return a page of what matches, in a stable order. Raises Invalid for a value that is none.
+
+    Studies come newest first; series and instances in reading order within one study or series that a
+    key names, else in the order in which they came.
+    """
+    order = _order(question)
+    downwards = question.level is Level.STUDY
     where, values = _where(question)
+    if question.after is not None:
+        where += f" AND ({', '.join(order)}) {'<' if downwards else '>'} %s"
+        values.append(tuple(question.after))
+    direction = " DESC" if downwards else ""
     cursor = connection.cursor()
     cursor.execute(
-        f"SELECT {_SELECT[question.level]} FROM {_FROM[question.level]} WHERE {where}"
-        f" ORDER BY {_ORDER[question.level]} LIMIT %s OFFSET %s",
+        f"SELECT {_PKS[question.level]}, {', '.join(order)} FROM {_FROM[question.level]} WHERE {where}"
+        f" ORDER BY {', '.join(sql + direction for sql in order)} LIMIT %s OFFSET %s",
         (*values, question.limit, question.offset),
     )
     rows = cursor.fetchall()
-    if question.level is Level.INSTANCE:
-        return [
-            Found(study, series, _identified(instance, sop_class, uid), transfer_syntax=syntax)
-            for _, study, series, instance, syntax, sop_class, uid in rows
-        ]
-    pks = [row[0] for row in rows]
-    if question.level is Level.SERIES:
-        cursor.execute(_SERIES_FACTS, (pks,))
-        counts = dict(cursor.fetchall())
-        return [Found(study, series, counts=(counts.get(pk, 0),)) for pk, study, series in rows]
-    cursor.execute(_STUDY_FACTS, (pks,))
-    facts = {
-        pk: (modalities, series, count, classes)
-        for pk, modalities, series, count, classes in cursor.fetchall()
-    }
+    if not rows:
+        return []
+    wanted = EVERYTHING[question.level] if question.computed is None else question.computed
+    told = facts.told(cursor, wanted, [row[0] for row in rows], [row[1] for row in rows])
+    level = question.level
+    studies, series = {}, {}
+    if level > Level.STUDY and question.above:
+        studies = _attributes(cursor, "dicom_study", {row[0] for row in rows})
+    if level is Level.INSTANCE and question.above:
+        series = _attributes(cursor, "dicom_series", {row[1] for row in rows})
     found = []
-    for pk, study in rows:
-        modalities, series, count, classes = facts.get(pk, ((), 0, 0, ()))
+    for row in rows:
+        study_pk, series_pk, _, own, transfer_syntax, sop_class, sop_uid = row[:_COLUMNS]
         found.append(
             Found(
-                study,
-                modalities=tuple(filter(None, modalities)),
-                sop_classes=tuple(classes),
-                counts=(series, count),
+                own if level is Level.STUDY else studies.get(study_pk, {}),
+                own if level is Level.SERIES else series.get(series_pk, {}),
+                _identified(own, sop_class, sop_uid) if level is Level.INSTANCE else {},
+                told(study_pk, series_pk),
+                transfer_syntax,
+                row[_COLUMNS:],
             )
         )
     return found
 
 
-def count(connection: Any, question: Question) -> int:
-    """Return how many rows match, whatever the page."""
+def stream(
+    connect: Callable[[], AbstractContextManager[Any]],
+    question: Question,
+    page: Callable[[Any, Question], list[Found]] = find,
+) -> Iterator[list[Found]]:
+    """Yield all that matches in batches, at most `question.limit`, with bounded memory.
+
+    Between two batches no connection is held and no transaction is open: a peer that reads slowly
+    keeps nobody else waiting. What is stored meanwhile may come or not; nothing comes twice. `page` is
+    what gives one: `find`, or `patients.find`.
+    """
+    left, size = question.limit, FIRST_BATCH
+    while left > 0:
+        with connect() as connection:
+            batch = page(connection, replace(question, limit=min(size, left)))
+        if batch:
+            yield batch
+        if len(batch) < min(size, left):
+            return
+        left -= len(batch)
+        question = replace(question, after=batch[-1].key, offset=0)
+        size = min(size * 4, LARGEST_BATCH)
+
+
+def count(connection: Any, question: Question, most: int | None = None) -> int:
+    """Return how many rows match, whatever the page; counting stops behind `most`."""
     where, values = _where(question)
+    rows = f"SELECT FROM {_FROM[question.level]} WHERE {where}"
+    if most is not None:
+        rows += " LIMIT %s"
+        values.append(most + 1)
     cursor = connection.cursor()
-    cursor.execute(f"SELECT count(*) FROM {_FROM[question.level]} WHERE {where}", values)
+    cursor.execute(f"SELECT count(*) FROM ({rows}) matching", values)
     return int(cursor.fetchone()[0])
 
 
@@ -141,146 +185,38 @@ def supported(level: Level, match: Match) -> bool:
     return kept_at is not None and kept_at <= level
 
 
+def _order(question: Question) -> tuple[str, ...]:
+    if question.level is Level.STUDY:
+        return _STUDY_ORDER
+    uids = (keys.STUDY_UID, keys.SERIES_UID)
+    within_one = any(
+        len(match.path) == 1 and match.path[0] in uids and match.value.strip() and "\\" not in match.value
+        for match in question.matches
+    )
+    if question.level is Level.SERIES:
+        return _SERIES_ORDER if within_one else ("se.pk",)
+    return _INSTANCE_ORDER if within_one else ("i.pk",)
+
+
+def _attributes(cursor: Any, table: str, pks: set[int]) -> dict[int, Attributes]:
+    cursor.execute(f"SELECT pk, attributes FROM {table} WHERE pk = ANY(%s)", (list(pks),))
+    return dict(cursor.fetchall())
+
+
 def _identified(instance: Attributes, sop_class: str, sop_uid: str) -> Attributes:
     """Return the attributes with the UIDs of the index, for data sets that do not give them."""
     return {
         **instance,
         "00080016": {"vr": "UI", "Value": [sop_class]},
-        "00080018": {"vr": "UI", "Value": [sop_uid]},
+        keys.SOP_UID: {"vr": "UI", "Value": [sop_uid]},
     }
 
 
 def _where(question: Question) -> tuple[str, list[Any]]:
-    conditions = ["i.current"] if question.level is Level.INSTANCE else []
+    found = conditions(question.matches, question.manner)
+    all_of = ["i.current"] if question.level is Level.INSTANCE else []
     values: list[Any] = []
-    for match in question.matches:
-        if not match.value.strip() or match.value.strip() == "*":  # universal matching
-            continue
-        condition, parameters = _condition(match)
-        conditions.append(condition)
-        values.extend(parameters)
-    return " AND ".join(conditions) or "true", values
-
-
-def _condition(match: Match) -> tuple[str, list[Any]]:
-    name = match.path[0]
-    if name == keys.MODALITIES_IN_STUDY:
-        condition, values = _compare(Column("m.modality", "text"), match.value, name)
-        return f"EXISTS (SELECT FROM dicom_series m WHERE m.study_pk = st.pk AND {condition})", values
-    if name == keys.SOP_CLASSES_IN_STUDY:
-        condition, values = _compare(Column("c.sop_class", "uid"), match.value, name)
-        return (
-            f"EXISTS (SELECT FROM dicom_instance c WHERE c.study_pk = st.pk AND c.current AND {condition})",
-            values,
-        )
-    if len(match.path) == 1 and name in COLUMNS:
-        return _compare(COLUMNS[name], match.value, name)
-    level = keys.level_of(name)
-    if level is None:
-        raise Invalid(f"{name} cannot be matched; it is not kept in the index")
-    document = f"{keys.ALIAS[level]}.attributes"
-    if len(match.path) == 2:  # sequence matching: one item that matches is enough (PS3.4 C.2.2.2.6)
-        inner = match.path[1]
-        condition, values = _any_value("item", inner, match.value)
-        return (
-            f"EXISTS (SELECT FROM jsonb_array_elements({document} #> %s) item WHERE {condition})",
-            [[name, "Value"], *values],
-        )
-    return _any_value(document, name, match.value)
-
-
-def _any_value(document: str, name: str, value: str) -> tuple[str, list[Any]]:
-    """Compare an attribute within JSON: one of its values has to match."""
-    kind = keys.kind_of(name)
-    if kind == "name":
-        column = Column("lower(v ->> 'Alphabetic')", "name")
-    elif kind == "number":
-        column = Column("CASE WHEN jsonb_typeof(v) = 'number' THEN (v #>> '{}')::numeric END", "number")
-    elif kind in ("date", "time"):
-        column = Column("(v #>> '{}')", "literal")
-    else:
-        column = Column("(v #>> '{}')", kind)
-    condition, values = _compare(column, value, name)
-    return (
-        f"EXISTS (SELECT FROM jsonb_array_elements({document} #> %s) v WHERE {condition})",
-        [[name, "Value"], *values],
-    )
-
-
-def _compare(column: Column, value: str, name: str) -> tuple[str, list[Any]]:
-    match column.kind:
-        case "uid":
-            return f"{column.sql} = ANY(%s)", [_parts(value)]
-        case "number":
-            numbers = [_number(part, name) for part in _parts(value)]
-            return f"{column.sql} = ANY(%s)", [numbers]
-        case "date":
-            return _range(column.sql, value, name, read_date, read_date)
-        case "time":
-            return _range(column.sql, value, name, read_time, lambda text: read_time(text, latest=True))
-        case "literal":  # dates and times in JSON: their digits sort as they are
-            low, high = _ends(value)
-            return f"({column.sql} >= %s AND {column.sql} <= %s)", [low or "", (high or "9") + "~"]
-        case "name":
-            return _name(column, value)
-        case _:
-            return _text(column.sql, value)
-
-
-def _text(sql: str, value: str) -> tuple[str, list[Any]]:
-    conditions, values = [], []
-    for part in _parts(value):
-        wild = "*" in part or "?" in part
-        conditions.append(f"{sql} LIKE %s" if wild else f"{sql} = %s")
-        values.append(like(part) if wild else part)
-    return f"({' OR '.join(conditions)})", values
-
-
-def _name(column: Column, value: str) -> tuple[str, list[Any]]:
-    """Match a person name without case and accents, in any of its groups (PS3.4 C.2.2.2.1).
-
-    A name without all its components matches as it stands: "Doe^John" finds Doe^John^^Dr only
-    with a wild card.
-    """
-    if column.sql != COLUMNS["00100010"].sql:
-        return f"{column.sql} LIKE %s", [like(value.lower())]
-    groups = (fold(group).rstrip("^ ") for group in value.split("="))
-    pattern = like(next(filter(None, groups), ""))
-    # the other groups are stored as "=ideographic=phonetic", each behind its sign
-    other = "(st.name_other LIKE %s OR st.name_other LIKE %s)"
-    first, second = f"={pattern}=%", f"%={pattern}"
-    return f"({column.sql} LIKE %s OR {other})", [pattern, first, second]
-
-
-def _range(sql: str, value: str, name: str, low_of: Any, high_of: Any) -> tuple[str, list[Any]]:
-    low_text, high_text = _ends(value)
-    low, high = low_of(low_text), high_of(high_text)
-    if (low_text and low is None) or (high_text and high is None):
-        raise Invalid(
-            f"{value!r} is no {vr_of(int(name, 16))} value or range for {name}; write for example"
-            " 20260101 or 20260101-20260131 (DA), 0900-1200 (TM)"
-        )
-    if low is not None and high is not None:
-        return f"{sql} BETWEEN %s AND %s", [low, high]
-    return (f"{sql} >= %s", [low]) if low is not None else (f"{sql} <= %s", [high])
-
-
-def _ends(value: str) -> tuple[str, str]:
-    """Return the ends of a range; of a single value, both are that value.
-
-    >>> _ends("20260101-"), _ends("20260101")
-    (('20260101', ''), ('20260101', '20260101'))
-    """
-    low, dash, high = value.strip().partition("-")
-    return (low.strip(), high.strip()) if dash else (low, low)
-
-
-def _parts(value: str) -> list[str]:
-    return [part.strip() for part in value.split("\\") if part.strip()]
-
-
-def _number(part: str, name: str) -> Decimal:
-    try:
-        return Decimal(part)
-    except InvalidOperation:
-        raise Invalid(f"{part!r} is no number for {name}; numbers match only as single values") from None
+    for condition, parameters in found:
+        all_of.append(f"({condition})")
+        values += parameters
+    return " AND ".join(all_of) or "true", values

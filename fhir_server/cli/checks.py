@@ -26,7 +26,7 @@ from fhir_server.storage import outcomes
 
 EXTENSIONS = ("pg_trgm", "btree_gin", "btree_gist", "unaccent")
 LEAST_VERSION = 15
-DIMSE_CONNECTIONS = 16
+DIMSE_CONNECTIONS = 12
 _GIB = 2**30
 
 
@@ -129,7 +129,8 @@ def server(config: Config, url: str) -> Iterator[Finding]:
                 "clock", "advice", f"the database's clock is {apart:.0f} s off ours; synchronise both"
             )
         # each worker has one more, by which it looks up definitions
-        needed = config.workers * (config.threads + 1) + DIMSE_CONNECTIONS + 4
+        needed = config.workers * (config.threads + 1) + 4
+        needed += config.dimse_workers * DIMSE_CONNECTIONS if config.dimse else 0
         if config.worker:  # three for each asynchronous request (app.create_runners), one that looks up
             needed += 3 * config.job_threads + 1
         if (most := int(_show(connection, "max_connections"))) < needed:

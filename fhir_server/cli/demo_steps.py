@@ -17,6 +17,9 @@ from typing import Any
 from uuid import uuid4
 
 from conformance.samples import ct, patients, stroke
+from dicom_node.dimse.requestor import Remote
+from dicom_node.upper_layer.errors import UpperLayerError
+from fhir_server.cli import scanner
 from fhir_server.config import Config
 
 PATIENTS = 20
@@ -97,7 +100,10 @@ def study(demo: Demo) -> str:
     """A CT study over a DICOM association, as a scanner sends it."""
     config = demo.config
     images = list(ct.study(demo.patient, seed=1))
-    ct.send(images, config.dimse_host, config.dimse_port, config.ae_title)
+    try:
+        scanner.send(images, Remote(config.ae_title, config.dimse_host, config.dimse_port))
+    except (UpperLayerError, scanner.NotStored) as error:
+        raise StepFailed(str(error)) from error
     uid = str(images[0].StudyInstanceUID)
     found = _get(f"{demo.root}/dicom-web/studies/{uid}/instances")
     if len(found) != len(images):

@@ -1,6 +1,6 @@
 """What the supervisor starts: `python -m fhir_server.cli.process KIND NAME`.
 
-The settings come as environment variables; the descriptors of the listening socket and of the
+The settings come as environment variables; the descriptors of the listening sockets and of the
 pipe to report on are inherited.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import sys
 from collections.abc import Callable
 
@@ -31,14 +32,14 @@ def main(kind: str, name: str) -> int:
 
     with events.listening(lines, Meter(Numbers(numbers_folder(config) / f"{name}.numbers"))):
         try:
-            KINDS[kind](config, lambda: _report(name))
+            KINDS[kind](config, name, lambda: _report(name))
         except ConfigError as error:
             say(f"{name}: {error}")  # about our settings, so it may be shown; to try again is no use
             return WRONG_SETTINGS
     return 0
 
 
-def _http(config: Config, ready: Callable[[], None]) -> None:
+def _http(config: Config, name: str, ready: Callable[[], None]) -> None:
     from fhir_server.app import create_app
     from fhir_server.cli import http_worker
 
@@ -49,19 +50,21 @@ def _http(config: Config, ready: Callable[[], None]) -> None:
     http_worker.serve(config, application, int(os.environ[SOCKET_FD]), stop, ready)
 
 
-def _dimse(config: Config, ready: Callable[[], None]) -> None:
+def _dimse(config: Config, name: str, ready: Callable[[], None]) -> None:
     from dicom_node.dimse import application_entity
 
-    application_entity.serve(config, Stop(), lambda port: ready())
+    sockets = [socket.socket(fileno=int(fd)) for fd in os.environ[SOCKET_FD].split(",")]
+    number = int(name.rpartition("-")[2])
+    application_entity.serve(config, Stop(), lambda port: ready(), sockets=sockets, process=number)
 
 
-def _worker(config: Config, ready: Callable[[], None]) -> None:
+def _worker(config: Config, name: str, ready: Callable[[], None]) -> None:
     from fhir_server.cli import worker
 
     worker.loop(config, Stop(), ready)
 
 
-KINDS: dict[str, Callable[[Config, Callable[[], None]], None]] = {
+KINDS: dict[str, Callable[[Config, str, Callable[[], None]], None]] = {
     "http": _http,
     "dimse": _dimse,
     "worker": _worker,

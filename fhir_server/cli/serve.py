@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fhir_server.cli.command import Refused, add_json, add_settings, answer, say
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
     add_settings(
         parser, "host", "port", "base_url", "dimse", "dimse_host", "dimse_port", "ae_title", "worker",
+        "dimse_workers", "dimse_tls", "dimse_tls_port", "dimse_tls_cert", "dimse_tls_key", "dimse_tls_ca",
         "workers", "threads", "database_url", "data_dir", "postgres_user", "auth", "tls_cert", "tls_key",
         "stop_grace_s",
         "log_requests",
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     def started(running: Config) -> None:
         answer(arguments, {"base_url": running.base_url[0], "port": running.port, "pid": os.getpid(),
                            "dimse_port": running.dimse_port if running.dimse else None,
+                           "dimse_tls_port": running.dimse_tls_port if _own_tls_port(running) else None,
                            "data_dir": str(running.data_dir), "auth": running.auth}, "")  # fmt: skip
         say(f"Xinglin answers at {running.base_url[0]}")
         if running.dimse:
@@ -76,18 +78,26 @@ def serve(config: Config, started: Started) -> None:
     with held(config.data_dir) as last_was_killed, supervisor.signals():
         patience_s = PATIENCE_S if last_was_killed else 0.0
         listener = _listen(config, patience_s)
-        config = _with_ports(config, listener, patience_s)
+        dimse = _listen_dimse(config, patience_s)
+        config = _with_ports(config, listener, dimse)
         numbers = _fresh_numbers(config)
         lines = JsonLines("supervisor", routine=config.log_requests)
         with events.listening(lines, Meter(numbers)):
             try:
-                _start(config, supervisor, listener, started)
+                _start(config, supervisor, listener, dimse, started)
             finally:
-                listener.close()
+                for one in (listener, *dimse):
+                    one.close()
                 supervisor.stop()
 
 
-def _start(config: Config, supervisor: Supervisor, listener: socket.socket, started: Started) -> None:
+def _start(
+    config: Config,
+    supervisor: Supervisor,
+    listener: socket.socket,
+    dimse: Sequence[socket.socket],
+    started: Started,
+) -> None:
     if not config.database_url:
         embedded = Embedded(config.data_dir, user=config.postgres_user)
         supervisor.add(DatabaseChild("postgres", (), {}, embedded=embedded))
@@ -100,7 +110,7 @@ def _start(config: Config, supervisor: Supervisor, listener: socket.socket, star
         return
     if migrated != 0:
         raise Refused("the database schema could not be brought up to date; the reason stands above")
-    for child in _children(config, environment, listener, supervisor.report_fd):
+    for child in _children(config, environment, listener, dimse, supervisor.report_fd):
         supervisor.add(child)
     if supervisor.wait_until_up():
         started(config)
@@ -108,16 +118,21 @@ def _start(config: Config, supervisor: Supervisor, listener: socket.socket, star
 
 
 def _children(
-    config: Config, environment: dict[str, str], listener: socket.socket, report_fd: int
+    config: Config,
+    environment: dict[str, str],
+    listener: socket.socket,
+    dimse: Sequence[socket.socket],
+    report_fd: int,
 ) -> list[Child]:
     def child(kind: str, name: str, *fds: int) -> Child:
         command = python("fhir_server.cli.process", kind, name)
-        extra = {SOCKET_FD: str(fds[0])} if fds else {}
+        extra = {SOCKET_FD: ",".join(map(str, fds))} if fds else {}
         return Child(name, command, {**environment, **extra}, (report_fd, *fds))
 
     found = [child("http", f"http-{number}", listener.fileno()) for number in range(1, config.workers + 1)]
     if config.dimse:
-        found.append(child("dimse", "dimse"))
+        fds = [one.fileno() for one in dimse]
+        found += [child("dimse", f"dimse-{number}", *fds) for number in range(1, config.dimse_workers + 1)]
     if config.worker:
         found.append(child("worker", "worker"))
     return found
@@ -160,12 +175,31 @@ def _listen(config: Config, patience_s: float) -> socket.socket:
     return listener
 
 
-def _with_ports(config: Config, listener: socket.socket, patience_s: float) -> Config:
+def _listen_dimse(config: Config, patience_s: float) -> list[socket.socket]:
+    """Open the listening sockets of DIMSE, the one of TLS last; all its processes accept from them."""
+    if not config.dimse:
+        return []
+    ports = [(config.dimse_port, "--dimse-port")]
+    if _own_tls_port(config):
+        ports.append((config.dimse_tls_port, "--dimse-tls-port"))
+    found = [_bound(config.dimse_host, port, flag, patience_s) for port, flag in ports]
+    for one in found:
+        one.listen(256)
+        one.setblocking(False)
+    return found
+
+
+def _own_tls_port(config: Config) -> bool:
+    return config.dimse and config.dimse_tls == "own-port"
+
+
+def _with_ports(config: Config, listener: socket.socket, dimse: Sequence[socket.socket]) -> Config:
     """Return the settings with the ports that were really taken (0 means any), and a base URL."""
     config = replace(config, port=listener.getsockname()[1])
-    if config.dimse:
-        with _bound(config.dimse_host, config.dimse_port, "--dimse-port", patience_s) as probe:
-            config = replace(config, dimse_port=probe.getsockname()[1])
+    if dimse:
+        config = replace(config, dimse_port=dimse[0].getsockname()[1])
+    if len(dimse) > 1:
+        config = replace(config, dimse_tls_port=dimse[1].getsockname()[1])
     if not config.base_url:
         host = f"[{config.host}]" if ":" in config.host else config.host
         scheme = "https" if config.tls_cert else "http"

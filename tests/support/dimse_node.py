@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dicom_node.dimse.application_entity import serve
+from fhir_server.cli.stopping import Stop
 from fhir_server.config import Config, variable
 
 ROOT = Path(__file__).parents[2]
@@ -22,10 +22,8 @@ ROOT = Path(__file__).parents[2]
 
 def main(database_url: str, data_dir: str) -> None:
     """Serve until SIGTERM."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     config = Config.read(flags={"database_url": database_url, "data_dir": Path(data_dir), "dimse_port": 0})
-    serve(config, stop, ready=lambda port: print(port, os.getpid(), flush=True))
+    serve(config, Stop(), ready=lambda port: print(port, os.getpid(), flush=True))
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class Asking(threading.Thread):
         self.join(60)
 
 
-@pytest.mark.parametrize("name", ["http-1", "http-2", "dimse", "worker", "postgres"])
+@pytest.mark.parametrize("name", ["http-1", "http-2", "dimse-1", "dimse-2", "worker", "postgres"])
 def test_a_process_killed_comes_back_while_the_others_answer(server, name):
     old = server.pid(name)
     with Asking(server) as asking:
@@ -186,7 +186,7 @@ def test_a_process_that_its_settings_keep_from_running_ends_the_start_with_its_r
     )
     assert done.returncode == 1
     assert "no application entity is listed" in done.stderr
-    assert done.stderr.splitlines()[-1] == "xinglin: dimse does not start; its reason stands above"
+    assert done.stderr.splitlines()[-1] == "xinglin: dimse-1 does not start; its reason stands above"
     assert running_url(folder / "open") is None
 
 
