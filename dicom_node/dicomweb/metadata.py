@@ -55,7 +55,7 @@ def of_series(archive: Archive, accept: str | None, encodings: str, study: str, 
     packed_bytes, plain_bytes = lengths(parts)
     if _takes_gzip(encodings):
         headers["Content-Encoding"] = "gzip"
-        return Body(media, _small(gzipped(parts), packed_bytes), packed_bytes, headers, f'"{etag}-gzip"')
+        return Body(media, gzipped(parts), packed_bytes, headers, f'"{etag}-gzip"')
     return Body(media, plain(parts), plain_bytes, headers, f'"{etag}"')
 
 
@@ -85,14 +85,6 @@ def _told(archive: Archive, study: str, series: str) -> Iterator[bytes]:
         yield opening + text
         opening = b","
     yield b"]"
-
-
-def _small(pieces: Iterator[bytes], size: int) -> Iterator[bytes] | list[bytes]:
-    """Return what is no longer than a piece at once: it is sent with one call."""
-    return [b"".join(pieces)] if size <= SMALL_BYTES else pieces
-
-
-SMALL_BYTES = 512 * 1024
 
 
 def _takes_gzip(encodings: str) -> bool:
