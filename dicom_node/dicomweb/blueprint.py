@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
 from dicom_node.dicomweb import json_model, qido, retrieval
+from dicom_node.dicomweb.accesses import Accesses
 from dicom_node.dicomweb.answers import accept, one_line
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
@@ -73,7 +74,7 @@ def create(
     for rule, view in routes.items():
         blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=["GET"])
     for rule in ("", "/"):
-        here = partial(retrieval.root, archive)
+        here = partial(retrieval.root, archive, Accesses(engine))
         blueprint.add_url_rule(rule, endpoint=f"root{rule}", view_func=here, methods=["GET", "OPTIONS"])
     blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
     blueprint.after_request(_shared_with_browsers)

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from dicom_node.dicomweb import json_model
 from dicom_node.dicomweb.answers import Body
 from dicom_node.dicomweb.media import DICOM, DICOM_JSON, OCTETS, accepted, allows
+from dicom_node.dicomweb.native_model import DICOM_XML
 from dicom_node.pixels.render import GIF, JPEG, PNG
 from dicom_node.pixels.transcode import TARGETS
 from fhir_server.outcome import NotAcceptable
@@ -24,7 +25,7 @@ _NAMED = re.compile(r"<(?:[a-z]+:)?([a-z]+)>")
 
 _PICTURES = (JPEG, PNG, GIF)
 _GIVEN = {
-    "metadata": (DICOM_JSON, JSON),
+    "metadata": (DICOM_JSON, JSON, f'multipart/related; type="{DICOM_XML}"'),
     "rendered": (
         *_PICTURES,
         f'multipart/related; type="{JPEG}"',

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from flask import Response, current_app, request
 
 from dicom_node.dicomweb import bulk_data, capabilities, frames, metadata, rendered, wado, wado_uri
+from dicom_node.dicomweb.accesses import Accesses
 from dicom_node.dicomweb.answers import accept, answer
 from dicom_node.dicomweb.archive import Archive
 
@@ -38,15 +39,32 @@ def routes(archive: Archive) -> dict[str, View]:
         "/frames/<frames>/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
         "/bulkdata/<path:path>": lambda path, **uids: _bulk_data(archive, path, **uids),
     }
-    return found | {f"{_INSTANCE}{ending}": view for ending, view in of_an_instance.items()}
+    found |= {f"{_INSTANCE}{ending}": view for ending, view in of_an_instance.items()}
+    accesses = Accesses(archive.engine)
+    return {rule: _noted(archive, accesses, view) for rule, view in found.items()}
 
 
-def root(archive: Archive) -> Response:
+def _noted(archive: Archive, accesses: Accesses, view: View) -> View:
+    """Return a view whose answers are written down for the audit, before anything of them is sent."""
+
+    def noting(**uids: str) -> Response:
+        response = view(**uids)
+        if response.status_code < 400 and request.method == "GET":
+            accesses.note(archive.caller().subject, request.remote_addr or "", uids["study"])
+        return response
+
+    return noting
+
+
+def root(archive: Archive, accesses: Accesses) -> Response:
     """Answer at the address of the services themselves: capabilities, and WADO-URI (PS3.18 8.9, 9)."""
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
         return Response()  # a browser asks what it may ask
     if request.args and request.method != "OPTIONS":
-        return answer(wado_uri.retrieve(archive, accept(), request.args))
+        response = answer(wado_uri.retrieve(archive, accept(), request.args))
+        if request.method == "GET":
+            accesses.note(archive.caller().subject, request.remote_addr or "", request.args["studyUID"])
+        return response
     archive.may("read")
     return answer(capabilities.described(archive.address, _all_routes(), accept()))
 

@@ -128,3 +128,16 @@ def test_every_address_answers_head_as_it_answers_get(archive: Node, web: FlaskC
         assert (head.status_code, head.data) == (got.status_code, b""), path
         for name in ("Content-Type", "ETag", "Content-Length"):
             assert head.headers.get(name) == got.headers.get(name), (path, name)
+
+
+@pytest.mark.clause(
+    "PS3.15 A.5.3.7", "who was given something of a study is written down once, not each time"
+)
+def test_a_look_at_a_study_is_written_down_once(archive: Node, web: FlaskClient) -> None:
+    for path in (INSTANCE, f"{INSTANCE}/metadata", f"{INSTANCE}/frames/1", f"{INSTANCE}/rendered", INSTANCE):
+        assert web.get(path).status_code == 200
+    assert web.get(f"{INSTANCE}9").status_code == 404
+    ((kind, study, patient),) = archive.rows(
+        "SELECT event->>'kind', study_uid, event->'study'->>'patient_id' FROM dicom_audit"
+    )
+    assert (kind, study, patient) == ("110104", STUDY, "P1")
