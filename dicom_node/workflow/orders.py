@@ -14,19 +14,17 @@ from functools import partial
 from typing import Any
 
 from dicom_node.workflow import changes, rows
-from dicom_node.workflow.changes import ABOUT_PATIENTS, ORDER, SCHEDULES, Waiting
+from dicom_node.workflow.changes import ABOUT_PATIENTS, GRANT, ORDER, SCHEDULES, Waiting
 from dicom_node.workflow.chart import Chart, WorkflowSettings
 from dicom_node.workflow.requested import UID_SYSTEM, study_uid_of
 from dicom_node.workflow.steps import order_of
-from fhir_server.authorization.grant import Grant
 from fhir_server.database.unit_of_work import RunAgain
 from fhir_server.interactions.context import Context
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.update import update
 from fhir_server.outcome import FhirError, PreconditionFailed, Unavailable
 
-GRANT = Grant.system("worklist")
-AT_A_TIME = 100
+AT_A_TIME = 25
 LONGEST_DELAY = timedelta(minutes=10)
 
 log = logging.getLogger("dicom_node")
