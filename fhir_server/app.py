@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import Flask
@@ -24,6 +26,8 @@ from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.secure import as_client
 from dicom_node.files.store import FileStore
 from dicom_node.forward.worker import Forwarder, ForwardSettings
+from dicom_node.index.studies import Study
+from dicom_node.workflow import availability
 from dicom_node.workflow import changes as worklist_changes
 from dicom_node.workflow.chart import WorkflowSettings
 from dicom_node.workflow.commitment import Checks
@@ -220,7 +224,7 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     """Return the queues of the background worker: name → function that takes the next few entries."""
     entry = create_entry(config, config.database_url, connections=4)
     return {
-        "dicom-bridge": Bridge(entry, bridge_settings(config)).drain,
+        "dicom-bridge": Bridge(entry, bridge_settings(config), after=partial(_notify, config)).drain,
         "dicom-metadata": MetadataDrain(
             entry.engine, dicom_files(config), dicomweb_address(config), utc_now
         ).drain,
@@ -229,6 +233,10 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
         "reindex": Reindexer(entry).drain,
         "disk": Watch(config.data_dir, config.disk_warn_percent).drain,
     }
+
+
+def _notify(config: Config, cursor: Any, study: Study) -> None:
+    availability.tell(cursor, config.availability_notify, study, config.ae_title.strip(), utc_now())
 
 
 def create_workflow_drains(config: Config) -> dict[str, Callable[[], int]]:

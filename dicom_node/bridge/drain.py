@@ -10,7 +10,7 @@ index never overwrites a newer one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -58,10 +58,17 @@ class BridgeSettings:
     zone: ZoneInfo = ZoneInfo("UTC")
 
 
-class Bridge:
-    """The drain with what it remembers between turns: studies that failed, and when to try again."""
+After = Callable[[Any, Study], None]
 
-    def __init__(self, entry: Entry, settings: BridgeSettings) -> None:
+
+class Bridge:
+    """The drain with what it remembers between turns: studies that failed, and when to try again.
+
+    `after` hears of each study that was told, on the transaction that forgets its rows.
+    """
+
+    def __init__(self, entry: Entry, settings: BridgeSettings, *, after: After | None = None) -> None:
+        self._after = after
         self._entry = entry
         self._settings = settings
         self._waiting: dict[int, tuple[datetime, int]] = {}
@@ -99,6 +106,8 @@ class Bridge:
             except (FhirError, NoSystem) as error:
                 self._postpone(study_pk, error)
                 return False
+            if found is not None and self._after is not None:
+                self._after(cursor, found)
             cursor.execute(_FORGET, (study_pk, rows))
             connection.commit()
         self._waiting.pop(study_pk, None)
