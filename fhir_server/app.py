@@ -256,7 +256,7 @@ def _notify(config: Config, cursor: Any, study: Study) -> None:
 
 def create_workflow_drains(config: Config) -> dict[str, Callable[[], int]]:
     """Return the queues that a modality waits for; each is drained in a thread of its own."""
-    entry = create_entry(config, config.database_url, connections=4)
+    entry = create_entry(config, config.database_url, connections=8)
     settings = workflow_settings(config)
     checks = Checks(dicom_files(config), config.ae_title, entry.clock, hashes=config.commitment_verifies_hash)
     delivery = Delivery(

@@ -82,12 +82,19 @@ def keep_steps(unit: UnitOfWork, order_pk: int, steps: Sequence[Step]) -> None:
         )
 
 
-def orders_of(connection: Any, addresses: Sequence[str], patients: Sequence[str]) -> list[str]:
-    """Return the ids of orders that were made of some resources, or are for some patients."""
+def orders_of(
+    connection: Any, plans: Sequence[str], details: Sequence[str], patients: Sequence[str]
+) -> list[str]:
+    """Return the ids of orders that some resources concern.
+
+    All that `plans` schedule; of those that `details` tell of or that are for `patients`, the open ones.
+    """
     cursor = connection.cursor()
     cursor.execute(
-        "SELECT id FROM worklist_order WHERE depends && %s::text[] OR patient = ANY(%s)",
-        (list(addresses), list(patients)),
+        "SELECT id FROM worklist_order AS o WHERE depends && %s::text[]"
+        " OR ((depends && %s::text[] OR patient = ANY(%s))"
+        " AND EXISTS (SELECT FROM worklist_step AS s WHERE s.order_pk = o.pk AND s.open))",
+        (list(plans), list(details), list(patients)),
     )
     return [row[0] for row in cursor.fetchall()]
 
