@@ -12,6 +12,8 @@ from flask import Flask
 import cds_hooks.blueprint
 import cds_hooks.pages
 import dicom_node.dicomweb.blueprint
+import dicom_node.dicomweb.storage
+import dicom_node.dicomweb.workitems
 import dicom_node.network_pages
 import dicom_node.pages
 from cds_hooks import registry
@@ -20,10 +22,14 @@ from cds_hooks.records.store import Store
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.dicomweb.metadata_drain import MetadataDrain
+from dicom_node.dicomweb.stow import Storing
 from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.secure import as_client
 from dicom_node.files.store import FileStore
 from dicom_node.forward.worker import Forwarder, ForwardSettings
+from dicom_node.ingest import Durability, Ingest
+from dicom_node.way_in import WayIn
+from dicom_node.workitems.service import Worklist
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config, ConfigError
 from fhir_server.console.pages import Room, Site, State
@@ -79,7 +85,16 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
     app.register_blueprint(
         dicom_node.dicomweb.blueprint.create(
-            entry.engine, dicom_files(config), dicomweb_address(config), Grant.anonymous
+            entry.engine,
+            dicom_files(config),
+            dicomweb_address(config),
+            Grant.anonymous,
+            {
+                **dicom_node.dicomweb.storage.routes(storing(config, entry), Grant.anonymous),
+                **dicom_node.dicomweb.workitems.routes(
+                    Worklist(entry.engine, entry.clock), dicomweb_address(config), Grant.anonymous
+                ),
+            },
         ),
         url_prefix="/dicom-web",
     )
@@ -260,6 +275,23 @@ def create_forwarder(config: Config) -> Forwarder:
         zone=ZoneInfo(config.time_zone),
     )
     return Forwarder(engine, dicom_files(config), Destinations(engine, as_client(config)), settings, utc_now)
+
+
+def storing(config: Config, entry: Entry) -> Storing:
+    """Return what a store over the web works with; it is indexed in batches before its answer."""
+
+    def ingest() -> Ingest:
+        engine = Engine(config.database_url, size=2, application_name="xinglin stow")
+        return Ingest(dicom_files(config), engine, entry.clock, Durability.JOURNAL, config.dimse_backlog)
+
+    return Storing(
+        WayIn(ingest),
+        entry.engine,
+        dicomweb_address(config),
+        config.ae_title,
+        config.max_stow_bytes,
+        entry.clock,
+    )
 
 
 def bridge_settings(config: Config) -> BridgeSettings:

@@ -143,6 +143,9 @@ class Config:
         "largest body of a Binary sent in its own media type, which is stored piece by piece; a longer one "
         "answers 413",
     )
+    max_stow_bytes: int = _setting(
+        16 * 1024**3, "largest body of a store over the web (STOW-RS), which is kept part by part; else 413"
+    )
     max_form_bytes: int = _setting(
         1024 * 1024, "largest form of a search sent by POST; a longer one answers 413"
     )

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
 from dicom_node.dicomweb import json_model, qido, retrieval
-from dicom_node.dicomweb.answers import accept
+from dicom_node.dicomweb.answers import accept, one_line
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
 from dicom_node.files.store import FileStore
@@ -26,15 +26,28 @@ from fhir_server.rest.ranges import RangeNotSatisfiable
 _STUDY = "/studies/<study>"
 _SERIES = f"{_STUDY}/series/<series>"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]  # all, so that a refusal is ours too
-_READING = "GET, HEAD, OPTIONS"
+_ALLOWED = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _EXPOSED = (
     "ETag, Location, Content-Location, Content-Range, Content-Length, Accept-Ranges, Warning, X-Total-Count"
 )
 _SENT = "Accept, Authorization, Content-Type, Range, If-Range, If-None-Match, Cache-Control"
 
 
-def create(engine: Engine, files: FileStore, address: str, caller: Callable[[], Grant]) -> Blueprint:
-    """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request."""
+Changing = Mapping[tuple[str, str], Callable[..., Response]]
+"""Transactions by method and rule: ("POST", "/studies")."""
+
+
+def create(
+    engine: Engine,
+    files: FileStore,
+    address: str,
+    caller: Callable[[], Grant],
+    changing: Changing | None = None,
+) -> Blueprint:
+    """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request.
+
+    `changing` are the transactions that do more than search and retrieve (changing.py).
+    """
     archive = Archive(engine, files, address.rstrip("/"), caller)
     blueprint = Blueprint("dicomweb", __name__)
     routes: dict[str, Callable[..., Response]] = {
@@ -46,10 +59,19 @@ def create(engine: Engine, files: FileStore, address: str, caller: Callable[[], 
         f"{_SERIES}/instances": lambda study, series: _search(archive, Level.INSTANCE, study, series),
         **retrieval.routes(archive),
     }
+    allowed: dict[str, set[str]] = {rule: {"GET"} for rule in routes}
+    for (method, rule), view in (changing or {}).items():
+        allowed.setdefault(rule, set()).add(method)
+        endpoint = f"{method} {rule.replace('.', '_')}"
+        blueprint.add_url_rule(rule, endpoint=endpoint, view_func=view, methods=[method])
+    for rule, methods in allowed.items():
+        refused = [method for method in _METHODS if method not in methods]
+        blueprint.add_url_rule(
+            rule, endpoint=f"no {rule.replace('.', '_')}", view_func=_refused(methods), methods=refused
+        )
     for rule, view in routes.items():
-        blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=_METHODS)
+        blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=["GET"])
     blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
-    blueprint.before_request(_only_reading)
     blueprint.after_request(_shared_with_browsers)
     blueprint.register_error_handler(Exception, _refusal)
     return blueprint
@@ -60,7 +82,7 @@ def _search(archive: Archive, level: Level, study: str = "", series: str = "") -
     answer = qido.search(archive, level, request.args.items(multi=True), study, series)
     response = Response(json_model.encode(answer.results), mimetype=media)
     for warning in answer.warnings:
-        response.headers.add("Warning", f'299 {archive.address} "{_one_line(warning)}"')
+        response.headers.add("Warning", f'299 {archive.address} "{one_line(warning)}"')
     if answer.total is not None:
         response.headers["X-Total-Count"] = str(answer.total)
     response.headers["Cache-Control"] = "no-cache"
@@ -74,9 +96,20 @@ def _unknown(rest: str) -> Response:
     )
 
 
-def _only_reading() -> None:
-    if request.method in ("POST", "PUT", "PATCH", "DELETE"):
-        raise MethodNotAllowed(f"{request.method} is not done here; DICOMweb can be searched and read")
+class _NotHere(MethodNotAllowed):
+    """405, with the methods that the address knows."""
+
+    def __init__(self, methods: set[str]) -> None:
+        known = {*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])}
+        self.allow = ", ".join(sorted(known))
+        super().__init__(f"{request.method} is not done at this address of DICOMweb; it knows {self.allow}")
+
+
+def _refused(methods: set[str]) -> Callable[..., Response]:
+    def refuse(**_: str) -> Response:
+        raise _NotHere(methods)
+
+    return refuse
 
 
 def _shared_with_browsers(response: Response) -> Response:
@@ -86,7 +119,7 @@ def _shared_with_browsers(response: Response) -> Response:
     # a viewer that isolates itself (COEP: require-corp), as those with decoders in threads do, needs this
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     if request.method == "OPTIONS":
-        response.headers["Access-Control-Allow-Methods"] = _READING
+        response.headers["Access-Control-Allow-Methods"] = _ALLOWED
         response.headers["Access-Control-Allow-Headers"] = _SENT
         response.headers["Access-Control-Max-Age"] = "600"
     return response
@@ -103,11 +136,8 @@ def _refusal(error: Exception) -> Response:
     response = Response(body, error.status, mimetype="application/fhir+json")
     if isinstance(error, RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
-    if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = _READING
+    if isinstance(error, _NotHere):
+        response.headers["Allow"] = error.allow
+    if error.status == 503:
+        response.headers["Retry-After"] = "5"
     return response
-
-
-def _one_line(text: str) -> str:
-    """Return a text that can stand in a header field, quotes and line ends away."""
-    return "".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in text)[:300]

@@ -1,0 +1,1 @@
+"""The DICOM node beside Orthanc: the same senders, the same images, in turns."""
