@@ -23,12 +23,18 @@ from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.dicomweb.metadata_drain import MetadataDrain
 from dicom_node.dicomweb.stow import Storing
+from dicom_node.dimse.delivery import Delivery
 from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.secure import as_client
 from dicom_node.files.store import FileStore
 from dicom_node.forward.worker import Forwarder, ForwardSettings
 from dicom_node.ingest import Durability, Ingest
 from dicom_node.way_in import WayIn
+from dicom_node.workflow import changes as worklist_changes
+from dicom_node.workflow.chart import WorkflowSettings
+from dicom_node.workflow.commitment import Checks
+from dicom_node.workflow.orders import Orders
+from dicom_node.workflow.procedures import Procedures
 from dicom_node.workitems.service import Worklist
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config, ConfigError
@@ -168,7 +174,7 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         statement_timeout_ms=config.statement_timeout_ms,
         application_name="xinglin",
     )
-    return Entry(engine, settings, utc_now)
+    return Entry(engine, settings, utc_now, listeners=(worklist_changes.notice,))
 
 
 def full_text(names: Sequence[str]) -> frozenset[str]:
@@ -256,6 +262,31 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
         "reindex": Reindexer(entry).drain,
         "disk": Watch(config.data_dir, config.disk_warn_percent).drain,
     }
+
+
+def create_workflow_drains(config: Config) -> dict[str, Callable[[], int]]:
+    """Return the queues that a modality waits for; each is drained in a thread of its own."""
+    entry = create_entry(config, config.database_url, connections=4)
+    settings = workflow_settings(config)
+    checks = Checks(dicom_files(config), config.ae_title, entry.clock, hashes=config.commitment_verifies_hash)
+    delivery = Delivery(
+        entry.engine, Destinations(entry.engine, as_client(config)), config.ae_title.strip(), entry.clock
+    )
+    return {
+        "worklist": Orders(entry, settings).drain,
+        "performed-steps": Procedures(entry, settings).drain,
+        "storage-commitment": lambda: checks.drain(entry.engine),
+        "dicom-messages": delivery.drain,
+    }
+
+
+def workflow_settings(config: Config) -> WorkflowSettings:
+    """Return how orders become a worklist in this installation."""
+    return WorkflowSettings(
+        zone=ZoneInfo(config.time_zone),
+        patient_id_system=config.patient_id_system,
+        issuers={entry.partition("=")[0]: entry.partition("=")[2] for entry in config.patient_id_issuers},
+    )
 
 
 def create_forwarder(config: Config) -> Forwarder:

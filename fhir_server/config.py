@@ -103,6 +103,14 @@ class Config:
         (),
         "identifier systems of PatientIDs, as ISSUER=SYSTEM; an issuer is its name, its OID or AE:TITLE",
     )
+    commitment_verifies_hash: bool = _setting(
+        False,
+        "whether storage commitment reads every file again and compares its hash, besides looking that it is "
+        "there in its full length",
+    )
+    availability_notify: tuple[str, ...] = _setting(
+        (), "AE titles that are told (PS3.4 Annex R) which instances of a study are here once it is quiet"
+    )
     study_quiet_s: float = _setting(5.0, "a study is announced once nothing has arrived for so long")
     study_quiet_max_s: float = _setting(30.0, "and at the latest after so long")
     forward_connections: int = _setting(2, "associations at once to one destination of forward rules")
