@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from dicom_node.audit import Transfer
 from dicom_node.dimse import command as commands
 from dicom_node.dimse.command import Command, CommandField, MalformedCommand, number
 from dicom_node.dimse.service import Caller, Response
@@ -59,9 +60,12 @@ class Exchange:
         self._waiting: deque[Message] = deque()
         self._waiting_bytes = 0
         self._cancelled: set[int] = set()
+        self._pending: tuple[Message | None, int, bytes] = (None, 0, b"")  # the command of many answers
         self._last_id = 0
         self.count = 0
         """How many commands have come."""
+        self.received: Transfer | None = None
+        """The account of the instances that came, for the audit; kept by whoever takes them."""
         self._unread = False  # a data set whose command was handed out
 
     def next(self) -> Message | None:
@@ -113,6 +117,13 @@ class Exchange:
 
     def respond(self, message: Message, response: Response) -> None:
         """Send a response to a request."""
+        if response.more and response.data_set and not response.comment and not response.fields:
+            if self._pending[0] is not message or self._pending[1] != response.status:
+                command = commands.answered(message.command, response.status)
+                command[commands.COMMAND_DATA_SET_TYPE] = commands.DATA_SET_FOLLOWS
+                self._pending = (message, response.status, commands.encode(command))
+            self.association.hold(message.context, self._pending[2], response.data_set)
+            return
         command = commands.answered(message.command, response.status)
         if response.comment:
             command[commands.ERROR_COMMENT] = response.comment[:64]

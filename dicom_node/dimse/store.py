@@ -15,6 +15,7 @@ from dicom_node.dimse.command import text
 from dicom_node.dimse.exchange import Exchange, Message
 from dicom_node.dimse.service import Response
 from dicom_node.dimse.status import CANNOT_UNDERSTAND, FAILED, OF_VERDICT
+from dicom_node.dimse.trail import Trail
 from dicom_node.failures import NOT_STORED, Failures
 from dicom_node.ingest import Ingest, Outcome
 
@@ -90,9 +91,10 @@ def is_storage(abstract_syntax: str, service_class: str = "") -> bool:
 class Receiver:
     """Takes the C-STORE requests of one process."""
 
-    def __init__(self, ingest: Ingest, seen: Listener, failures: Failures) -> None:
+    def __init__(self, ingest: Ingest, seen: Listener, trail: Trail, failures: Failures) -> None:
         self._ingest = ingest
         self._seen = seen
+        self._trail = trail
         self._failures = failures
 
     def receive(self, exchange: Exchange, message: Message) -> None:
@@ -124,6 +126,14 @@ class Receiver:
             reason = outcome.reason or outcome.verdict.value
             self._failures.note(NOT_STORED, caller.calling_ae, caller.address, f"{status:04X}: {reason}")
         self._seen(outcome, (time.monotonic() - begun) * 1000)
+        if exchange.received is None:
+            exchange.received = self._trail.received(exchange.caller)
+        self._trail.took(exchange.received, outcome, exchange.caller.calling_ae)
+
+    def end(self, exchange: Exchange) -> None:
+        """Account for what an association brought; it has ended."""
+        if exchange.received is not None:
+            self._trail.end(exchange.received)
 
 
 def _pieces(exchange: Exchange, message: Message) -> Iterable[bytes | memoryview]:

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_settings(
         parser, "database_url", "data_dir", "base_url", "time_zone", "referential_integrity", "full_text",
-        "study_quiet_s", "study_quiet_max_s", "patient_id_system",
+        "study_quiet_s", "study_quiet_max_s", "patient_id_system", "accession_system", "deleted_grace_days",
+        "rejection_notes", "rejection_notes_from",
     )  # fmt: skip
 
 

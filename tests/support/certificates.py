@@ -1,44 +1,47 @@
-"""An authority of our own and certificates that it signs, made by openssl."""
+"""Certificates for tests, made by openssl: an authority, and entities that it signs."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.dicom_peers import program
+import pytest
 
 
 @dataclass(frozen=True)
-class Signed:
-    """A certificate, its key and the authority's own certificate, as PEM files."""
+class Certificate:
+    """Two PEM files."""
 
     certificate: Path
     key: Path
-    authority: Path
 
 
-def authority(folder: Path, name: str = "ca") -> Path:
-    """Make an authority; return its certificate, beside which its key lies."""
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    _openssl(
-        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
-        "-keyout", key, "-out", certificate,
-    )  # fmt: skip
-    return certificate
+class Authority:
+    """Signs certificates; `file` is its own."""
 
+    def __init__(self, folder: Path, name: str = "Test Authority") -> None:
+        if shutil.which("openssl") is None:
+            pytest.skip("openssl is not installed")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._own = self._request(name, "-x509", "-days", "2")
+        self.file = self._own.certificate
 
-def signed(folder: Path, by: Path, name: str) -> Signed:
-    """Make a certificate for `name` that an authority signs."""
-    certificate, key, request = (folder / f"{name}.{ending}" for ending in ("pem", "key", "csr"))
-    _openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-    _openssl(
-        "x509", "-req", "-in", request, "-CA", by, "-CAkey", by.with_suffix(".key"), "-CAcreateserial",
-        "-days", "2", "-out", certificate,
-    )  # fmt: skip
-    return Signed(certificate, key, by)
+    def entity(self, name: str) -> Certificate:
+        """Return a certificate with this common name."""
+        return self._request(
+            name, "-CA", str(self.file), "-CAkey", str(self._own.key), "-days", "2", "-x509",
+            "-addext", f"subjectAltName=DNS:{name.lower()}.example",
+        )  # fmt: skip
 
-
-def _openssl(*arguments: str | Path) -> None:
-    command = [program("openssl"), *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    def _request(self, name: str, *arguments: str) -> Certificate:
+        slug = name.lower().replace(" ", "-")
+        made = Certificate(self.folder / f"{slug}.pem", self.folder / f"{slug}.key")
+        subprocess.run(
+            ["openssl", "req", "-newkey", "rsa:3072", "-nodes", "-subj", f"/O=Hospital/CN={name}",
+             "-keyout", str(made.key), "-out", str(made.certificate), *arguments],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        return made

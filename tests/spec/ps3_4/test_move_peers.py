@@ -17,8 +17,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as S
 from dicom_node.dimse import peers
 from dicom_node.dimse.application_entity import ApplicationEntity
 from dicom_node.dimse.peers import Peer
-from tests.support import certificates
-from tests.support.certificates import Signed
+from tests.support.certificates import Authority, Certificate
 from tests.support.clause import clause
 from tests.support.dicom_data import ROOT_UID, ct
 from tests.support.dicom_fixtures import Node
@@ -37,18 +36,23 @@ def archive(node: Node) -> Node:
 
 
 @pytest.fixture
-def ours(tmp_path: Path) -> Signed:
-    return certificates.signed(tmp_path, certificates.authority(tmp_path), "xinglin")
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "ours")
 
 
 @pytest.fixture
-def tls_port(archive: Node, ours: Signed) -> Iterator[int]:
+def ours(authority: Authority) -> Certificate:
+    return authority.entity("xinglin")
+
+
+@pytest.fixture
+def tls_port(archive: Node, ours: Certificate, authority: Authority) -> Iterator[int]:
     """The plain port of a node that calls others with a certificate."""
     config = replace(
         archive.config,
         dimse_tls_cert=str(ours.certificate),
         dimse_tls_key=str(ours.key),
-        dimse_tls_ca=str(ours.authority),
+        dimse_tls_ca=str(authority.file),
     )
     entity = ApplicationEntity(config, archive.engine, archive.ingest)
     yield entity.start()
@@ -67,9 +71,9 @@ def move(port: int, to: str) -> Dataset:
 
 
 @clause("PS3.15 B.10", "a C-MOVE goes to a destination over TLS, each side showing its certificate")
-def test_tls_destination(archive: Node, tls_port: int, ours: Signed, tmp_path: Path) -> None:
-    theirs = certificates.signed(tmp_path, ours.authority, "dest")
-    options = ("+B", "+xa", "+tls", str(theirs.key), str(theirs.certificate), "+cf", str(ours.authority))
+def test_tls_destination(archive: Node, tls_port: int, authority: Authority) -> None:
+    theirs = authority.entity("dest")
+    options = ("+B", "+xa", "+tls", str(theirs.key), str(theirs.certificate), "+cf", str(authority.file))
     with storescp(*options, "-rc") as peer:
         peers.add(archive.engine, Peer("DEST", "127.0.0.1", peer.port, tls=True), archive.clock)
         assert move(tls_port, "DEST").Status == 0
@@ -80,11 +84,9 @@ def test_tls_destination(archive: Node, tls_port: int, ours: Signed, tmp_path: P
 
 @clause("PS3.15 B.10", "a destination whose certificate nobody of ours signed gets nothing")
 def test_tls_stranger(archive: Node, tls_port: int, tmp_path: Path) -> None:
-    stranger = tmp_path / "stranger"
-    stranger.mkdir()
-    other = certificates.authority(stranger, "other")
-    theirs = certificates.signed(stranger, other, "dest")
-    options = ("+B", "+xa", "+tls", str(theirs.key), str(theirs.certificate), "+cf", str(other))
+    other = Authority(tmp_path / "stranger", "Other Authority")
+    theirs = other.entity("dest")
+    options = ("+B", "+xa", "+tls", str(theirs.key), str(theirs.certificate), "+cf", str(other.file))
     with storescp(*options, "-ic") as peer:
         peers.add(archive.engine, Peer("DEST", "127.0.0.1", peer.port, tls=True), archive.clock)
         final = move(tls_port, "DEST")
