@@ -46,11 +46,14 @@ def write(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
     >>> b"".join(write([Part("text/plain", [b"hello"])], "b"))
     b'--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b--\r\n'
     """
+    waiting = b""  # a few bytes are not worth a journey of their own: they go with what follows
     for part in parts:
-        yield part.head(boundary)
-        yield from part.pieces
-        yield b"\r\n"
-    yield f"--{boundary}--\r\n".encode()
+        waiting += part.head(boundary)
+        for piece in part.pieces:
+            yield waiting + piece if waiting else piece
+            waiting = b""
+        waiting += b"\r\n"
+    yield waiting + f"--{boundary}--\r\n".encode()
 
 
 def length(parts: Iterable[Part], boundary: str) -> int | None:
