@@ -17,6 +17,7 @@ from dicom_node.dimse.service import Response
 from dicom_node.dimse.status import CANNOT_UNDERSTAND, OF_VERDICT
 from dicom_node.dimse.trail import Trail
 from dicom_node.ingest import Ingest, Outcome
+from fhir_server.authorization.permit import permit
 
 Listener = Callable[[Outcome, float], None]
 """Told of every instance: what became of it, and how many milliseconds that took."""
@@ -101,6 +102,7 @@ class Receiver:
         A status that is not success carries the reason as Error Comment (0000,0902).
         """
         begun = time.monotonic()
+        permit(exchange.caller.grant, "create", "ImagingStudy")
         command, context = message.command, message.context
         if message.data_set == b"":
             exchange.respond(message, Response(CANNOT_UNDERSTAND, comment="there is no data set"))
