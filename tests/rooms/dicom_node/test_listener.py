@@ -69,6 +69,7 @@ def echoes(port: int, *items: bytes, **options: Any) -> int | tuple[int, ...]:
         return status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, NO_DELAY], ids=["nagle", "nodelay"])
 def test_fifty_hostile_callers_at_a_time_while_a_normal_sender_runs(
     node: Node, tmp_path: Path, environment: dict[str, str]
@@ -302,6 +303,7 @@ def _peak_memory_kb(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
+@pytest.mark.slow
 def test_an_acceptor_killed_during_stores_is_started_again_and_nothing_acknowledged_is_lost() -> None:
     with tempfile.TemporaryDirectory(prefix="xinglin-dimse-") as name:
         Path(name).chmod(0o755)  # the account of the embedded Postgres must be able to enter it
