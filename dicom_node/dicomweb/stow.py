@@ -206,7 +206,9 @@ class _Store:
             log.warning("a store over the web is not in the audit: the database cannot be reached")
 
 
-_KEPT = (Verdict.STORED, Verdict.DUPLICATE, Verdict.NEW_VERSION, Verdict.STORED_DOUBTFUL)
+_KEPT = (
+    Verdict.STORED, Verdict.DUPLICATE, Verdict.NEW_VERSION, Verdict.STORED_DOUBTFUL, Verdict.REMOVED,
+)  # fmt: skip
 
 
 def _file(pieces: Iterator[bytes]) -> tuple[Meta, Iterator[bytes]]:
