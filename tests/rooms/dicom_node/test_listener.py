@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 
 from dicom_node.dimse import peers
-from dicom_node.dimse.application_entity import ApplicationEntity
+from dicom_node.dimse.application_entity import ApplicationEntity, services
 from dicom_node.dimse.identity import password_hash
 from dicom_node.dimse.peers import Peer
+from dicom_node.dimse.store import is_storage
 from dicom_node.upper_layer.slots import Slots
 from tests.support import dimse_node
 from tests.support.dicom_data import ct, encoded, file_of
@@ -378,3 +379,11 @@ def test_slots_are_counted_over_processes(tmp_path: Path) -> None:
     first.give_back("CT1")
     assert first.total() == 0
     first.close()
+
+
+def test_each_service_has_a_right_of_its_name_and_sop_classes_of_its_own(node: Node) -> None:
+    found = services(node.config, node.engine, node.files, node.clock)
+    assert {one.name for one in found} <= {"echo", *peers.RIGHTS}
+    claimed = [uid for one in found for uid in one.sop_classes]
+    assert len(claimed) == len(set(claimed))
+    assert not [uid for uid in claimed if is_storage(uid)]
