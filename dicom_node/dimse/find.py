@@ -6,14 +6,16 @@ between two batches no connection to it is held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+import psycopg2
 from psycopg2.errors import QueryCanceled
 
+from dicom_node import audit, inquiry
 from dicom_node.attributes import Attributes
 from dicom_node.dimse import identifier, peers, status
 from dicom_node.dimse.command import MESSAGE_ID, OFFENDING_ELEMENT, CommandField, number
@@ -30,7 +32,7 @@ from dicom_node.repertoire import UNICODE, known
 from fhir_server.authorization.permit import permit
 from fhir_server.config import Config
 from fhir_server.database.engine import Engine, Mode
-from fhir_server.outcome import Invalid
+from fhir_server.outcome import FhirError, Invalid
 
 PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1.1"
 STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -76,13 +78,45 @@ class Finder:
 
     config: Config
     engine: Engine
+    clock: Callable[[], datetime]
 
     def find(self, request: Request) -> Iterator[Response]:
-        """Yield a pending response a match, then the final one."""
-        caller = request.association.caller
-        permit(caller.grant, "search-type", "ImagingStudy")
+        """Yield a pending response a match, then the final one; in front of that, it is written down."""
+        permit(request.association.caller.grant, "search-type", "ImagingStudy")
+        asked: Identifier | None = None
         try:
             asked = identifier.parse(request.data_set, request.context.transfer_syntax)
+            responses = self._responses(request, asked)
+        except Invalid as error:
+            responses = iter([_refused(status.CANNOT_UNDERSTAND, error, ())])
+        noted = False
+        try:
+            for response in responses:
+                if response.status not in (status.PENDING, status.PENDING_WITHOUT_SOME_KEYS):
+                    noted = True
+                    self._note(request, asked, response)
+                yield response
+        finally:
+            if not noted:  # the association was lost, or the database is
+                with suppress(FhirError, psycopg2.Error):
+                    self._note(request, asked, Response(status.PROCESSING_FAILURE))
+
+    def _note(self, request: Request, asked: Identifier | None, response: Response) -> None:
+        caller = request.association.caller
+        failed = response.status not in (status.SUCCESS, status.CANCELLED)
+        inquiry.note(
+            self.engine,
+            self.clock(),
+            audit.Party(caller.calling_ae, caller.address, caller.user, requestor=True),
+            audit.Party(caller.called_ae),
+            request.context.abstract_syntax,
+            inquiry.written(asked.level, asked.matches) if asked else "",
+            audit.Outcome.MINOR_FAILURE if failed else audit.Outcome.SUCCESS,
+            f"status {response.status:04X}" if failed else "",
+        )
+
+    def _responses(self, request: Request, asked: Identifier) -> Iterator[Response]:
+        try:
             root = request.context.abstract_syntax
             options = request.association.extended.get(root, b"").ljust(4, b"\0")
             check(asked, root, relational=bool(options[RELATIONAL]))
@@ -179,12 +213,12 @@ class Finder:
         return UNICODE
 
 
-def service(config: Config, engine: Engine) -> Service:
+def service(config: Config, engine: Engine, clock: Callable[[], datetime]) -> Service:
     """Return the line of the table of services."""
     return Service(
         "find",
         tuple(_OF_ROOT),
-        {CommandField.C_FIND_RQ: Finder(config, engine).find},
+        {CommandField.C_FIND_RQ: Finder(config, engine, clock).find},
         _SYNTAXES,
         negotiated,
     )
