@@ -104,7 +104,7 @@ _INSERT = "INSERT INTO dicom_audit (noted_at, study_uid, event) VALUES (%s, %s, 
 def note(cursor: Any, event: Event) -> None:
     """Write an event on the caller's transaction: one row a study, or one that names none."""
     for study in event.studies or (Studied(""),):
-        document = json.dumps(document_of(event, study), ensure_ascii=False).replace("\\u0000", "")
+        document = json.dumps(document_of(event, study), ensure_ascii=False)
         cursor.execute(_INSERT, (event.at, study.uid, document))
 
 
@@ -126,9 +126,9 @@ def document_of(event: Event, study: Studied) -> dict[str, Any]:
         "source": _stated(event.source),
         "destination": _stated(event.destination),
         "study": _stated(study),
-        "sop_class": event.sop_class,
-        "query": event.query,
-        "reason": event.reason,
+        "sop_class": _clean(event.sop_class),
+        "query": _clean(event.query),
+        "reason": _clean(event.reason),
     }
     return {name: value for name, value in whole.items() if value}
 
@@ -136,7 +136,9 @@ def document_of(event: Event, study: Studied) -> dict[str, Any]:
 def _stated(value: Party | Studied) -> dict[str, Any]:
     found = {name: getattr(value, name) for name in value.__slots__}
     return {
-        name: dict(one) if isinstance(one, Mapping) else _clean(one) for name, one in found.items() if one
+        name: {_clean(key): count for key, count in one.items()} if isinstance(one, Mapping) else _clean(one)
+        for name, one in found.items()
+        if one
     }
 
 

@@ -75,3 +75,14 @@ def hex_of(tag: int) -> str:
     '0020000D'
     """
     return f"{tag:08X}"
+
+
+@lru_cache(maxsize=4096)
+def keyword_of(tag: int) -> str:
+    """Return the keyword of a tag, empty where the dictionary has none.
+
+    >>> keyword_of(0x00100020), keyword_of(0x00091001)
+    ('PatientID', '')
+    """
+    entry = DicomDictionary.get(tag)
+    return str(entry[4]) if entry is not None else ""

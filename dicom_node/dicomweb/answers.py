@@ -73,3 +73,8 @@ def _known(etag: str) -> bool:
     if stated is None:
         return False
     return stated.strip() == "*" or etag in (one.strip().removeprefix("W/") for one in stated.split(","))
+
+
+def one_line(text: str) -> str:
+    """Return a text that can stand in a header field, quotes and line ends away."""
+    return "".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in text)[:300]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
@@ -21,27 +21,48 @@ from fhir_server.outcome import FhirError, MethodNotAllowed, NotFound, TooCostly
 from fhir_server.rest.ranges import RangeNotSatisfiable
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]  # all, so that a refusal is ours too
-_READING = "GET, HEAD, OPTIONS"
+_ALLOWED = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _EXPOSED = (
     "ETag, Location, Content-Location, Content-Range, Content-Length, Accept-Ranges, Warning, X-Total-Count"
 )
 _SENT = "Accept, Authorization, Content-Type, Range, If-Range, If-None-Match, Cache-Control"
 
 
+Changing = Mapping[tuple[str, str], Callable[..., Response]]
+"""Transactions by method and rule: ("POST", "/studies")."""
+
+
 def create(
-    engine: Engine, files: FileStore, address: str, caller: Callable[[], Grant], time_zone: str = "UTC"
+    engine: Engine,
+    files: FileStore,
+    address: str,
+    caller: Callable[[], Grant],
+    changing: Changing | None = None,
+    time_zone: str = "UTC",
 ) -> Blueprint:
-    """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request."""
+    """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request.
+
+    `changing` are the transactions that do more than search and retrieve (changing.py).
+    """
     archive = Archive(engine, files, address.rstrip("/"), caller, time_zone)
     blueprint = Blueprint("dicomweb", __name__)
     routes: dict[str, Callable[..., Response]] = {
         **searching.routes(archive),
         **retrieval.routes(archive),
     }
+    allowed: dict[str, set[str]] = {rule: {"GET"} for rule in routes}
+    for (method, rule), view in (changing or {}).items():
+        allowed.setdefault(rule, set()).add(method)
+        endpoint = f"{method} {rule.replace('.', '_')}"
+        blueprint.add_url_rule(rule, endpoint=endpoint, view_func=view, methods=[method])
+    for rule, methods in allowed.items():
+        refused = [method for method in _METHODS if method not in methods]
+        blueprint.add_url_rule(
+            rule, endpoint=f"no {rule.replace('.', '_')}", view_func=_refused(methods), methods=refused
+        )
     for rule, view in routes.items():
-        blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=_METHODS)
+        blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=["GET"])
     blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
-    blueprint.before_request(_only_reading)
     blueprint.after_request(_shared_with_browsers)
     blueprint.register_error_handler(Exception, _refusal)
     return blueprint
@@ -54,9 +75,20 @@ def _unknown(rest: str) -> Response:
     )
 
 
-def _only_reading() -> None:
-    if request.method in ("POST", "PUT", "PATCH", "DELETE"):
-        raise MethodNotAllowed(f"{request.method} is not done here; DICOMweb can be searched and read")
+class _NotHere(MethodNotAllowed):
+    """405, with the methods that the address knows."""
+
+    def __init__(self, methods: set[str]) -> None:
+        known = {*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])}
+        self.allow = ", ".join(sorted(known))
+        super().__init__(f"{request.method} is not done at this address of DICOMweb; it knows {self.allow}")
+
+
+def _refused(methods: set[str]) -> Callable[..., Response]:
+    def refuse(**_: str) -> Response:
+        raise _NotHere(methods)
+
+    return refuse
 
 
 def _shared_with_browsers(response: Response) -> Response:
@@ -66,7 +98,7 @@ def _shared_with_browsers(response: Response) -> Response:
     # a viewer that isolates itself (COEP: require-corp), as those with decoders in threads do, needs this
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     if request.method == "OPTIONS":
-        response.headers["Access-Control-Allow-Methods"] = _READING
+        response.headers["Access-Control-Allow-Methods"] = _ALLOWED
         response.headers["Access-Control-Allow-Headers"] = _SENT
         response.headers["Access-Control-Max-Age"] = "600"
     return response
@@ -83,6 +115,8 @@ def _refusal(error: Exception) -> Response:
     response = Response(body, error.status, mimetype="application/fhir+json")
     if isinstance(error, RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
-    if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = _READING
+    if isinstance(error, _NotHere):
+        response.headers["Allow"] = error.allow
+    if error.status == 503:
+        response.headers["Retry-After"] = "5"
     return response

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicom_node.dimse import echo, find, get, move, peers, secure
+from dicom_node.dimse import commitment, echo, find, get, move, mpps, peers, secure, worklist
 from dicom_node.dimse.admission import Admission, Admitted
 from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.dispatch import Dispatch
@@ -30,6 +30,7 @@ from dicom_node.upper_layer.listener import BACKLOG, Door, Listener, Visit
 from dicom_node.upper_layer.negotiation import Agreed, Refusal, answer
 from dicom_node.upper_layer.pdu import Associate
 from dicom_node.upper_layer.slots import Slots
+from dicom_node.workflow.commitment import Checks
 from fhir_server.config import Config, ConfigError
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
@@ -44,12 +45,21 @@ def services(
     config: Config, engine: Engine, files: FileStore, clock: Callable[[], datetime]
 ) -> list[Service]:
     """Return the table of services besides C-STORE: one line each."""
+
+    def character_set(title: str) -> str:
+        peer = peers.find(engine, title)
+        return peer.character_set if peer else ""
+
+    checks = Checks(files, config.ae_title, clock, hashes=config.commitment_verifies_hash)
     destinations = Destinations(engine, secure.as_client(config))
     return [
         echo.service(),
         find.service(config, engine, clock),
         move.service(engine, files, destinations, clock),
         get.service(engine, files, clock),
+        worklist.service(engine, character_set),
+        mpps.service(engine, clock, character_set),
+        commitment.service(engine, checks, clock),
     ]
 
 

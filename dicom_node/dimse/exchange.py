@@ -7,6 +7,7 @@ small request) or carried out at once (a C-STORE, which is too large to keep).
 
 from __future__ import annotations
 
+import select
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,6 +139,14 @@ class Exchange:
                 break
             self._take_in()
         return message_id in self._cancelled
+
+    def quiet(self, wait_s: float) -> bool:
+        """Whether nothing comes from the other side for so long; what comes is left for `next`."""
+        if self._waiting or self.association.connection.has_more():
+            return False
+        poll = select.poll()
+        poll.register(self.association.connection.sock.fileno(), select.POLLIN)
+        return not poll.poll(wait_s * 1000)
 
     def request(
         self, context: Context, command: Command, data_set: bytes | Iterable[bytes] | None = None

@@ -126,7 +126,12 @@ class Listener:
             select.select([self._wake_read], [], [], 0.1)
             return
         accepted.setblocking(True)
-        threading.Thread(target=self._visit, args=(door, accepted, address[0]), daemon=True).start()
+        thread = threading.Thread(target=self._visit, args=(door, accepted, address[0]), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads: this caller has to come again
+            log.error("no thread can be started for a connection")
+            accepted.close()
 
     def _visit(self, door: Door, accepted: socket.socket, address: str) -> None:
         visit: Visit | None = None

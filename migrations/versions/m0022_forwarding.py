@@ -5,13 +5,13 @@ indexed is overlooked whoever writes the index; it does nothing where there is n
 restores its rows before its triggers, so a restored archive is not sent out anew.
 
 Revision ID: m0022
-Revises: m0020
+Revises: m0021
 """
 
 from alembic import op
 
 revision = "m0022"
-down_revision = "m0020"
+down_revision = "m0021"
 branch_labels = None
 depends_on = None
 

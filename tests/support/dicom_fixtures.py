@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pydicom.dataset import Dataset
 
-from dicom_node.dicomweb import blueprint
+from dicom_node.dicomweb import blueprint, deletion, storage, workitems
+from dicom_node.dicomweb.stow import Storing
 from dicom_node.dimse.application_entity import ApplicationEntity
 from dicom_node.files.store import FileStore
 from dicom_node.ingest import Ingest
+from dicom_node.workitems.service import Worklist
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config
 from fhir_server.database.engine import Engine
@@ -80,13 +83,21 @@ def dimse_port(node: Node) -> Iterator[int]:
 
 
 ADDRESS = "http://node.example/dicom-web"
+MOST_BYTES = 64 * 1024 * 1024
 
 
 @pytest.fixture
 def web(node: Node) -> FlaskClient:
     """A client of the DICOMweb services on `node`, mounted at /dicom-web."""
     app = Flask("dicomweb-test")
+    storing = Storing(lambda: node.ingest, node.engine, ADDRESS, "NODE", MOST_BYTES, node.clock)
+    worklist = Worklist(node.engine, node.clock)
+    changing = {
+        **storage.routes(storing, Grant.anonymous),
+        **workitems.routes(worklist, ADDRESS, Grant.anonymous),
+        **deletion.routes(node.engine, timedelta(days=7), Grant.anonymous),
+    }
     app.register_blueprint(
-        blueprint.create(node.engine, node.files, ADDRESS, Grant.anonymous), url_prefix="/dicom-web"
+        blueprint.create(node.engine, node.files, ADDRESS, Grant.anonymous, changing), url_prefix="/dicom-web"
     )
     return app.test_client()

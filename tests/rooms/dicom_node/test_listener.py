@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 import os
 import random
@@ -47,7 +49,8 @@ from tests.support.wire_dicom import (
 
 @contextmanager
 def listening(node: Node, **settings: Any) -> Iterator[int]:
-    entity = ApplicationEntity(replace(node.config, **settings), node.engine, node.ingest)
+    config = replace(node.config, **settings)
+    entity = ApplicationEntity(config, node.engine, node.ingest, clock=node.clock)
     yield entity.start()
     entity.stop()
 
@@ -232,6 +235,29 @@ def test_a_user_is_asked_for_where_the_entry_has_one(node: Node) -> None:
         ("110113", "4"), ("110114", "4"), ("110114", "4"), ("110114", "0"),
     ]  # fmt: skip
     assert not any("secret" in event or "guess" in event for *_, event in noted)
+
+
+def test_a_token_is_taken_where_its_key_is_known(node: Node, tmp_path: Path) -> None:
+    key = tmp_path / "jwt.key"
+    key.write_text("a key of tests\n")
+    now = int(node.clock().timestamp())
+
+    def token(signed_with: bytes = b"a key of tests", algorithm: str = "HS256", **claims: object) -> bytes:
+        parts = [{"alg": algorithm}, {"sub": "ward7", "exp": now + 60, **claims}]
+        signed = b".".join(base64.urlsafe_b64encode(json.dumps(one).encode()).rstrip(b"=") for one in parts)
+        mac = base64.urlsafe_b64encode(hmac.digest(signed_with, signed, "sha256")).rstrip(b"=")
+        return item(0x58, bytes((5, 1)) + counted(signed + b"." + mac) + counted(""))
+
+    refused = (1, 2, 1)
+    with listening(node, dimse_jwt_key=str(key)) as port:
+        assert echoes(port, token()) == 0
+        for wrong in (
+            token(b"another key"), token(algorithm="none"), token(exp=now - 1), token(nbf=now + 30),
+            token(sub=None, exp="never"), item(0x58, bytes((5, 1)) + counted("no token") + counted("")),
+        ):  # fmt: skip
+            assert echoes(port, wrong) == refused
+    with listening(node) as port:
+        assert echoes(port, token()) == refused
 
 
 def test_the_table_of_entities_cannot_be_read_and_nobody_comes_in_unchecked(node: Node) -> None:

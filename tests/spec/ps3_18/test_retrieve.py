@@ -279,8 +279,9 @@ def test_an_encapsulated_value_is_given_as_its_items(node: Node, web: FlaskClien
 
 
 def test_other_methods_are_refused_and_browsers_may_read(archive: Node, web: FlaskClient) -> None:
-    refused = web.post(f"/dicom-web/studies/{STUDY}", data=b"x")
+    refused = web.put(f"/dicom-web/studies/{STUDY}/series", data=b"x")
     assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert web.delete("/dicom-web/studies").headers["Allow"] == "GET, HEAD, OPTIONS, POST"
     assert refused.json["resourceType"] == "OperationOutcome"
     preflight = web.options(f"{INSTANCE}/metadata")
     assert preflight.status_code == 200

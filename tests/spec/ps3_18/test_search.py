@@ -281,4 +281,4 @@ def test_what_cannot_be_understood_is_a_400_that_says_why(
 def test_no_match_is_an_empty_list(archive: Node, web: FlaskClient) -> None:
     assert search(web, "/studies", PatientID=quote("nobody")) == []
     assert web.get("/dicom-web/studies", headers={"Accept": "text/html"}).status_code == 406
-    assert web.get("/dicom-web/workitems").status_code == 404
+    assert web.get("/dicom-web/nonsense").status_code == 404

@@ -1,0 +1,247 @@
+"""STOW-RS: instances come over the web and go into the same ingest as those of C-STORE (PS3.18 10.5).
+
+A body is a stream: each part goes to its file as it arrives, and is durable before the next one is
+read to its end, so a request of any size needs the memory of one piece. What was kept stays kept
+when a later part fails; the answer says of each part what became of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from dicom_node import audit
+from dicom_node.dicomweb import body, bulk_parts
+from dicom_node.dicomweb.media import DICOM, DICOM_JSON, MULTIPART, OCTETS
+from dicom_node.dicomweb.parts import Broken, Received, media_type, parts
+from dicom_node.dicomweb.store_result import CANNOT_UNDERSTAND, NOT_WHOLE, OTHER_STUDY, StoreResult
+from dicom_node.files.part10 import Meta, read_meta
+from dicom_node.index.writer import issuer_of
+from dicom_node.ingest import Ingest, Outcome, Verdict
+from dicom_node.instance import read_instance
+from dicom_node.reception import MAX_HEAD_BYTES
+from fhir_server.authorization.grant import Grant
+from fhir_server.authorization.permit import permit
+from fhir_server.database.engine import Engine
+from fhir_server.outcome import TooLarge, Unavailable, UnsupportedMediaType
+
+SENDER = "STOW-RS"
+"""What stands as calling AE title with what came over the web; `patient_id_issuers` may name AE:STOW-RS."""
+
+SETTING = "max_stow_bytes"
+SETTLE_S = 10.0
+
+log = logging.getLogger("dicom_node")
+_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Storing:
+    """What a store works with; `ingest` opens this process's way in when it is first needed."""
+
+    ingest: Callable[[], Ingest]
+    engine: Engine
+    address: str
+    ae_title: str
+    max_body_bytes: int
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A store as it came: WSGI environment, who asks, and the study that its address names, if any."""
+
+    environ: dict[str, object]
+    grant: Grant
+    study_uid: str = ""
+
+
+def store(storing: Storing, request: Request) -> StoreResult:
+    """Keep the instances of a request and return what became of each.
+
+    Raises UnsupportedMediaType (415), TooLarge (413) and Broken (400) when nothing was kept; once
+    something is, the result tells of it, and that the rest could not be read.
+    """
+    permit(request.grant, "create", "ImagingStudy")
+    media, parameters = media_type(str(request.environ.get("CONTENT_TYPE") or ""))
+    found = _parts(request, media, parameters, storing.max_body_bytes)
+    work = _Store(storing, request)
+    try:
+        work.all(*found)
+    except (Broken, TooLarge, UnsupportedMediaType) as error:
+        if not work.result.stored and not work.result.failed:
+            raise
+        work.result.fail(work.number + 1, NOT_WHOLE, str(error))
+    work.settle()
+    work.note()
+    return work.result
+
+
+def _parts(
+    request: Request, media: str, parameters: dict[str, str], limit: int
+) -> tuple[str, Iterator[Received]]:
+    """Return what kind of parts a body has, and the parts."""
+    if media == DICOM:
+        pieces = body.pieces(request.environ, limit, SETTING)
+        first = next(pieces, b"")
+        if not first:
+            raise Broken(f"the body is empty; it holds one instance as {DICOM}")
+        content_type = {"content-type": str(request.environ.get("CONTENT_TYPE"))}
+        return DICOM, iter([Received(1, content_type, itertools.chain([first], pieces))])
+    if media != MULTIPART:
+        raise UnsupportedMediaType(
+            f"the body came {'as ' + media[:80] if media else 'without Content-Type'}; instances come as"
+            f' {MULTIPART}; type="{DICOM}" or "{DICOM_JSON}", or one alone as {DICOM}'
+        )
+    boundary = parameters.get("boundary", "")
+    if not boundary:
+        raise Broken(f'{MULTIPART} needs a boundary: {MULTIPART}; type="{DICOM}"; boundary=…')
+    root = parameters.get("type", "").lower()
+    if root not in ("", DICOM, DICOM_JSON):
+        raise UnsupportedMediaType(
+            f"the parts are {root[:80]!r}; instances are stored as {DICOM}, or as {DICOM_JSON} with bulk data"
+        )
+    received = parts(body.pieces(request.environ, limit, SETTING), boundary)
+    if root == DICOM:
+        return DICOM, received
+    first_part = next(received)
+    kind = root or first_part.content_type[0] or DICOM
+    return kind, itertools.chain([first_part], received)
+
+
+class _Store:
+    """One request under way."""
+
+    def __init__(self, storing: Storing, request: Request) -> None:
+        self.result = StoreResult(storing.address)
+        self.number = 0
+        self._storing = storing
+        self._request = request
+        self._ingest = storing.ingest()
+        if reason := self._ingest.congested():
+            raise Unavailable(f"nothing can be stored right now: {reason}; send it again later")
+        address = str(request.environ.get("REMOTE_ADDR") or "")
+        self._transfer = audit.Transfer(
+            audit.Party(SENDER, address, request.grant.subject, requestor=True),
+            audit.Party(storing.ae_title),
+        )
+
+    def all(self, kind: str, received: Iterator[Received]) -> None:
+        """Keep each part of a body."""
+        if kind == DICOM_JSON:
+            with bulk_parts.collected(received, self._ingest.folder) as data_sets:
+                for number, made in enumerate(data_sets, 1):
+                    self.number = number
+                    if made.problem:
+                        self._fail(number, CANNOT_UNDERSTAND, made.problem, made.sop_class, made.sop_uid)
+                    else:
+                        meta = Meta(made.transfer_syntax, made.sop_class, made.sop_uid, 0)
+                        self._one(number, meta, iter(made.pieces))
+            return
+        for part in received:
+            media, _ = part.content_type
+            if media not in ("", DICOM, OCTETS):
+                said = f"it is {media[:80]!r}, not {DICOM}"
+                self._fail(part.number, CANNOT_UNDERSTAND, said)
+            else:
+                meta, pieces = _file(part.pieces)
+                self._one(part.number, meta, pieces)
+            self.number = part.number
+            self._note_due()
+
+    def _one(self, number: int, meta: Meta, pieces: Iterator[bytes]) -> None:
+        """Keep one instance, unless it is of another study than the address names."""
+        if self._request.study_uid:
+            pieces, sop_uid, problem = _of_study(pieces, meta, self._request.study_uid)
+            if problem:
+                for _ in pieces:  # a part that breaks off is not judged
+                    pass
+                self._fail(number, OTHER_STUDY, problem, meta.sop_class, sop_uid or meta.sop_uid)
+                return
+        outcome = self._ingest.store(
+            pieces, meta.transfer_syntax, SENDER, sop_class=meta.sop_class, sop_uid=meta.sop_uid
+        )
+        self.result.add(number, outcome, (meta.sop_class, meta.sop_uid))
+        self._audit(outcome)
+
+    def _audit(self, outcome: Outcome) -> None:
+        instance = outcome.instance
+        if instance is None or outcome.verdict not in _KEPT:
+            self._transfer.refused(outcome.reason or outcome.verdict.value)
+            return
+        self._transfer.took(
+            instance,
+            issuer_of(instance.study, SENDER),
+            new=outcome.verdict is not Verdict.DUPLICATE,
+            version=2 if outcome.verdict is Verdict.NEW_VERSION else 1,
+        )
+
+    def _fail(self, number: int, reason: int, said: str, sop_class: str = "", sop_uid: str = "") -> None:
+        self.result.fail(number, reason, said, sop_class, sop_uid)
+        self._transfer.refused(said)
+
+    def _note_due(self) -> None:
+        if self._transfer.due(self._storing.clock()):
+            self.note()
+
+    def settle(self) -> None:
+        """Wait until what was kept can be found; without a database it is durable, and found later."""
+        if self.result.stored and not self._ingest.settle(SETTLE_S):
+            self.result.warnings.insert(
+                0, "the index cannot be written right now; what is stored is found later"
+            )
+
+    def note(self) -> None:
+        """Write down for the audit what was kept until now; without a database that has to be left out."""
+        if not self._transfer:
+            return
+        try:
+            with self._storing.engine.connection() as connection:
+                self._transfer.note_all(connection.cursor(), self._storing.clock())
+                connection.commit()
+        except Unavailable:
+            log.warning("a store over the web is not in the audit: the database cannot be reached")
+
+
+_KEPT = (
+    Verdict.STORED, Verdict.DUPLICATE, Verdict.NEW_VERSION, Verdict.STORED_DOUBTFUL, Verdict.REMOVED,
+)  # fmt: skip
+
+
+def _file(pieces: Iterator[bytes]) -> tuple[Meta, Iterator[bytes]]:
+    """Return the file meta information of a part, and its data set as pieces."""
+    head = b""
+    wanted = _HEAD_BYTES
+    while True:
+        piece = next(pieces, b"")
+        head += piece
+        if not piece or len(head) >= wanted:
+            meta = read_meta(head)
+            # a meta that reaches the end of what is here, but for a few bytes, may go on behind it
+            if not piece or meta.data_set_at < len(head) - 64 or len(head) >= MAX_HEAD_BYTES:
+                return meta, itertools.chain([head[meta.data_set_at :]], pieces)
+            wanted = len(head) * 4
+
+
+def _of_study(pieces: Iterator[bytes], meta: Meta, study_uid: str) -> tuple[Iterator[bytes], str, str]:
+    """Return the pieces again, the SOP Instance UID, and what is wrong with the study, if anything."""
+    head: list[bytes] = []
+    size = looked = 0
+    while True:
+        piece = next(pieces, b"")
+        head.append(piece)
+        size += len(piece)
+        if piece and size < max(_HEAD_BYTES, looked * 4):
+            continue
+        looked = size
+        instance, complete = read_instance(b"".join(head), meta.transfer_syntax, whole=not piece)
+        if instance.study_uid or complete or not piece or size >= MAX_HEAD_BYTES:
+            break
+    again = itertools.chain(head, pieces)
+    if instance.study_uid == study_uid:
+        return again, instance.sop_uid, ""
+    stated = f"it is of study {instance.study_uid}" if instance.study_uid else "it names no study"
+    return again, instance.sop_uid, f"{stated}, the address says {study_uid}"
