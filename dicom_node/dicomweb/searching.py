@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from flask import Response, request
 from psycopg2.errors import QueryCanceled
 
+from dicom_node import audit, inquiry
 from dicom_node.dicomweb import json_model, qido
 from dicom_node.dicomweb.answers import accept
 from dicom_node.dicomweb.archive import Archive
@@ -29,8 +31,10 @@ class TooBroad(TooCostly):
 _STUDY = "/studies/<study>"
 
 
-def routes(archive: Archive) -> dict[str, Callable[..., Response]]:
-    """Return the routes of searches: address → view."""
+def routes(
+    archive: Archive, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> dict[str, Callable[..., Response]]:
+    """Return the routes of searches: address → view. Each search is written down for the audit."""
     places = Places()
 
     def search(level: Level, study: str = "", series: str = "") -> Response:
@@ -41,6 +45,9 @@ def routes(archive: Archive) -> dict[str, Callable[..., Response]]:
             raise TooBroad(
                 "the search took longer than the limit; narrow it by a date, a patient or a UID"
             ) from error
+        source = audit.Party(address=request.remote_addr or "", requestor=True)
+        asked = " ".join(filter(None, (request.path, request.query_string.decode("utf-8", "replace"))))
+        inquiry.note(archive.engine, clock(), source, audit.Party(), archive.address, asked)
         return _response(answer, media, archive.address)
 
     return {

@@ -282,3 +282,11 @@ def test_no_match_is_an_empty_list(archive: Node, web: FlaskClient) -> None:
     assert search(web, "/studies", PatientID=quote("nobody")) == []
     assert web.get("/dicom-web/studies", headers={"Accept": "text/html"}).status_code == 406
     assert web.get("/dicom-web/nonsense").status_code == 404
+
+
+@pytest.mark.clause("PS3.15 A.5.3.10", "a query is written down: who asked, and what")
+def test_a_search_is_written_down(archive: Node, web: FlaskClient) -> None:
+    search(web, "/studies", PatientID="P2")
+    ((event,),) = archive.rows("SELECT event FROM dicom_audit WHERE event ->> 'kind' = '110112'")
+    assert event["query"] == "/dicom-web/studies PatientID=P2"
+    assert event["source"] == {"address": "127.0.0.1", "requestor": True}

@@ -245,6 +245,22 @@ def test_a_value_that_is_none_is_refused_in_words(port: int) -> None:
     assert "20261340" in last.ErrorComment
 
 
+@pytest.mark.clause("PS3.15 A.5.3.10", "a query is written down: who asked, and what")
+def test_a_query_is_written_down(port: int, kept: Node) -> None:
+    kept.rows("SELECT 1")
+    c_find(port, identifier("STUDY", StudyInstanceUID=S3, PatientName=""), title="WHO")
+    c_find(port, identifier("SERIES"), title="WHO")
+    rows = kept.rows(
+        "SELECT event FROM dicom_audit WHERE event #>> '{source,ae}' = 'WHO' AND event ->> 'kind' = '110112'"
+        " ORDER BY pk"
+    )
+    events = [event for (event,) in rows]
+    assert [event["query"] for event in events] == [f"STUDY 0020000D={S3}", "SERIES"]
+    assert [event["outcome"] for event in events] == ["0", "4"]
+    assert events[1]["reason"] == "status A900"
+    assert events[0]["sop_class"] == STUDY_ROOT
+
+
 def test_too_many_matches_end_with_out_of_resources(kept: Node) -> None:
     entity = ApplicationEntity(replace(kept.config, dimse_find_limit=2), kept.engine, kept.ingest)
     try:
