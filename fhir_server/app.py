@@ -16,6 +16,7 @@ import dicom_node.dicomweb.blueprint
 import dicom_node.dicomweb.deletion
 import dicom_node.dicomweb.storage
 import dicom_node.dicomweb.workitems
+import dicom_node.network_pages
 import dicom_node.pages
 import dicom_node.study_actions
 from cds_hooks import registry
@@ -76,6 +77,7 @@ from terminology.terms import Terms
 ROOMS = (
     Room("Patients", "/console/patients"),
     Room("Studies", "/console/studies"),
+    Room("DICOM", "/console/dicom"),
     Room("Decision support", "/console/cds"),
     Room("Server", "/console/jobs"),
 )
@@ -121,11 +123,27 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(
         dicom_node.study_actions.create(studies, timedelta(days=config.deleted_grace_days))
     )
+    app.register_blueprint(dicom_node.network_pages.create(network_site(config, entry)))
     app.register_blueprint(
         cds_hooks.pages.create(cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config)))
     )
     app.register_blueprint(health.blueprint(ready, numbers_folder(config)))
     return app
+
+
+def network_site(config: Config, entry: Entry) -> dicom_node.network_pages.Site:
+    """Return what the console's pages of the DICOM network stand on."""
+    return dicom_node.network_pages.Site(
+        entry,
+        Grant.anonymous,
+        dicom_files(config),
+        Destinations(entry.engine, as_client(config)),
+        config.ae_title.strip(),
+        f"{config.dimse_host}:{config.dimse_port}" if config.dimse else "",
+        config.data_dir,
+        config.disk_warn_percent,
+        ZoneInfo(config.time_zone),
+    )
 
 
 def create_runners(config: Config, stopping: Callable[[], bool]) -> list[Runner]:

@@ -23,6 +23,7 @@ from dicom_node.dimse.identity import KERBEROS, NotIdentified, verified
 from dicom_node.dimse.peers import Peer
 from dicom_node.dimse.service import Caller
 from dicom_node.dimse.trail import Trail
+from dicom_node.failures import REJECTED, Failures
 from dicom_node.upper_layer.negotiation import (
     CALLED_UNKNOWN,
     CALLING_UNKNOWN,
@@ -64,7 +65,9 @@ class Admission:
         congested: Callable[[], str],
         trail: Trail,
         clock: Callable[[], datetime],
+        failures: Failures,
     ) -> None:
+        self._failures = failures
         self._config = config
         self._engine = engine
         self._slots = slots
@@ -88,6 +91,7 @@ class Admission:
         decided = self._checked(request, address, sock, known)
         if isinstance(decided, Refusal):
             events.emit(events.AssociationRejected(decided.result, decided.source, decided.reason))
+            self._failures.note(REJECTED, request.calling_ae, address, decided.words)
             if self._is_news((address, request.calling_ae, decided.words)):
                 self._tell(request, address, decided)
         return decided

@@ -22,6 +22,7 @@ from dicom_node.dimse.requestor import OURS
 from dicom_node.dimse.service import Service
 from dicom_node.dimse.store import Receiver
 from dicom_node.dimse.trail import APPLICATION_START, APPLICATION_STOP, Trail
+from dicom_node.failures import Failures
 from dicom_node.files.store import FileStore
 from dicom_node.ingest import Durability, Ingest, Outcome
 from dicom_node.upper_layer.association import accept
@@ -90,9 +91,12 @@ class ApplicationEntity:
         self._config = config
         self._slots = slots or Slots()
         self._ingest = ingest
+        failures = Failures(engine, clock)
         self.trail = Trail(engine, clock, config.ae_title)
-        self._admission = Admission(config, engine, self._slots, ingest.congested, self.trail, clock)
-        self._receiver = Receiver(ingest, _note, self.trail)
+        self._admission = Admission(
+            config, engine, self._slots, ingest.congested, self.trail, clock, failures
+        )
+        self._receiver = Receiver(ingest, _note, self.trail, failures)
         self._dispatch = Dispatch(services(config, engine, ingest.files, clock), self._receiver)
         self._sockets = list(sockets) or listening(config)
         self.ports = [one.getsockname()[1] for one in self._sockets]
