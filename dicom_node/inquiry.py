@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from dicom_node import audit
 from dicom_node.index.conditions import Match
-from fhir_server.database.engine import Engine
+from fhir_server.database.engine import Engine, Mode
 
 LONGEST = 4_000
 
@@ -31,11 +32,19 @@ def note(
         query=query[:LONGEST],
         reason=reason,
     )
-    with engine.connection() as connection:
-        cursor = connection.cursor()
-        cursor.execute("SET LOCAL synchronous_commit = off")
-        audit.note(cursor, event)
-        connection.commit()
+    with engine.connection(Mode.SINGLE) as connection:
+        audit.note(_AtOnce(connection.cursor()), event)
+
+
+class _AtOnce:
+    """A cursor whose statement is a transaction of its own, in one journey to the database."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def execute(self, sql: str, parameters: Any) -> None:
+        whole = f"BEGIN; SET LOCAL synchronous_commit = off; {sql}; COMMIT"
+        self._cursor.execute(whole, parameters)
 
 
 def written(level: str, matches: Iterable[Match]) -> str:
