@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from flask import Response, request
 from psycopg2.errors import QueryCanceled
 
-from dicom_node import audit, inquiry
+from dicom_node import audit
 from dicom_node.dicomweb import json_model, qido
 from dicom_node.dicomweb.answers import accept
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
 from dicom_node.dicomweb.places import Places
+from dicom_node.inquiry import Inquiries
 from dicom_node.instance import Level
 from fhir_server.outcome import TooCostly
 
@@ -35,7 +36,7 @@ def routes(
     archive: Archive, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> dict[str, Callable[..., Response]]:
     """Return the routes of searches: address → view. Each search is written down for the audit."""
-    places = Places()
+    places, inquiries = Places(), Inquiries(archive.engine)
 
     def search(level: Level, study: str = "", series: str = "") -> Response:
         media = choose(accepted(accept()), (DICOM_JSON, "application/json"))
@@ -47,7 +48,7 @@ def routes(
             ) from error
         source = audit.Party(address=request.remote_addr or "", requestor=True)
         asked = " ".join(filter(None, (request.path, request.query_string.decode("utf-8", "replace"))))
-        inquiry.note(archive.engine, clock(), source, audit.Party(), archive.address, asked)
+        inquiries.note(clock(), source, audit.Party(), archive.address, asked)
         return _response(answer, media, archive.address)
 
     return {

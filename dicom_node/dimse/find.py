@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-import psycopg2
 from psycopg2.errors import QueryCanceled
 
 from dicom_node import audit, inquiry
@@ -29,12 +28,13 @@ from dicom_node.index import keys, patients
 from dicom_node.index.conditions import Manner, Match
 from dicom_node.index.moments import TIMEZONE, Zones, shifted
 from dicom_node.index.query import Found, Question, find, stream
+from dicom_node.inquiry import Inquiries
 from dicom_node.instance import Level, first
 from dicom_node.repertoire import UNICODE, known
 from fhir_server.authorization.permit import permit
 from fhir_server.config import Config
 from fhir_server.database.engine import Engine, Mode
-from fhir_server.outcome import FhirError, Invalid
+from fhir_server.outcome import Invalid
 
 PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1.1"
 STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -85,6 +85,7 @@ class Finder:
     config: Config
     engine: Engine
     clock: Callable[[], datetime]
+    inquiries: Inquiries
     sets: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def find(self, request: Request) -> Iterator[Response]:
@@ -105,14 +106,12 @@ class Finder:
                 yield response
         finally:
             if not noted:  # the association was lost, or the database is
-                with suppress(FhirError, psycopg2.Error):
-                    self._note(request, asked, Response(status.PROCESSING_FAILURE))
+                self._note(request, asked, Response(status.PROCESSING_FAILURE))
 
     def _note(self, request: Request, asked: Identifier | None, response: Response) -> None:
         caller = request.association.caller
         failed = response.status not in (status.SUCCESS, status.CANCELLED)
-        inquiry.note(
-            self.engine,
+        self.inquiries.note(
             self.clock(),
             audit.Party(caller.calling_ae, caller.address, caller.user, requestor=True),
             audit.Party(caller.called_ae),
@@ -240,7 +239,7 @@ def service(config: Config, engine: Engine, clock: Callable[[], datetime]) -> Se
     return Service(
         "find",
         tuple(_OF_ROOT),
-        {CommandField.C_FIND_RQ: Finder(config, engine, clock).find},
+        {CommandField.C_FIND_RQ: Finder(config, engine, clock, Inquiries(engine)).find},
         _SYNTAXES,
         negotiated,
     )

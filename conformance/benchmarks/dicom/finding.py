@@ -158,7 +158,7 @@ class Finding:
         }  # fmt: skip
 
 
-def measure(folder: Path, *, studies: int, rounds: int, seed: int = 5) -> Finding:
+def measure(folder: Path, *, studies: int, rounds: int, only: str = "", seed: int = 5) -> Finding:
     """Fill both nodes and ask them in turns."""
     found = Finding(studies)
     if not STORESCU.exists():
@@ -183,7 +183,7 @@ def measure(folder: Path, *, studies: int, rounds: int, seed: int = 5) -> Findin
             side.rest()
         for number in range(rounds):
             found.loads.append(os.getloadavg()[0])
-            for search in SEARCHES:
+            for search in (each for each in SEARCHES if only in each.name):
                 for protocol, ask in (("FIND", c_find), ("QIDO", qido)):
                     _round(found, sides if number % 2 else sides[::-1], search, protocol, ask, seed + number)
     return found
@@ -338,13 +338,14 @@ def main() -> int:
     parser.add_argument(
         "--keep", type=Path, help="a folder that stays; what is filled there is not filled again"
     )
+    parser.add_argument("--only", default="", help="searches whose names have this in them")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="xinglin-finding-", dir=arguments.folder))
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # an unprivileged Postgres must find its way through
     try:
-        found = measure(folder, studies=arguments.studies, rounds=arguments.rounds)
+        found = measure(folder, studies=arguments.studies, rounds=arguments.rounds, only=arguments.only)
     finally:
         if not arguments.keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from pydicom.sequence import Sequence
 
 from tests.support.dicom_data import ROOT_UID, ct
 from tests.support.dicom_fixtures import ADDRESS, Node
+from tests.support.server import wait_for
 
 S1, S2, S3 = (f"{ROOT_UID}.{n}" for n in (1, 2, 3))
 
@@ -287,6 +288,7 @@ def test_no_match_is_an_empty_list(archive: Node, web: FlaskClient) -> None:
 @pytest.mark.clause("PS3.15 A.5.3.10", "a query is written down: who asked, and what")
 def test_a_search_is_written_down(archive: Node, web: FlaskClient) -> None:
     search(web, "/studies", PatientID="P2")
-    ((event,),) = archive.rows("SELECT event FROM dicom_audit WHERE event ->> 'kind' = '110112'")
+    sql = "SELECT event FROM dicom_audit WHERE event ->> 'kind' = '110112'"
+    ((event,),) = wait_for(lambda: archive.rows(sql))
     assert event["query"] == "/dicom-web/studies PatientID=P2"
     assert event["source"] == {"address": "127.0.0.1", "requestor": True}

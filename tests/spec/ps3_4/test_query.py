@@ -32,6 +32,7 @@ from tests.support.query_archive import (
     identifier,
     study,
 )
+from tests.support.server import wait_for
 
 S1, S2, S3 = (study(number) for number in (1, 2, 3))
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
@@ -250,10 +251,12 @@ def test_a_query_is_written_down(port: int, kept: Node) -> None:
     kept.rows("SELECT 1")
     c_find(port, identifier("STUDY", StudyInstanceUID=S3, PatientName=""), title="WHO")
     c_find(port, identifier("SERIES"), title="WHO")
-    rows = kept.rows(
+    sql = (
         "SELECT event FROM dicom_audit WHERE event #>> '{source,ae}' = 'WHO' AND event ->> 'kind' = '110112'"
         " ORDER BY pk"
     )
+    rows = wait_for(lambda: len(found := kept.rows(sql)) == 2 and found)
+    assert rows
     events = [event for (event,) in rows]
     assert [event["query"] for event in events] == [f"STUDY 0020000D={S3}", "SERIES"]
     assert [event["outcome"] for event in events] == ["0", "4"]
