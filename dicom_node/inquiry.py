@@ -1,7 +1,7 @@
 """Queries, written down: who asked what of us (PS3.15 A.5.3.10, DCM 110112).
 
-C-FIND and QIDO-RS note them alike, one row a query. Nobody waits for that: a thread gathers what is asked
-within a third of a second and writes it in one transaction. A process that is killed loses the lines of its
+C-FIND and QIDO-RS note them alike, one row a query. Nobody waits for that: a thread writes them, what comes
+within a third of a second in one transaction. A process that is killed loses the lines of its
 last moment, which are about questions; one that ends writes them first.
 """
 
@@ -67,7 +67,6 @@ class Inquiries:
     def _write(self) -> None:
         tries = 0
         while True:
-            time.sleep(GATHERED_S)
             with self._lock:
                 taken = list(self._waiting)
                 if not taken or tries >= TRIES:
@@ -84,11 +83,12 @@ class Inquiries:
                 tries += 1
                 if tries == TRIES:
                     events.emit(events.crashed(error))
-                continue
-            tries = 0
-            with self._lock:
-                for _ in taken:
-                    self._waiting.popleft()
+            else:
+                tries = 0
+                with self._lock:
+                    for _ in taken:
+                        self._waiting.popleft()
+            time.sleep(GATHERED_S)
 
 
 def written(level: str, matches: Iterable[Match]) -> str:
