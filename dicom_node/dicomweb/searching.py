@@ -6,16 +6,21 @@ The validator of an answer is made of its bytes, so a client that asks again and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from flask import Response, request
 from psycopg2.errors import QueryCanceled
 
-from dicom_node.dicomweb import json_model, qido
+from dicom_node import audit
+from dicom_node.dicomweb import json_model, multipart, native_model, qido
 from dicom_node.dicomweb.answers import accept
 from dicom_node.dicomweb.archive import Archive
-from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
+from dicom_node.dicomweb.media import DICOM_JSON, Accepted, accepted, allows, choose
+from dicom_node.dicomweb.multipart import Part
+from dicom_node.dicomweb.native_model import DICOM_XML
 from dicom_node.dicomweb.places import Places
+from dicom_node.inquiry import Inquiries
 from dicom_node.instance import Level
 from fhir_server.outcome import TooCostly
 
@@ -29,18 +34,23 @@ class TooBroad(TooCostly):
 _STUDY = "/studies/<study>"
 
 
-def routes(archive: Archive) -> dict[str, Callable[..., Response]]:
-    """Return the routes of searches: address → view."""
-    places = Places()
+def routes(
+    archive: Archive, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> dict[str, Callable[..., Response]]:
+    """Return the routes of searches: address → view. Each search is written down for the audit."""
+    places, inquiries = Places(), Inquiries(archive.engine)
 
     def search(level: Level, study: str = "", series: str = "") -> Response:
-        media = choose(accepted(accept()), (DICOM_JSON, "application/json"))
+        media = _media(accepted(accept()))
         try:
             answer = qido.search(archive, level, request.args.items(multi=True), study, series, places)
         except QueryCanceled as error:
             raise TooBroad(
                 "the search took longer than the limit; narrow it by a date, a patient or a UID"
             ) from error
+        source = audit.Party(address=request.remote_addr or "", requestor=True)
+        asked = " ".join(filter(None, (request.path, request.query_string.decode("utf-8", "replace"))))
+        inquiries.note(clock(), source, audit.Party(), archive.address, asked)
         return _response(answer, media, archive.address)
 
     return {
@@ -54,13 +64,20 @@ def routes(archive: Archive) -> dict[str, Callable[..., Response]]:
 
 
 def _response(answer: qido.Answer, media: str, address: str) -> Response:
-    body = json_model.encode(answer.results)
+    if media == DICOM_XML:
+        documents = [native_model.encode(result) for result in answer.results]
+        # made of what it separates, and not of chance: the same answer has the same bytes
+        boundary = hashlib.blake2b(b"".join(documents), digest_size=16).hexdigest()
+        body = b"".join(multipart.write([Part(DICOM_XML, [each]) for each in documents], boundary))
+        content_type = multipart.content_type(DICOM_XML, boundary)
+    else:
+        body, content_type = json_model.encode(answer.results), media
     etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
     stated = request.headers.get("If-None-Match", "")
     if etag in (one.strip().removeprefix("W/") for one in stated.split(",")):
         response = Response(status=304)
     else:
-        response = Response(body, mimetype=media)
+        response = Response(body, content_type=content_type)
     response.headers["ETag"] = etag
     for warning in answer.warnings:
         response.headers.add("Warning", f'299 {address} "{_one_line(warning)}"')
@@ -69,6 +86,19 @@ def _response(answer: qido.Answer, media: str, address: str) -> Response:
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Vary"] = "Accept"
     return response
+
+
+def _media(ranges: Sequence[Accepted]) -> str:
+    """Return the media type that suits best: JSON, or XML in a multipart (PS3.18 10.6.3.2)."""
+    for wanted in ranges:
+        if wanted.multipart and allows(wanted.media, DICOM_XML):
+            return DICOM_XML
+        if not wanted.multipart and any(allows(wanted.media, media) for media in _JSON):
+            break
+    return choose(ranges, _JSON)
+
+
+_JSON = (DICOM_JSON, "application/json")
 
 
 def _one_line(text: str) -> str:

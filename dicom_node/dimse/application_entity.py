@@ -55,7 +55,7 @@ def services(
     destinations = Destinations(engine, secure.as_client(config))
     return [
         echo.service(),
-        find.service(config, engine),
+        find.service(config, engine, clock),
         move.service(engine, files, destinations, clock),
         get.service(engine, files, clock),
         worklist.service(engine, character_set),

@@ -6,14 +6,17 @@ between two batches no connection to it is held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from psycopg2.errors import QueryCanceled
 
+from dicom_node import audit, inquiry
 from dicom_node.attributes import Attributes
 from dicom_node.dimse import identifier, peers, status
 from dicom_node.dimse.command import MESSAGE_ID, OFFENDING_ELEMENT, CommandField, number
@@ -25,6 +28,7 @@ from dicom_node.index import keys, patients
 from dicom_node.index.conditions import Manner, Match
 from dicom_node.index.moments import TIMEZONE, Zones, shifted
 from dicom_node.index.query import Found, Question, find, stream
+from dicom_node.inquiry import Inquiries
 from dicom_node.instance import Level, first
 from dicom_node.repertoire import UNICODE, known
 from fhir_server.authorization.permit import permit
@@ -62,6 +66,10 @@ CANCEL_EVERY: Final = 16
 """So many answers are made between two looks whether a C-CANCEL has come."""
 
 
+BELIEVED_S: Final = 5.0
+MOST_SETS: Final = 1_000
+
+
 class Mismatch(Invalid):
     """The identifier is not one of this SOP class; `elements` are those that offend."""
 
@@ -76,13 +84,45 @@ class Finder:
 
     config: Config
     engine: Engine
+    clock: Callable[[], datetime]
+    inquiries: Inquiries
+    sets: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def find(self, request: Request) -> Iterator[Response]:
-        """Yield a pending response a match, then the final one."""
-        caller = request.association.caller
-        permit(caller.grant, "search-type", "ImagingStudy")
+        """Yield a pending response a match, then the final one; in front of that, it is written down."""
+        permit(request.association.caller.grant, "search-type", "ImagingStudy")
+        asked: Identifier | None = None
         try:
             asked = identifier.parse(request.data_set, request.context.transfer_syntax)
+            responses = self._responses(request, asked)
+        except Invalid as error:
+            responses = iter([_refused(status.CANNOT_UNDERSTAND, error, ())])
+        noted = False
+        try:
+            for response in responses:
+                if response.status not in (status.PENDING, status.PENDING_WITHOUT_SOME_KEYS):
+                    noted = True
+                    self._note(request, asked, response)
+                yield response
+        finally:
+            if not noted:  # the association was lost, or the database is
+                self._note(request, asked, Response(status.PROCESSING_FAILURE))
+
+    def _note(self, request: Request, asked: Identifier | None, response: Response) -> None:
+        caller = request.association.caller
+        failed = response.status not in (status.SUCCESS, status.CANCELLED)
+        self.inquiries.note(
+            self.clock(),
+            audit.Party(caller.calling_ae, caller.address, caller.user, requestor=True),
+            audit.Party(caller.called_ae),
+            request.context.abstract_syntax,
+            inquiry.written(asked.level, asked.matches) if asked else "",
+            audit.Outcome.MINOR_FAILURE if failed else audit.Outcome.SUCCESS,
+            f"status {response.status:04X}" if failed else "",
+        )
+
+    def _responses(self, request: Request, asked: Identifier) -> Iterator[Response]:
+        try:
             root = request.context.abstract_syntax
             options = request.association.extended.get(root, b"").ljust(4, b"\0")
             check(asked, root, relational=bool(options[RELATIONAL]))
@@ -114,20 +154,24 @@ class Finder:
             computed=frozenset(asked.wanted) & frozenset(keys.COMPUTED),
             above=zone is not None or any(_is_above(name, level) for name in asked.wanted),
         )
-        fixed: Attributes = {
-            keys.RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [self.config.ae_title]},
-            keys.AVAILABILITY: {"vr": "CS", "Value": ["ONLINE"]},
-        }
+        fixed = _fixed(asked.level, self.config.ae_title)
         if zone is not None:
             fixed[TIMEZONE] = {"vr": "SH", "Value": [asked.zone_text]}
-        shape = answers(asked.wanted, asked.level, unique, level, patient=of_patients, fixed=fixed)
+        shape = answers(asked.wanted, unique, level, patient=of_patients, fixed=fixed)
         supported = shape.all_supported and not left_out
         pending = status.PENDING if supported else status.PENDING_WITHOUT_SOME_KEYS
         character_set = self._character_set(request, asked)
         syntax = request.context.transfer_syntax
         form: Form | None = None
         if zone is None and not of_patients and not shape.nested:
-            form = Form(shape.fixed, shape.plain, shape.computed, syntax, character_set)
+            form = _form(
+                asked.level,
+                self.config.ae_title,
+                tuple(shape.plain),
+                tuple(shape.computed),
+                syntax,
+                character_set,
+            )
             question = replace(question, raw=tuple(shape.plain))
         message_id = number(request.command, MESSAGE_ID)
         sent = 0
@@ -171,20 +215,31 @@ class Finder:
 
     def _character_set(self, request: Request, asked: Identifier) -> str:
         """Return the set of the answers: as the table of entities says, else as the request, else UTF-8."""
-        peer = peers.find(self.engine, request.association.caller.calling_ae)
-        if peer is not None and peer.character_set:
-            return peer.character_set
+        if stated := self._stated(request.association.caller.calling_ae):
+            return stated
         if asked.character_set is not None and known(asked.character_set):
             return asked.character_set
         return UNICODE
 
+    def _stated(self, title: str) -> str:
+        """Return the set that the table of entities has for a peer; what was read is believed for a while."""
+        now = time.monotonic()
+        known, at = self.sets.get(title, ("", -BELIEVED_S))
+        if now - at >= BELIEVED_S:
+            peer = peers.find(self.engine, title)
+            known = peer.character_set if peer else ""
+            if len(self.sets) >= MOST_SETS:
+                self.sets.clear()
+            self.sets[title] = (known, now)
+        return known
 
-def service(config: Config, engine: Engine) -> Service:
+
+def service(config: Config, engine: Engine, clock: Callable[[], datetime]) -> Service:
     """Return the line of the table of services."""
     return Service(
         "find",
         tuple(_OF_ROOT),
-        {CommandField.C_FIND_RQ: Finder(config, engine).find},
+        {CommandField.C_FIND_RQ: Finder(config, engine, clock, Inquiries(engine)).find},
         _SYNTAXES,
         negotiated,
     )
@@ -221,6 +276,23 @@ def check(asked: Identifier, root: str, *, relational: bool) -> None:
                 name, "Series Instance UID"
             )
             raise Mismatch(f"{asked.level} needs one {keyword} (no relational queries)", name)
+
+
+def _fixed(level: str, title: str) -> Attributes:
+    """Return what every answer at a level holds."""
+    return {
+        QUERY_LEVEL: {"vr": "CS", "Value": [level]},
+        keys.RETRIEVE_AE_TITLE: {"vr": "AE", "Value": [title]},
+        keys.AVAILABILITY: {"vr": "CS", "Value": ["ONLINE"]},
+    }
+
+
+@lru_cache(maxsize=256)
+def _form(
+    level: str, title: str, plain: tuple[str, ...], computed: tuple[str, ...], syntax: str, character_set: str
+) -> Form:
+    """Return the form of answers; who asks, asks the same keys again and again."""
+    return Form(_fixed(level, title), plain, computed, syntax, character_set)
 
 
 def _is_above(name: str, level: Level) -> bool:

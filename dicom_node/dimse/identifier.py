@@ -155,14 +155,13 @@ class Shape:
         return result
 
 
-def answers(wanted: Wanted, level: str, unique: str, at: Level, *, patient: bool, fixed: Attributes) -> Shape:
+def answers(wanted: Wanted, unique: str, at: Level, *, patient: bool, fixed: Attributes) -> Shape:
     """Return the shape of the answers.
 
     `at` is the level of the index, `patient` says that only the patient's attributes are there to be
     had, `fixed` is in every answer. A key that is supported and has no value is given without one; one
     that is not supported is left out (C.4.1.1.3.2).
     """
-    fixed = {**fixed, QUERY_LEVEL: {"vr": "CS", "Value": [level]}}
     shape = Shape(at, [], [], [], fixed, True)
     for name, inner in {unique: {}, **wanted}.items():
         kept = keys.COMPUTED.get(name)

@@ -17,6 +17,7 @@ from dicom_node.index.conditions import Manner, Match, conditions
 from dicom_node.index.facts import EVERYTHING, NOTHING, Facts
 from dicom_node.index.moments import CLOCK, DAY
 from dicom_node.instance import Level
+from fhir_server.database import prepared
 
 __all__ = ["Found", "Manner", "Match", "Question", "count", "find", "stream", "supported"]
 
@@ -114,11 +115,14 @@ def find(connection: Any, question: Question) -> list[Found]:
     direction = " DESC" if downwards else ""
     cursor = connection.cursor()
     columns = _PKS[question.level] if question.raw is None else _raw_columns(question)
-    cursor.execute(
+    statement = (
         f"SELECT {columns}, {', '.join(order)} FROM {_FROM[question.level]} WHERE {where}"
-        f" ORDER BY {', '.join(sql + direction for sql in order)} LIMIT %s OFFSET %s",
-        (*values, question.limit, question.offset),
+        f" ORDER BY {', '.join(sql + direction for sql in order)} limit %s OFFSET {question.offset:d}"
     )
+    values.append(question.limit)
+    if _by_key(question):  # its plan does not depend on the values
+        statement, values = prepared.run(cursor, statement, values)
+    cursor.execute(statement, values)
     rows = cursor.fetchall()
     if not rows:
         return []
@@ -189,6 +193,17 @@ def supported(level: Level, match: Match) -> bool:
     """Whether a key can be matched at this level (otherwise the caller says that it was not)."""
     kept_at = keys.level_of(match.path[0])
     return kept_at is not None and kept_at <= level
+
+
+def _by_key(question: Question) -> bool:
+    """Whether every key is one that an index finds by a single value."""
+    asked = [match for match in question.matches if not match.universal]
+    return bool(asked) and all(
+        match.path in _KEYS and not any(sign in match.value for sign in "*?\\") for match in asked
+    )
+
+
+_KEYS = {(name,) for name in (keys.STUDY_UID, keys.SERIES_UID, keys.SOP_UID, keys.PATIENT_ID, keys.ACCESSION)}
 
 
 def _order(question: Question) -> tuple[str, ...]:

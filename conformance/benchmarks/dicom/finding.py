@@ -158,7 +158,7 @@ class Finding:
         }  # fmt: skip
 
 
-def measure(folder: Path, *, studies: int, rounds: int, seed: int = 5) -> Finding:
+def measure(folder: Path, *, studies: int, rounds: int, only: str = "", seed: int = 5) -> Finding:
     """Fill both nodes and ask them in turns."""
     found = Finding(studies)
     if not STORESCU.exists():
@@ -172,16 +172,18 @@ def measure(folder: Path, *, studies: int, rounds: int, seed: int = 5) -> Findin
             stack.callback(sides[1].stop)
         else:
             found.absent = "Orthanc or its DICOMweb plug-in is not installed; only ours is measured"
-        images = folder / "images"
-        write(images, studies)
-        for side in sides:
-            _fill(side, images, studies)
-        shutil.rmtree(images)
+        empty = [side for side in sides if c_find(side, [_last(studies)]) != [1]]
+        if empty:
+            images = folder / "images"
+            write(images, studies)
+            for side in empty:
+                _fill(side, images, studies)
+            shutil.rmtree(images)
         for side in sides:
             side.rest()
         for number in range(rounds):
             found.loads.append(os.getloadavg()[0])
-            for search in SEARCHES:
+            for search in (each for each in SEARCHES if only in each.name):
                 for protocol, ask in (("FIND", c_find), ("QIDO", qido)):
                     _round(found, sides if number % 2 else sides[::-1], search, protocol, ask, seed + number)
     return found
@@ -263,18 +265,21 @@ def write(folder: Path, studies: int) -> None:
 def _fill(side: Side, images: Path, studies: int) -> None:
     command = [str(STORESCU), "-aec", side.title, "+sd", "127.0.0.1", str(side.port), str(images)]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TCP_NODELAY": "1"})
-    last = {"StudyInstanceUID": f"{UID}.{studies - 1}"}
     until = time.monotonic() + _START_S
-    while c_find(side, [last]) != [1]:  # the index may follow the answers
+    while c_find(side, [_last(studies)]) != [1]:  # the index may follow the answers
         if time.monotonic() > until:
             raise RuntimeError(f"{side.name} does not know the last study")
         time.sleep(0.2)
 
 
+def _last(studies: int) -> dict[str, str]:
+    return {"StudyInstanceUID": f"{UID}.{studies - 1}"}
+
+
 def start_ours(folder: Path) -> Side:
     """Start our server, one HTTP worker, without the background worker: it would announce the studies."""
     data = folder / "ours"
-    data.mkdir(parents=True)
+    data.mkdir(parents=True, exist_ok=True)
     with open(folder / "ours.log", "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "fhir_server", "serve", "--data-dir", str(data), "--port", "0",
@@ -294,7 +299,7 @@ def start_ours(folder: Path) -> Side:
 def start_orthanc(folder: Path) -> Side:
     """Start Orthanc with SQLite and its DICOMweb plug-in; the limits of its answers are taken away."""
     data = folder / "orthanc"
-    data.mkdir(parents=True)
+    data.mkdir(parents=True, exist_ok=True)
     ports = []
     for _ in range(2):
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -330,14 +335,20 @@ def main() -> int:
     parser.add_argument("--studies", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the nodes keep their data (default: a new one)")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder that stays; what is filled there is not filled again"
+    )
+    parser.add_argument("--only", default="", help="searches whose names have this in them")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="xinglin-finding-", dir=arguments.folder))
+    folder = arguments.keep or Path(tempfile.mkdtemp(prefix="xinglin-finding-", dir=arguments.folder))
+    folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # an unprivileged Postgres must find its way through
     try:
-        found = measure(folder, studies=arguments.studies, rounds=arguments.rounds)
+        found = measure(folder, studies=arguments.studies, rounds=arguments.rounds, only=arguments.only)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not arguments.keep:
+            shutil.rmtree(folder, ignore_errors=True)
     print(found.text())
     if arguments.json:
         arguments.json.write_text(json.dumps(found.document(), indent=1) + "\n")

@@ -12,6 +12,7 @@ from pydicom.sequence import Sequence
 
 from tests.support.dicom_data import ROOT_UID, ct
 from tests.support.dicom_fixtures import ADDRESS, Node
+from tests.support.server import wait_for
 
 S1, S2, S3 = (f"{ROOT_UID}.{n}" for n in (1, 2, 3))
 
@@ -282,3 +283,29 @@ def test_no_match_is_an_empty_list(archive: Node, web: FlaskClient) -> None:
     assert search(web, "/studies", PatientID=quote("nobody")) == []
     assert web.get("/dicom-web/studies", headers={"Accept": "text/html"}).status_code == 406
     assert web.get("/dicom-web/nonsense").status_code == 404
+
+
+@pytest.mark.clause("PS3.15 A.5.3.10", "a query is written down: who asked, and what")
+def test_a_search_is_written_down(archive: Node, web: FlaskClient) -> None:
+    search(web, "/studies", PatientID="P2")
+    sql = "SELECT event FROM dicom_audit WHERE event ->> 'kind' = '110112'"
+    ((event,),) = wait_for(lambda: archive.rows(sql))
+    assert event["query"] == "/dicom-web/studies PatientID=P2"
+    assert event["source"] == {"address": "127.0.0.1", "requestor": True}
+
+
+@pytest.mark.clause("PS3.18 10.6.3.2", "results as XML, one part each")
+def test_results_as_xml(archive: Node, web: FlaskClient) -> None:
+    wanted = {"Accept": 'multipart/related; type="application/dicom+xml", application/dicom+json;q=0.5'}
+    answer = web.get("/dicom-web/studies?PatientID=P*", headers=wanted)
+    assert answer.content_type.startswith('multipart/related; type="application/dicom+xml"; boundary=')
+    boundary = answer.content_type.rpartition("boundary=")[2].encode()
+    parts = answer.data.split(b"--" + boundary)[1:-1]
+    found = [part.partition(b"\r\n\r\n")[2] for part in parts]
+    assert len(found) == 3
+    assert all(b"<NativeDicomModel" in document for document in found)
+    assert S1.encode() in found[0]
+    again = web.get(
+        "/dicom-web/studies?PatientID=P*", headers={**wanted, "If-None-Match": answer.headers["ETag"]}
+    )
+    assert again.status_code == 304

@@ -32,6 +32,7 @@ from tests.support.query_archive import (
     identifier,
     study,
 )
+from tests.support.server import wait_for
 
 S1, S2, S3 = (study(number) for number in (1, 2, 3))
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
@@ -243,6 +244,24 @@ def test_a_value_that_is_none_is_refused_in_words(port: int) -> None:
     found, statuses, last = c_find(port, identifier("STUDY", StudyDate="20261340"))
     assert (found, statuses) == ([], [0xC000])
     assert "20261340" in last.ErrorComment
+
+
+@pytest.mark.clause("PS3.15 A.5.3.10", "a query is written down: who asked, and what")
+def test_a_query_is_written_down(port: int, kept: Node) -> None:
+    kept.rows("SELECT 1")
+    c_find(port, identifier("STUDY", StudyInstanceUID=S3, PatientName=""), title="WHO")
+    c_find(port, identifier("SERIES"), title="WHO")
+    sql = (
+        "SELECT event FROM dicom_audit WHERE event #>> '{source,ae}' = 'WHO' AND event ->> 'kind' = '110112'"
+        " ORDER BY pk"
+    )
+    rows = wait_for(lambda: len(found := kept.rows(sql)) == 2 and found)
+    assert rows
+    events = [event for (event,) in rows]
+    assert [event["query"] for event in events] == [f"STUDY 0020000D={S3}", "SERIES"]
+    assert [event["outcome"] for event in events] == ["0", "4"]
+    assert events[1]["reason"] == "status A900"
+    assert events[0]["sop_class"] == STUDY_ROOT
 
 
 def test_too_many_matches_end_with_out_of_resources(kept: Node) -> None:
