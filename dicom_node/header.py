@@ -172,9 +172,9 @@ def walk(
             if was_shown:
                 yield event
             continue
-        code = data[position + 4 : position + 6]
-        vr = "" if implicit else _CODES.get(bytes(code), "")
-        if not vr and not implicit and bytes(code).isalpha() and bytes(code).isupper():
+        code = bytes(data[position + 4 : position + 6])  # a view would outlive an exception, and keep the map
+        vr = "" if implicit else _CODES.get(code, "")
+        if not vr and not implicit and code.isalpha() and code.isupper():
             vr = "UN"  # PS3.5 7.1.2: every VR to come has the long form
             long_form = True
         else:

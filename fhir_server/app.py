@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +20,12 @@ from cds_hooks.calls import Calls
 from cds_hooks.records.store import Store
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
+from dicom_node.dicomweb.metadata_drain import MetadataDrain
 from dicom_node.dicomweb.stow import Storing
+from dicom_node.dimse.destinations import Destinations
+from dicom_node.dimse.secure import as_client
 from dicom_node.files.store import FileStore
+from dicom_node.forward.worker import Forwarder, ForwardSettings
 from dicom_node.ingest import Durability, Ingest
 from dicom_node.way_in import WayIn
 from dicom_node.workitems.service import Worklist
@@ -41,6 +44,8 @@ from fhir_server.interactions.policy import Policy
 from fhir_server.interactions.registry import Registry
 from fhir_server.interactions.reindex import Reindexer
 from fhir_server.observability import events, heartbeat
+from fhir_server.observability.disk import Watch, fills
+from fhir_server.observability.disk import warning as disk_warning
 from fhir_server.operations.calls import prepare
 from fhir_server.operations.registry import definitions, offered
 from fhir_server.outcome import Unavailable
@@ -49,7 +54,7 @@ from fhir_server.rest.async_run import Runner
 from fhir_server.rest.door import Door
 from fhir_server.rest.front import in_front
 from fhir_server.rest.handlers import BUILT, Installation
-from fhir_server.rest.health import Check
+from fhir_server.rest.health import Check, Warned
 from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
 from terminology.terms import Terms
@@ -177,8 +182,12 @@ def _observe(
 
 def _states(checks: dict[str, Check]) -> list[State]:
     """Return the readiness checks as lines of the console's server page."""
-    found = [(name, check()) for name, check in checks.items()]
-    return [State(name, problem is None, problem or "") for name, problem in found]
+    states = []
+    for name, check in checks.items():
+        problem = check()
+        degraded = isinstance(problem, Warned)
+        states.append(State(name, problem is None or degraded, problem or "", degraded))
+    return states
 
 
 def readiness(engine: Engine, config: Config) -> dict[str, Check]:
@@ -193,10 +202,12 @@ def readiness(engine: Engine, config: Config) -> dict[str, Check]:
         return None
 
     def disk() -> str | None:
-        free = shutil.disk_usage(config.data_dir).free
-        return (
-            None if free >= LEAST_FREE_BYTES else f"only {free // 2**20} MiB are free under the data folder"
-        )
+        found = fills(config.data_dir)
+        free = min((fill.free_bytes for fill in found), default=0)
+        if free < LEAST_FREE_BYTES:
+            return f"only {free // 2**20} MiB are free under the data folder"
+        warned = disk_warning(found, config.disk_warn_percent)
+        return Warned(warned) if warned else None
 
     def queue() -> str | None:
         return heartbeat.problem(worker_heartbeat(config), "the background worker") if config.worker else None
@@ -219,8 +230,13 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     entry = create_entry(config, config.database_url, connections=4)
     return {
         "dicom-bridge": Bridge(entry, bridge_settings(config)).drain,
+        "dicom-metadata": MetadataDrain(
+            entry.engine, dicom_files(config), dicomweb_address(config), utc_now
+        ).drain,
         "dicom-audit": AuditDrain(entry, bridge_settings(config), config.ae_title).drain,
+        "dicom-forward": create_forwarder(config).drain,
         "reindex": Reindexer(entry).drain,
+        "disk": Watch(config.data_dir, config.disk_warn_percent).drain,
     }
 
 
@@ -239,6 +255,25 @@ def storing(config: Config, entry: Entry) -> Storing:
         config.max_stow_bytes,
         entry.clock,
     )
+
+
+def create_forwarder(config: Config) -> Forwarder:
+    """Return who sends on what the forward rules ask for; it has connections of its own."""
+    engine = Engine(
+        config.database_url,
+        size=2 + 2 * config.forward_threads,
+        statement_timeout_ms=config.statement_timeout_ms,
+        application_name="xinglin forward",
+    )
+    settings = ForwardSettings(
+        config.ae_title.strip(),
+        connections=config.forward_connections,
+        threads=config.forward_threads,
+        tries=config.forward_tries,
+        max_age_hours=config.forward_max_age_hours,
+        zone=ZoneInfo(config.time_zone),
+    )
+    return Forwarder(engine, dicom_files(config), Destinations(engine, as_client(config)), settings, utc_now)
 
 
 def bridge_settings(config: Config) -> BridgeSettings:

@@ -105,6 +105,18 @@ class Config:
     )
     study_quiet_s: float = _setting(5.0, "a study is announced once nothing has arrived for so long")
     study_quiet_max_s: float = _setting(30.0, "and at the latest after so long")
+    forward_connections: int = _setting(2, "associations at once to one destination of forward rules")
+    forward_threads: int = _setting(16, "associations at once to all destinations of forward rules together")
+    forward_tries: int = _setting(
+        10, "how often an instance that a destination refuses is sent to it before a person must decide"
+    )
+    forward_max_age_hours: float = _setting(
+        168.0, "how long a destination that is not reached is tried before a person must decide"
+    )
+    disk_warn_percent: float = _setting(
+        10.0,
+        "percent of the data folder's disk; with less of it free, /readyz, the log and the console say so",
+    )
     demonstration: bool = _setting(
         False, "models in the state demonstration answer; for trying out, never for patients"
     )
@@ -250,6 +262,9 @@ class Config:
             "max_json_depth",
             "max_response_bytes",
             "max_conditional_deletes",
+            "forward_connections",
+            "forward_threads",
+            "forward_tries",
             "dimse_workers",
             "dimse_max_associations",
             "dimse_max_associations_per_ae",

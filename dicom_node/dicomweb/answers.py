@@ -1,29 +1,63 @@
-"""What a DICOMweb resource gives → an HTTP response: pieces, length, validators (RFC 9110, PS3.18 8.4)."""
+"""What a DICOMweb resource gives → an HTTP response: pieces, length, validators, ranges (RFC 9110).
+
+PS3.18 8.4 (header fields), 8.5 (status codes).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from flask import Response, request
 
+from fhir_server.rest import ranges
+from fhir_server.rest.request import Request
+
+Slice = Callable[[int, int], Iterable[bytes]]
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An answer: its media type, its pieces, and its length where that is known beforehand."""
+    """An answer: its media type, its pieces, and its length where that is known beforehand.
+
+    `part` gives the bytes from one position to another, for answers that can be had in parts;
+    `etag` is strong: the same tag means the same bytes.
+    """
 
     content_type: str
     pieces: Iterable[bytes]
     length: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    etag: str = ""
+    part: Slice | None = None
 
 
 def answer(body: Body) -> Response:
     """Return the response of a body; its pieces are taken while it is sent."""
-    response = Response(body.pieces, status=206 if "Content-Range" in body.headers else 200)
+    if body.etag and _known(body.etag):
+        response = Response(status=304)
+        response.headers["ETag"] = body.etag
+        response.headers.update({**body.headers, "Cache-Control": "private, no-cache"})
+        return response
+    span = None
+    if body.part is not None and body.length is not None:
+        span = ranges.asked(Request(request.environ), body.length, body.etag)
+    if span is not None and body.part is not None:
+        start, stop = span
+        response = Response(body.part(start, stop), 206, direct_passthrough=True)
+        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{body.length}"
+        response.headers["Content-Length"] = str(stop - start)
+    else:
+        response = Response(body.pieces, direct_passthrough=True)
+        if body.length is not None:
+            response.headers["Content-Length"] = str(body.length)
     response.headers["Content-Type"] = body.content_type
-    if body.length is not None:
-        response.headers["Content-Length"] = str(body.length)
+    if body.part is not None:
+        response.headers["Accept-Ranges"] = "bytes"
+    if body.etag:
+        response.headers["ETag"] = body.etag
+        # an instance may get a newer version under its address: kept, but asked for again
+        response.headers["Cache-Control"] = "private, no-cache"
     response.headers.update(body.headers)
     return response
 
@@ -36,3 +70,11 @@ def accept() -> str | None:
 def one_line(text: str) -> str:
     """Return a text that can stand in a header field, quotes and line ends away."""
     return "".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in text)[:300]
+
+
+def _known(etag: str) -> bool:
+    """Whether the client has this state already (RFC 9110 13.1.2; the comparison is the weak one)."""
+    stated = request.headers.get("If-None-Match")
+    if stated is None:
+        return False
+    return stated.strip() == "*" or etag in (one.strip().removeprefix("W/") for one in stated.split(","))

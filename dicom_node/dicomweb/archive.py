@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import BoundedSemaphore
 
 from dicom_node.files.store import FileStore
 from dicom_node.index.locate import Located, located
+from dicom_node.pixels.frame_tables import FrameTables
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.engine import Engine, Mode
-from fhir_server.outcome import FhirError, NotFound
+from fhir_server.outcome import FhirError, NotFound, Unavailable
+
+DECODERS = 2
+"""Frames that one process decodes at a time, so that searches and plain retrievals find it free."""
+
+LONGEST_WAIT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,18 @@ class Archive:
     files: FileStore
     address: str
     caller: Callable[[], Grant]
+    decoders: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(DECODERS))
+    frame_tables: FrameTables = field(default_factory=FrameTables)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the right to decode or render a frame for the block: few may at a time. Raises Unavailable."""
+        if not self.decoders.acquire(timeout=LONGEST_WAIT_S):
+            raise Unavailable(f"{DECODERS} images are being decoded by this process; try again")
+        try:
+            yield
+        finally:
+            self.decoders.release()
 
     def may(self, interaction: str) -> None:
         """Raise Forbidden unless the caller may do this with imaging studies."""

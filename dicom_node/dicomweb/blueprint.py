@@ -21,6 +21,7 @@ from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
 from fhir_server.outcome import FhirError, MethodNotAllowed, NotFound, TooCostly
+from fhir_server.rest.ranges import RangeNotSatisfiable
 
 _STUDY = "/studies/<study>"
 _SERIES = f"{_STUDY}/series/<series>"
@@ -90,8 +91,8 @@ def _search(archive: Archive, level: Level, study: str = "", series: str = "") -
 
 def _unknown(rest: str) -> Response:
     raise NotFound(
-        "this address is none of DICOMweb's here; there are /studies, /series, /instances, and below an"
-        " instance /metadata, /frames, /bulkdata, /rendered and /thumbnail"
+        "this address is none of DICOMweb's here; there are /studies, /series, /instances, below each of"
+        " them /metadata, /bulkdata, /pixeldata, /rendered and /thumbnail, and below an instance /frames"
     )
 
 
@@ -137,4 +138,6 @@ def _refusal(error: Exception) -> Response:
         response.headers["Allow"] = error.allow
     if error.status == 503:
         response.headers["Retry-After"] = "5"
+    if isinstance(error, RangeNotSatisfiable):
+        response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
     return response

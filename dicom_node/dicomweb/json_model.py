@@ -1,7 +1,4 @@
-"""Instances as the DICOM JSON model has them: metadata of files, and bulk data by its path.
-
-PS3.18 Annex F, 10.4.1.1.2 (metadata), 10.4.1.1.5 (bulk data).
-"""
+"""Instances as the DICOM JSON model has them: the metadata of files (PS3.18 Annex F, 10.4.1.1.2)."""
 
 from __future__ import annotations
 
@@ -10,14 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dicom_node import header
+import msgspec
+
 from dicom_node.attributes import Attributes, read
-from dicom_node.dictionary import hex_of
-from dicom_node.files.content import Content, opened
-from dicom_node.header import FRAGMENTS, ITEM, ITEM_END, SEQUENCE, SEQUENCE_END, VALUE
+from dicom_node.files.content import opened
 
 INLINE_BYTES = 256
 """Binary values up to this length stand in the JSON; a request for each would cost more."""
+
+_FAST = msgspec.json.Encoder().encode
 
 AVAILABLE_TRANSFER_SYNTAX = "00083002"
 
@@ -38,6 +36,10 @@ def metadata(path: Path, address: str) -> Attributes:
 
 def encode(value: Any) -> bytes:
     """Return JSON as bytes, as short as it can be."""
+    try:
+        return _FAST(value)
+    except (UnicodeEncodeError, OverflowError, ValueError, TypeError):  # lone surrogates, very large numbers
+        pass
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -52,33 +54,3 @@ def array(values: Iterator[Any]) -> Iterator[bytes]:
         yield opening + encode(value)
         opening = b","
     yield b"]" if opening == b"," else b"[]"
-
-
-def bulk_data(content: Content, path: str) -> tuple[int, int] | None:
-    """Return (start, length) of the value at a path like 52009229/0/00091002, or None.
-
-    Encapsulated pixel data is given as its items, from the offset table to the last fragment.
-    """
-    wanted = path.split("/")
-    trail: list[str] = []
-    items: list[int] = []
-    for event in header.walk(content.data, content.syntax):
-        name = hex_of(event.tag)
-        if event.kind == SEQUENCE:
-            trail.append(name)
-            items.append(-1)
-        elif event.kind == ITEM:
-            items[-1] += 1
-            trail.append(str(items[-1]))
-        elif event.kind in (ITEM_END, SEQUENCE_END):
-            trail.pop()
-            if event.kind == SEQUENCE_END:
-                items.pop()
-        elif event.kind in (VALUE, FRAGMENTS) and name == wanted[-1] and [*trail, name] == wanted:
-            if event.kind == VALUE:
-                return event.start, event.length
-            end = event.start
-            for start, length in header.fragments(content.data, event.start, little=content.syntax.little):
-                end = start + length
-            return event.start, end - event.start
-    return None

@@ -16,6 +16,10 @@ MULTIPART = "multipart/related"
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 OCTETS = "application/octet-stream"
+ANY_SYNTAX = "*"
+
+_FORMER = {"image/x-jls": "image/jls", "image/x-dicom-rle": "image/dicom-rle", "image/j2c": "image/jp2"}
+"""Names that media types had before they were registered; clients still use them."""
 
 _PARAMETER = re.compile(r';\s*([A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;,]*)')
 _RANGE = re.compile(r'\s*([^;,\s]+)((?:\s*;\s*[A-Za-z-]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^;,]*))*)\s*(?:,|$)')
@@ -31,10 +35,14 @@ class Accepted:
     quality: float = 1.0
 
     @property
-    def transfer_syntax(self) -> str | None:
-        """Return the transfer syntax asked for; None: not said, or any."""
-        stated = self.parameters.get("transfer-syntax")
-        return None if stated in (None, "", "*") else stated
+    def transfer_syntax(self) -> str:
+        """Return the transfer syntax asked for, ANY_SYNTAX, or nothing where it is left to us.
+
+        Nothing is the default of the media type (PS3.18 8.7.3.5.2), but for a range such as */*,
+        which takes whatever there is.
+        """
+        stated = self.parameters.get("transfer-syntax", "")
+        return ANY_SYNTAX if not stated and "*" in self.media else stated
 
 
 def accepted(header: str | None) -> list[Accepted]:
@@ -46,12 +54,13 @@ def accepted(header: str | None) -> list[Accepted]:
     found = []
     for match in _RANGE.finditer(header or "*/*"):
         media = match[1].lower()
-        parameters = {
-            name.lower(): value.strip().strip('"') for name, value in _PARAMETER.findall(match[2] or "")
-        }
+        parameters = _parameters(match[2] or "")
         quality = _quality(parameters.pop("q", "1"))
         if media == MULTIPART:
-            found.append(Accepted(parameters.pop("type", "*/*").lower(), True, parameters, quality))
+            # some clients put the parameters of the part's type inside the quotes, as of a whole media type
+            kind, _, inner = parameters.pop("type", "*/*").partition(";")
+            parameters = {**_parameters(f";{inner}"), **parameters}
+            found.append(Accepted(kind.strip().lower() or "*/*", True, parameters, quality))
         else:
             found.append(Accepted(media, False, parameters, quality))
     return sorted((one for one in found if one.quality > 0), key=lambda one: -one.quality)
@@ -65,6 +74,7 @@ def allows(pattern: str, media: str) -> bool:
     """
     if pattern in ("*/*", "*"):
         return True
+    pattern = _FORMER.get(pattern, pattern)
     main, _, sub = pattern.partition("/")
     return media == pattern or (sub == "*" and media.startswith(f"{main}/"))
 
@@ -79,6 +89,11 @@ def choose(ranges: Sequence[Accepted], offered: Sequence[str]) -> str:
     raise NotAcceptable(
         f"none of the accepted media types can be given; this address gives {', '.join(offered)}"
     )
+
+
+def _parameters(text: str) -> dict[str, str]:
+    """Return the parameters of a media range; of one that is said twice the last."""
+    return {name.lower(): value.strip().strip('"') for name, value in _PARAMETER.findall(text)}
 
 
 def _quality(text: str) -> float:

@@ -14,6 +14,16 @@ class Part:
     content_type: str
     pieces: Iterable[bytes]
     location: str = ""
+    length: int | None = None  # of the bytes, where it is known before they are made
+
+    def head(self, boundary: str) -> bytes:
+        """Return what stands before the bytes."""
+        lines = [f"--{boundary}", f"Content-Type: {self.content_type}"]
+        if self.location:
+            lines.append(f"Content-Location: {self.location}")
+        if self.length is not None:
+            lines.append(f"Content-Length: {self.length}")
+        return "\r\n".join([*lines, "", ""]).encode()
 
 
 def new_boundary() -> str:
@@ -37,10 +47,21 @@ def write(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
     b'--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b--\r\n'
     """
     for part in parts:
-        head = f"--{boundary}\r\nContent-Type: {part.content_type}\r\n"
-        if part.location:
-            head += f"Content-Location: {part.location}\r\n"
-        yield f"{head}\r\n".encode()
+        yield part.head(boundary)
         yield from part.pieces
         yield b"\r\n"
     yield f"--{boundary}--\r\n".encode()
+
+
+def length(parts: Iterable[Part], boundary: str) -> int | None:
+    r"""Return how many bytes `write` will give, or None where a part does not know.
+
+    >>> length([Part("text/plain", [b"hello"], length=5)], "b")
+    62
+    """
+    total = len(boundary) + 6
+    for part in parts:
+        if part.length is None:
+            return None
+        total += len(part.head(boundary)) + part.length + 2
+    return total

@@ -1,189 +1,180 @@
-"""WADO-RS: studies, series and instances as they are kept, their metadata, frames and bulk data.
+"""WADO-RS: studies, series and instances as files (PS3.18 10.4.1.1.1, 8.7.3).
 
-PS3.18 10.4. Instances are given in the transfer syntax in which they came; a client that insists on
-another one gets 406 with the syntaxes there are. Bodies are streams: nothing is read before it is sent.
+`transfer-syntax=*` gives each as it is kept, byte for byte. Without a transfer syntax the default of
+application/dicom is asked for, explicit VR little endian (8.7.3.5.2): what is coded is decoded, and
+what nobody can decode here (video) comes as it is, its part saying so. Bodies are streams; a file
+that is sent as it is kept is never looked into.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 
-from dicom_node.dicomweb import json_model
+from blake3 import blake3
+
 from dicom_node.dicomweb.answers import Body
 from dicom_node.dicomweb.archive import Archive
-from dicom_node.dicomweb.media import DICOM, DICOM_JSON, OCTETS, Accepted, accepted, allows, choose
-from dicom_node.dicomweb.multipart import Part, content_type, new_boundary, write
-from dicom_node.files.content import opened
+from dicom_node.dicomweb.media import ANY_SYNTAX, DICOM, Accepted, accepted, allows
+from dicom_node.dicomweb.multipart import Part, content_type, length, write
 from dicom_node.files.store import pieces
-from dicom_node.header import Malformed
 from dicom_node.index.locate import Located
-from dicom_node.pixels.decode import decode
-from dicom_node.pixels.image import describe, locate_frames
-from fhir_server.outcome import Invalid, NotAcceptable, NotFound
+from dicom_node.pixels.transcode import EXPLICIT_LITTLE, PLAIN, TARGETS, convertible, transcoded
+from fhir_server.outcome import NotAcceptable, Unprocessable
 
-FRAME_MEDIA = {
-    "1.2.840.10008.1.2.4.50": "image/jpeg",
-    "1.2.840.10008.1.2.4.51": "image/jpeg",
-    "1.2.840.10008.1.2.4.57": "image/jpeg",
-    "1.2.840.10008.1.2.4.70": "image/jpeg",
-    "1.2.840.10008.1.2.4.80": "image/jls",
-    "1.2.840.10008.1.2.4.81": "image/jls",
-    "1.2.840.10008.1.2.4.90": "image/jp2",
-    "1.2.840.10008.1.2.4.91": "image/jp2",
-    "1.2.840.10008.1.2.4.92": "image/jpx",
-    "1.2.840.10008.1.2.4.93": "image/jpx",
-    "1.2.840.10008.1.2.4.201": "image/jphc",
-    "1.2.840.10008.1.2.4.202": "image/jphc",
-    "1.2.840.10008.1.2.4.203": "image/jphc",
-    "1.2.840.10008.1.2.5": "image/dicom-rle",
-}
-"""Media type of a coded frame by transfer syntax (PS3.18 table 8.7.3-5)."""
-
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+ZIP = "application/zip"
 
 
 def instances(archive: Archive, accept: str | None, found: Sequence[Located], *, single: bool) -> Body:
     """Return instances as files. `single` allows one file without a multipart around it."""
-    for wanted in accepted(accept):
+    ranges = accepted(accept)
+    for wanted in ranges:
+        if wanted.media == ZIP and not wanted.multipart:
+            return _zipped(archive, found)
         if not allows(wanted.media, DICOM):
             continue
-        fitting = [one for one in found if _fits(wanted, one.transfer_syntax)]
-        if not fitting:
+        syntaxes = [target(wanted, one) for one in found]
+        if None in syntaxes:
             continue
-        if not wanted.multipart and wanted.media == DICOM and single:
-            path = archive.file(found[0])
-            syntax = f"{DICOM}; transfer-syntax={found[0].transfer_syntax}"
-            return Body(syntax, pieces(path), found[0].size_bytes)
-        if wanted.multipart or wanted.media in ("*/*", "application/*", DICOM):
-            boundary = new_boundary()
-            # every file is looked for before the first byte goes out; what is opened is one at a time
-            parts = [
-                Part(
-                    f"{DICOM}; transfer-syntax={one.transfer_syntax}",
-                    pieces(archive.file(one)),
-                    archive.address_of(one),
-                )
-                for one in fitting
-            ]
-            return Body(content_type(DICOM, boundary), write(parts, boundary))
-    syntaxes = sorted({one.transfer_syntax for one in found})
-    raise NotAcceptable(
-        'instances are given as multipart/related; type="application/dicom", in the transfer syntax in which'
-        f" they came ({', '.join(syntaxes)}); leave transfer-syntax out or say transfer-syntax=*"
-    )
+        plan = [(one, syntax or "") for one, syntax in zip(found, syntaxes, strict=True)]
+        if wanted.media == DICOM and not wanted.multipart and single:
+            try:
+                return file(archive, *plan[0])
+            except Unprocessable:
+                if wanted.transfer_syntax:
+                    raise
+                return file(archive, found[0], found[0].transfer_syntax)
+        return _multipart(archive, plan, lenient=not wanted.transfer_syntax)
+    raise NotAcceptable(_offer(found, single=single))
 
 
-def metadata(archive: Archive, accept: str | None, found: Sequence[Located]) -> Body:
-    """Return the metadata of instances as DICOM JSON."""
-    media = choose(accepted(accept), (DICOM_JSON, "application/json"))
-    files = [archive.file(one) for one in found]
-    values = (
-        json_model.metadata(file, archive.address_of(one)) for file, one in zip(files, found, strict=True)
-    )
-    return Body(media, json_model.array(values))
+def target(wanted: Accepted, instance: Located) -> str | None:
+    """Return the transfer syntax in which an instance is to be given, or None when it cannot be.
 
-
-def frames(archive: Archive, accept: str | None, instance: Located, numbers: str) -> Body:
-    """Return frames of an instance, numbered from 1 ("3" or "1,2,5").
-
-    As they are kept when that is acceptable, else as plain little-endian samples.
+    An instance without pixels can be had uncoded wherever a coding of pixels is asked for.
     """
-    wanted = _numbers(numbers)
-    ranges = accepted(accept)
-    coded = FRAME_MEDIA.get(instance.transfer_syntax)
-    for one in ranges:
-        as_kept = coded is not None and allows(one.media, coded) and _fits(one, instance.transfer_syntax)
-        plain = allows(one.media, OCTETS) and one.transfer_syntax in (
-            None,
-            EXPLICIT_LITTLE,
-            instance.transfer_syntax,
-        )
-        if as_kept or plain:
-            break
-    else:
-        offered = ", ".join(filter(None, (OCTETS, coded)))
-        raise NotAcceptable(f"frames of this instance are given as multipart/related; type={offered}")
-    media = coded if as_kept and coded else OCTETS
-    bodies = _frames(archive, instance, wanted, plain=not as_kept)
-    head = list(itertools.islice(bodies, 1))  # what is wrong shows before the answer begins
-    kept = f"{media}; transfer-syntax={instance.transfer_syntax if as_kept else EXPLICIT_LITTLE}"
-    if not one.multipart and len(wanted) == 1 and "*" not in one.media:
-        return Body(media, head, len(head[0]))
-    boundary = new_boundary()
-    address = archive.address_of(instance)
-    parts = (
-        Part(kept, [body], f"{address}/frames/{number}")
-        for number, body in zip(wanted, itertools.chain(head, bodies), strict=True)
-    )
-    return Body(content_type(media, boundary), write(parts, boundary))
-
-
-def _frames(archive: Archive, instance: Located, wanted: list[int], *, plain: bool) -> Iterator[bytes]:
-    with opened(archive.file(instance)) as content:
-        image = describe(content)
-        located = locate_frames(content, image)
-        for number in wanted:
-            if plain and (located.encapsulated or not content.syntax.little):
-                samples, _ = decode(content, image, located, number - 1)
-                yield samples.astype(samples.dtype.newbyteorder("<")).tobytes()
-            else:
-                yield located.frame(number - 1)
-
-
-def bulk_data(
-    archive: Archive, accept: str | None, instance: Located, path: str, byte_range: str | None
-) -> Body:
-    """Return a binary value of an instance by its path, or a range of its bytes."""
-    chosen = next((one for one in accepted(accept) if allows(one.media, OCTETS)), None)
-    if chosen is None:
-        raise NotAcceptable(f"bulk data is given as {OCTETS}")
-    file = archive.file(instance)
-    with opened(file) as content:
-        try:
-            place = json_model.bulk_data(content, path)
-        except Malformed as malformed:
-            raise NotFound(f"the value {path} cannot be reached: {malformed}") from malformed
-        if place is None:
-            raise NotFound(f"the instance has no value {path}")
-        start, length = place
-        raw = bytes(content.data[start : start + length])
-    address = f"{archive.address_of(instance)}/bulkdata/{path}"
-    if chosen.multipart:
-        boundary = new_boundary()
-        return Body(content_type(OCTETS, boundary), write([Part(OCTETS, [raw], address)], boundary))
-    headers = {"Content-Location": address, "Accept-Ranges": "bytes"}
-    if (span := _span(byte_range, length)) is not None:
-        low, high = span
-        headers["Content-Range"] = f"bytes {low}-{high}/{length}"
-        return Body(OCTETS, [raw[low : high + 1]], high + 1 - low, headers)
-    return Body(OCTETS, [raw], length, headers)
-
-
-def _span(byte_range: str | None, length: int) -> tuple[int, int] | None:
-    """Return (first, last) of a Range header with one range, or None when it is to be ignored.
-
-    >>> _span("bytes=2-", 10), _span("bytes=-3", 10), _span("bytes=0-1,4-5", 10)
-    ((2, 9), (7, 9), None)
-    """
-    unit, _, text = (byte_range or "").partition("=")
-    low, dash, high = text.partition("-")
-    if unit.strip() != "bytes" or not dash or not (low + high).isdigit() or not length:
+    kept = instance.transfer_syntax
+    asked = wanted.transfer_syntax
+    if asked in (ANY_SYNTAX, kept):
+        return kept
+    if not asked:
+        return EXPLICIT_LITTLE if convertible(kept, EXPLICIT_LITTLE) else kept
+    if not convertible(kept, asked):
         return None
-    if not low:
-        return max(0, length - int(high)), length - 1
-    span = int(low), min(int(high) if high else length - 1, length - 1)
-    return span if span[0] <= span[1] else None
+    return asked if instance.has_pixels or asked in PLAIN else EXPLICIT_LITTLE
 
 
-def _numbers(text: str) -> list[int]:
-    numbers = [int(part) if part.isdigit() else 0 for part in text.split(",")]
-    if 0 in numbers or len(numbers) > 10_000:
-        raise Invalid(
-            f"{text[:60]!r} is no list of frames; write for example 1 or 1,2,3 (the first frame is 1)"
+def file(archive: Archive, instance: Located, syntax: str) -> Body:
+    """Return one instance as a file in `syntax`, as it is kept or transcoded. Raises Unprocessable."""
+    path = archive.file(instance)
+    media = f"{DICOM}; transfer-syntax={syntax}"
+    headers = {"Content-Location": archive.address_of(instance)}
+    if syntax == instance.transfer_syntax:
+        return Body(
+            media,
+            pieces(path),
+            instance.size_bytes,
+            headers,
+            f'"{instance.digest}"',
+            lambda start, stop: pieces(path, start, stop - start),
         )
-    return numbers
+    return Body(
+        media, transcoded(path, syntax, archive.turn), None, headers, f'"{_boundary([(instance, syntax)])}"'
+    )
 
 
-def _fits(wanted: Accepted, transfer_syntax: str) -> bool:
-    return wanted.transfer_syntax in (None, transfer_syntax)
+def _multipart(archive: Archive, plan: Sequence[tuple[Located, str]], *, lenient: bool) -> Body:
+    # the boundary comes of the content, so the same instances are the same bytes and can be told by a tag
+    boundary = _boundary(plan)
+    headers = {"Vary": "Accept"}
+    if all(one.transfer_syntax == syntax for one, syntax in plan):
+        # every file is looked for before the first byte goes out; what is opened is one at a time
+        parts = [_kept(archive, one) for one, _ in plan]
+        size = length(parts, boundary)
+        return Body(content_type(DICOM, boundary), write(parts, boundary), size, headers, f'"{boundary}"')
+    for one, _ in plan:
+        archive.file(one)
+    made = (_part(archive, one, syntax, lenient=lenient) for one, syntax in plan)
+    first = list(itertools.islice(made, 1))  # what is wrong with it shows before the answer begins
+    pieces_of_all = write(itertools.chain(first, made), boundary)
+    return Body(content_type(DICOM, boundary), pieces_of_all, None, headers, f'"{boundary}"')
+
+
+def _part(archive: Archive, instance: Located, syntax: str, *, lenient: bool) -> Part:
+    if syntax == instance.transfer_syntax:
+        return _kept(archive, instance)
+    try:
+        body = file(archive, instance, syntax)
+    except Unprocessable:
+        if not lenient:
+            raise
+        return _kept(archive, instance)
+    return Part(body.content_type, body.pieces, archive.address_of(instance))
+
+
+def _kept(archive: Archive, instance: Located) -> Part:
+    return Part(
+        f"{DICOM}; transfer-syntax={instance.transfer_syntax}",
+        pieces(archive.file(instance)),
+        archive.address_of(instance),
+        instance.size_bytes,
+    )
+
+
+def _boundary(plan: Iterable[tuple[Located, str]]) -> str:
+    """Return a boundary that no part contains but by an accident of 2**-128, the same for the same plan."""
+    seen = blake3()
+    for instance, syntax in plan:
+        seen.update(f"{instance.digest} {syntax} {instance.sop_uid} ".encode())
+    return str(seen.hexdigest(16))
+
+
+def _offer(found: Sequence[Located], *, single: bool) -> str:
+    kept = sorted({one.transfer_syntax for one in found})
+    possible = [one for one in TARGETS if all(convertible(syntax, one) for syntax in kept)]
+    alone = f", {DICOM} for a single instance" if single else ""
+    return (
+        f'instances are given as multipart/related; type="{DICOM}"{alone} or {ZIP}; kept here in'
+        f" {', '.join(kept)}, which transfer-syntax=* gives; to be had besides:"
+        f" {', '.join(possible) or 'none'}. Nothing is compressed with loss here"
+    )
+
+
+def _zipped(archive: Archive, found: Sequence[Located]) -> Body:
+    """Return instances as they are kept in one ZIP file, a folder a series."""
+    for one in found:
+        archive.file(one)
+    headers = {"Content-Disposition": 'attachment; filename="instances.zip"', "Vary": "Accept"}
+    return Body(ZIP, _zip(archive, found), headers=headers)
+
+
+def _zip(archive: Archive, found: Sequence[Located]) -> Iterator[bytes]:
+    out = _Pieces()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as packed:  # type: ignore[call-overload]
+        for one in found:
+            name = zipfile.ZipInfo(f"{one.series_uid}/{one.sop_uid}.dcm", (1980, 1, 1, 0, 0, 0))
+            with packed.open(name, "w", force_zip64=True) as entry:
+                for piece in pieces(archive.file(one)):
+                    entry.write(piece)
+                    yield out.taken()
+    yield out.taken()
+
+
+class _Pieces:
+    """A file that can be written to only, and from which what was written is taken away."""
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._written.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def taken(self) -> bytes:
+        """Return what was written since the last time."""
+        taken, self._written = b"".join(self._written), []
+        return taken

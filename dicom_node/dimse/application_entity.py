@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicom_node.dimse import echo, find, peers, secure
+from dicom_node.dimse import echo, find, get, move, peers, secure
 from dicom_node.dimse.admission import Admission, Admitted
+from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.dispatch import Dispatch
 from dicom_node.dimse.exchange import Exchange
 from dicom_node.dimse.requestor import OURS
@@ -42,9 +43,12 @@ def services(
     config: Config, engine: Engine, files: FileStore, clock: Callable[[], datetime]
 ) -> list[Service]:
     """Return the table of services besides C-STORE: one line each."""
+    destinations = Destinations(engine, secure.as_client(config))
     return [
         echo.service(),
         find.service(config, engine),
+        move.service(engine, files, destinations, clock),
+        get.service(engine, files, clock),
     ]
 
 

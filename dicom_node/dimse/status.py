@@ -26,6 +26,9 @@ PENDING_WITHOUT_SOME_KEYS: Final = 0xFF01
 """A match is given, but of the keys asked for some are not known here (PS3.4 table C.4-1)."""
 
 CANCELLED: Final = 0xFE00
+SUB_OPERATIONS_FAILED: Final = 0xA702
+SUB_OPERATIONS_WARNING: Final = 0xB000
+DESTINATION_UNKNOWN: Final = 0xA801
 
 OF_VERDICT: Final = {
     Verdict.STORED: SUCCESS,

@@ -1,16 +1,18 @@
 """A frame's bytes → samples as numbers, whatever its transfer syntax (PS3.5 8.2, Annex A).
 
-Plain samples are read here; coded ones by pydicom's decoders (RLE by itself, JPEG baseline by
-pillow, JPEG-LS by CharLS, JPEG 2000 and HTJ2K by OpenJPEG). Lossless JPEG (processes 14) has no
-decoder under a licence that we can ship: such frames are served as they are, not rendered.
+Plain samples are read here; coded ones by pydicom's decoders (RLE, JPEG baseline by pillow, JPEG-LS
+by CharLS, JPEG 2000 and HTJ2K by OpenJPEG), and by imagecodecs what those leave open: lossless JPEG
+(process 14), JPEG with 12 bits (both by libjpeg-turbo) and JPEG XL (by libjxl). Video is not decoded.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels import get_decoder
@@ -22,7 +24,37 @@ from fhir_server.outcome import Unprocessable
 
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 ENCAPSULATED_PLAIN = "1.2.840.10008.1.2.1.98"
+LOSSLESS_JPEG = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
+EXTENDED_JPEG = "1.2.840.10008.1.2.4.51"
+JPEG_XL = frozenset({"1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112"})
 Samples = NDArray[Any]
+
+
+def decodable(transfer_syntax: str) -> bool:
+    """Whether frames in this transfer syntax can be decoded at all; a broken one still cannot.
+
+    >>> decodable("1.2.840.10008.1.2.4.70"), decodable("1.2.840.10008.1.2.4.102")
+    (True, False)
+    """
+    if transfer_syntax in _PLAIN | LOSSLESS_JPEG | JPEG_XL:
+        return True
+    try:
+        return bool(get_decoder(UID(transfer_syntax)).is_available)
+    except NotImplementedError:
+        return False
+
+
+_PLAIN = frozenset(
+    {
+        "1.2.840.10008.1.2",
+        "1.2.840.10008.1.2.1",
+        "1.2.840.10008.1.2.2",
+        "1.2.840.10008.1.2.1.99",
+        "1.2.840.113619.5.2",
+        DEFLATED_FRAMES,
+        ENCAPSULATED_PLAIN,
+    }
+)
 
 
 def decode(content: Content, image: Image, frames: Frames, index: int) -> tuple[Samples, str]:
@@ -86,6 +118,14 @@ def _sign(samples: Samples, image: Image) -> Samples:
 
 
 def _coded(raw: bytes, transfer_syntax: str, image: Image) -> tuple[Samples, str]:
+    if transfer_syntax in LOSSLESS_JPEG or (transfer_syntax == EXTENDED_JPEG and image.bits_allocated > 8):
+        # no colour is changed: the samples are what the data set says they are
+        return _checked(
+            imagecodecs.jpeg8_decode, raw, image, colorspace=_kind(image), outcolorspace=_kind(image)
+        )
+    if transfer_syntax in JPEG_XL:
+        samples, photometric = _checked(imagecodecs.jpegxl_decode, raw, image)
+        return samples, "RGB" if photometric.startswith("YBR") else photometric  # its code stream says how
     try:
         decoder = get_decoder(UID(transfer_syntax))
     except NotImplementedError:
@@ -114,3 +154,21 @@ def _coded(raw: bytes, transfer_syntax: str, image: Image) -> tuple[Samples, str
     except Exception as error:  # each of the libraries has its own exceptions
         raise Unprocessable(f"the frame cannot be decoded: {str(error)[:200]}") from error
     return samples, str(seen["photometric_interpretation"])
+
+
+def _kind(image: Image) -> str | None:
+    return None if image.samples == 1 else "RGB"
+
+
+def _checked(decoder: Callable[..., Any], raw: bytes, image: Image, **options: Any) -> tuple[Samples, str]:
+    """Decode by a function of imagecodecs; what comes out must be what the data set announces."""
+    try:
+        samples = np.asarray(decoder(raw, **options))
+    except Exception as error:  # each of the codecs has its own exceptions
+        raise Unprocessable(f"the frame cannot be decoded: {str(error)[:200]}") from error
+    shape = (image.rows, image.columns, *([] if image.samples == 1 else [image.samples]))
+    if samples.shape != shape or samples.dtype.kind not in "iu":
+        raise Unprocessable(f"the frame decodes to {samples.shape}; the data set announces {shape}")
+    if image.signed and samples.dtype.kind == "u":
+        samples = samples.view(samples.dtype.str.replace("u", "i"))
+    return _sign(samples, image) if image.samples == 1 else samples, image.photometric

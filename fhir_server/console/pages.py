@@ -54,6 +54,7 @@ class State:
     what: str
     well: bool
     found: str
+    degraded: bool = False
 
 
 Checks = Callable[[], Sequence[State]]

@@ -55,6 +55,53 @@ class InstanceReceived(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceSent(Event):
+    """A DICOM instance was sent by a service (move, get, forward); `outcome` says whether it arrived."""
+
+    service: str
+    outcome: str
+    size_bytes: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationUnreached(Event):
+    """An application entity that instances are forwarded to was not reached; it is tried again later."""
+
+    routine: ClassVar[bool] = False
+    destination: str
+    again_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardFailed(Event):
+    """Studies could not be forwarded to a destination and are given up until a person retries them."""
+
+    routine: ClassVar[bool] = False
+    destination: str
+    studies: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured(Event):
+    """What is there at this moment: a gauge by its name in metrics, of one part. For metrics only."""
+
+    name: str
+    part: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFilling(Event):
+    """The disk of the data folder has less room than an installation wants; told once until it has again."""
+
+    routine: ClassVar[bool] = False
+    part: str
+    free_bytes: int
+    wanted_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class AssociationRejected(Event):
     """A request for a DICOM association was refused, with the numbers of PS3.8 table 9-21."""
 

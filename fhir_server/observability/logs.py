@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any, TextIO
 
-from fhir_server.observability.events import Event, crashed
+from fhir_server.observability.events import Event, Measured, crashed
 
 _SAFE = re.compile(r"[A-Za-z0-9._:/@+<>$*-]{0,2000}")
 _PLAIN_SPEAKERS = ("_granian", "fhir_server.cli")  # their messages hold no request data
@@ -35,7 +35,7 @@ class JsonLines:
         self._encode = json.JSONEncoder().encode
 
     def __call__(self, event: Event) -> None:
-        if event.routine and not self._routine:
+        if isinstance(event, Measured) or (event.routine and not self._routine):
             return
         what, names = _shape(type(event))  # type: ignore[arg-type]
         self.write(what, {name: getattr(event, name) for name in names})

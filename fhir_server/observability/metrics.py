@@ -19,9 +19,13 @@ from pathlib import Path
 from fhir_server.observability.events import (
     CardsServed,
     Crashed,
+    DestinationUnreached,
     Drained,
     Event,
+    ForwardFailed,
     InstanceReceived,
+    InstanceSent,
+    Measured,
     ProcessEnded,
     ProfileBroken,
     RequestServed,
@@ -38,6 +42,14 @@ HELP = {
     "xinglin_search_sql_seconds": "time that the SQL of a search took",
     "xinglin_instances_total": "DICOM instances received",
     "xinglin_instance_bytes_total": "bytes of DICOM instances received",
+    "xinglin_instances_sent_total": "DICOM instances sent to other application entities",
+    "xinglin_instance_sent_bytes_total": "bytes of DICOM instances sent",
+    "xinglin_destinations_unreached_total": "times that an application entity could not be reached",
+    "xinglin_forward_failed_total": "studies that could not be forwarded and wait for a person",
+    "xinglin_forward_waiting_instances": "instances that wait to be forwarded",
+    "xinglin_forward_failed_studies": "studies whose forwarding was given up",
+    "xinglin_disk_free_bytes": "free bytes of the disk of the data folder",
+    "xinglin_disk_total_bytes": "size of the disk of the data folder",
     "xinglin_cds_cards_total": "cards that CDS services gave",
     "xinglin_cds_seconds": "time to answer a CDS Hooks call",
     "xinglin_profiles_broken_total": "writes that did not keep a profile they claim, stored or refused",
@@ -46,6 +58,15 @@ HELP = {
     "xinglin_rules_unanswered_total": "rules of the specification that validation could not evaluate",
     "xinglin_crashes_total": "errors that nobody foresaw",
 }
+
+GAUGES = frozenset(
+    {
+        "xinglin_forward_waiting_instances",
+        "xinglin_forward_failed_studies",
+        "xinglin_disk_free_bytes",
+        "xinglin_disk_total_bytes",
+    }
+)
 
 Labels = tuple[tuple[str, str], ...]
 _HEAD = struct.Struct("<Q")  # bytes in use
@@ -78,6 +99,12 @@ class Numbers:
                 self._known[name, labels] = place
             (value,) = _VALUE.unpack_from(self._map, place)
             _VALUE.pack_into(self._map, place, value + amount)
+
+    def put(self, name: str, labels: Labels, value: float) -> None:
+        """Say what a gauge shows now; only one process may do so for one gauge and its labels."""
+        self.add(name, labels, 0.0)
+        with self._lock:
+            _VALUE.pack_into(self._map, self._known[name, labels], value)
 
     def observe(self, name: str, labels: Labels, seconds: float) -> None:
         """Add to a histogram of seconds."""
@@ -120,6 +147,16 @@ class Meter:
             case InstanceReceived(outcome, size_bytes, _):
                 add("xinglin_instances_total", (("outcome", outcome),))
                 add("xinglin_instance_bytes_total", (("outcome", outcome),), size_bytes)
+            case InstanceSent(service, outcome, size_bytes, _):
+                labels = (("service", service), ("outcome", outcome))
+                add("xinglin_instances_sent_total", labels)
+                add("xinglin_instance_sent_bytes_total", labels, size_bytes)
+            case DestinationUnreached(destination):
+                add("xinglin_destinations_unreached_total", (("destination", destination),))
+            case ForwardFailed(destination, studies):
+                add("xinglin_forward_failed_total", (("destination", destination),), studies)
+            case Measured(name, part, value):
+                self._numbers.put(name, (("part", part),), value)
             case CardsServed(service, cards, ms):
                 add("xinglin_cds_cards_total", (("service", service),), cards)
                 observe("xinglin_cds_seconds", (("service", service),), ms / 1000)
@@ -149,6 +186,8 @@ def render(folder: Path) -> str:
 def _lines(sums: dict[tuple[str, Labels], float]) -> Iterator[str]:
     for family, words in HELP.items():
         kind = "counter" if family.endswith("_total") else "histogram"
+        if family in GAUGES:
+            kind = "gauge"
         series = {
             key: value
             for key, value in sums.items()
@@ -158,7 +197,7 @@ def _lines(sums: dict[tuple[str, Labels], float]) -> Iterator[str]:
             continue
         yield f"# HELP {family} {words}"
         yield f"# TYPE {family} {kind}"
-        if kind == "counter":
+        if kind != "histogram":
             for (name, labels), value in sorted(series.items()):
                 yield f"{name}{_braces(labels)} {value:.17g}"
         else:

@@ -14,6 +14,12 @@ Check = Callable[[], str | None]
 """Returns what is wrong, in a sentence without patient data, or None."""
 
 
+class Warned(str):
+    """What a check returns when all works still and somebody should look: it does not make us unready."""
+
+    __slots__ = ()
+
+
 def blueprint(checks: Mapping[str, Check], numbers: Path) -> Blueprint:
     """Return the three addresses; `checks` are the parts of readiness, `numbers` the folder of metrics.
 
@@ -29,9 +35,8 @@ def blueprint(checks: Mapping[str, Check], numbers: Path) -> Blueprint:
     @made.get("/readyz")
     def readyz() -> Response:
         problems = {name: _run(check) for name, check in checks.items()}
-        ready = not any(problems.values())
-        parts = {name: {"ok": problem is None, **({"problem": problem} if problem else {})}
-                 for name, problem in problems.items()}  # fmt: skip
+        ready = all(_well(problem) for problem in problems.values())
+        parts = {name: _part(problem) for name, problem in problems.items()}
         body = json.dumps({"ready": ready, "checks": parts}) + "\n"
         return Response(body, 200 if ready else 503, mimetype="application/json")
 
@@ -40,6 +45,21 @@ def blueprint(checks: Mapping[str, Check], numbers: Path) -> Blueprint:
         return Response(metrics.render(numbers), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     return made
+
+
+def _well(problem: str | None) -> bool:
+    return problem is None or isinstance(problem, Warned)
+
+
+def _part(problem: str | None) -> dict[str, object]:
+    """Return what /readyz says of one check.
+
+    >>> _part(Warned("nearly full"))
+    {'ok': True, 'degraded': 'nearly full'}
+    """
+    if isinstance(problem, Warned):
+        return {"ok": True, "degraded": str(problem)}
+    return {"ok": True} if problem is None else {"ok": False, "problem": problem}
 
 
 def _run(check: Check) -> str | None:

@@ -5,13 +5,13 @@ their trigrams, and how their words sound. Both are arrays under GIN, so no exte
 The order of the pages is an index of its own: newest first, studies without a date last.
 
 Revision ID: m0017
-Revises: m0020
+Revises: m0015
 """
 
 from alembic import op
 
 revision = "m0017"
-down_revision = "m0020"
+down_revision = "m0015"
 branch_labels = None
 depends_on = None
 

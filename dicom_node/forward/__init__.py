@@ -1,0 +1,1 @@
+"""Forwarding: rules that send instances on, and the durable queue between them and the peers."""
