@@ -8,7 +8,8 @@ is known, else by the identifier that the study stated.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -55,6 +56,30 @@ _ROLES = {
 }
 
 
+def gathered(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one event for several that differ only in their moment and in what they count.
+
+    >>> one = {"kind": "110104", "at": "2026-01-02T00:00:00", "study": {"uid": "1.2", "instances": 2}}
+    >>> other = {**one, "at": "2026-01-02T00:00:09"}
+    >>> gathered([one, other])["study"]["instances"], gathered([one, other])["since"]
+    (4, '2026-01-02T00:00:00')
+    """
+    if len(events) == 1:
+        return dict(events[0])
+    made = dict(max(events, key=lambda event: str(event["at"])))
+    made["since"] = min(str(event["at"]) for event in events)
+    if study := made.get("study"):
+        counts: Counter[str] = Counter()
+        for event in events:
+            counts.update(event["study"].get("sop_classes", {}))
+        instances = sum(event["study"].get("instances", 0) for event in events)
+        made["study"] = {**study, "instances": instances, "sop_classes": dict(counts)}
+    reasons = dict.fromkeys(event["reason"] for event in events if event.get("reason"))
+    if reasons:
+        made["reason"] = "; ".join(list(reasons)[:5])
+    return made
+
+
 def audit_event(id_: str, event: Mapping[str, Any], subject: Resource | None, ae_title: str) -> Resource:
     """Return the AuditEvent of a row (`audit.document_of`).
 
@@ -74,6 +99,8 @@ def audit_event(id_: str, event: Mapping[str, Any], subject: Resource | None, ae
             "type": [{"system": _SOURCE_TYPE, "code": "4", "display": "Application Server"}],
         },
     }
+    if since := event.get("since"):
+        resource["period"] = {"start": since, "end": event["at"]}
     if subtype := event.get("subtype"):
         resource["subtype"] = [_coding(subtype, SUBTYPES)]
     if reason := clean(event.get("reason", "")):

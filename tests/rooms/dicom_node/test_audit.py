@@ -39,7 +39,7 @@ def entry(node: Node) -> Entry:
 
 @pytest.fixture
 def drain(entry: Entry) -> AuditDrain:
-    return AuditDrain(entry, SETTINGS, "XINGLIN")
+    return AuditDrain(entry, SETTINGS, "XINGLIN", gather_s=0)
 
 
 def noted(node: Node, *events: Event) -> None:
@@ -164,3 +164,20 @@ def test_a_transfer_counts_what_became_of_each_instance(node: Node) -> None:
     assert (second.action, second.outcome) == ("R", Outcome.SUCCESS)
     assert (third.studies[0].uid, third.outcome) == ("", Outcome.SERIOUS_FAILURE)
     assert not transfer
+
+
+def test_what_follows_closely_becomes_one_event(node: Node, entry: Entry) -> None:
+    drain = AuditDrain(entry, SETTINGS, "XINGLIN", gather_s=5)
+    for uid in (STUDY, STUDY, "1.2.99", STUDY):
+        study = Studied(uid, instances=2, sop_classes={CT: 2})
+        noted(node, Event(Kind.TRANSFERRED, node.clock(), source=US, destination=SCANNER, studies=[study]))
+        node.clock.advance(seconds=2)
+    noted(node, Event(Kind.QUERY, node.clock(), source=SCANNER, query="PatientID=P1"))
+    assert drain.drain() == 1, "a query waits for nothing"
+    node.clock.advance(seconds=3)
+    assert drain.drain() == 4
+    counted = [event["entity"][0]["detail"][0] for event in told(entry) if "detail" in event["entity"][0]]
+    assert sorted(detail["valueString"] for detail in counted) == ["2", "6"]
+    (whole,) = [event for event in told(entry) if "period" in event]
+    assert (whole["period"]["start"][17:19], whole["period"]["end"][17:19]) == ("05", "11")
+    assert not node.rows("SELECT FROM dicom_audit")
