@@ -39,14 +39,14 @@ LONGEST_DELAY = timedelta(minutes=10)
 GATHER_S = 5.0
 """So long must nothing like it have happened before what belongs together is told."""
 
-GATHERED = (Kind.TRANSFERRED.value, Kind.BEGIN_TRANSFERRING.value, Kind.ACCESSED.value)
+GATHERED = (Kind.TRANSFERRED.value, Kind.BEGIN_TRANSFERRING.value, Kind.ACCESSED.value, Kind.QUERY.value)
 _SEEN_AT_A_TIME = 5000
 
 _DUE = """
 WITH seen AS (
     SELECT pk, id::text, noted_at, study_uid, event,
         CASE WHEN event ->> 'kind' = ANY(%(gathered)s) THEN
-            (event - 'at' - 'reason') #- '{study,instances}' #- '{study,sop_classes}'
+            (event - 'at' - 'reason' - 'query') #- '{study,instances}' #- '{study,sop_classes}'
         ELSE to_jsonb(pk) END AS alike
     FROM dicom_audit WHERE pk <> ALL(%(resting)s) ORDER BY pk LIMIT %(seen)s
 ), found AS (

@@ -74,6 +74,7 @@ def gathered(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             counts.update(event["study"].get("sop_classes", {}))
         instances = sum(event["study"].get("instances", 0) for event in events)
         made["study"] = {**study, "instances": instances, "sop_classes": dict(counts)}
+    made["queries"] = list(dict.fromkeys(event["query"] for event in events if event.get("query")))
     reasons = dict.fromkeys(event["reason"] for event in events if event.get("reason"))
     if reasons:
         made["reason"] = "; ".join(list(reasons)[:5])
@@ -158,14 +159,15 @@ def _entities(event: Mapping[str, Any], subject: Resource | None) -> list[Resour
         found.append({"what": what, "type": _object("2"), "role": _role("3"), "detail": details})
     if subject is not None:
         found.append({"what": subject, "type": _object("1"), "role": _role("1")})
-    if query := event.get("query"):
+    asked_of = clean(event.get("sop_class", ""))
+    for query in event.get("queries") or filter(None, [event.get("query")]):
         entity: Resource = {
             "type": _object("2"),
             "role": {"system": _ENTITY_ROLE, "code": "24", "display": "Query"},
             "query": base64.b64encode(query.encode()).decode(),
         }
-        if asked := clean(event.get("sop_class", "")):
-            entity["what"] = {"identifier": {"system": "urn:ietf:rfc3986", "value": _uri(asked)}}
+        if asked_of:
+            entity["what"] = {"identifier": {"system": "urn:ietf:rfc3986", "value": _uri(asked_of)}}
         found.append(entity)
     return found
 

@@ -36,6 +36,8 @@ class Archive:
     caller: Callable[[], Grant]
     decoders: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(DECODERS))
     frame_tables: FrameTables = field(default_factory=FrameTables)
+    found: Callable[[list[Located]], None] = lambda located: None
+    """Told which instances somebody is given something of."""
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -60,6 +62,7 @@ class Archive:
             named = [("study", study_uid), ("series", series_uid), ("instance", sop_uid)]
             wanted = ", ".join(f"{name} {uid}" for name, uid in named if uid)
             raise NotFound(f"nothing is kept here of {wanted}")
+        self.found(found)
         return found
 
     def file(self, instance: Located) -> Path:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
-from dicom_node.dicomweb import json_model, qido, retrieval
+from dicom_node.audit_log import AuditLog
+from dicom_node.dicomweb import json_model, qido, retrieval, told
 from dicom_node.dicomweb.answers import accept, one_line
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
@@ -43,22 +44,25 @@ def create(
     address: str,
     caller: Callable[[], Grant],
     changing: Changing | None = None,
+    log: AuditLog | None = None,
+    ae_title: str = "",
 ) -> Blueprint:
     """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request.
 
-    `changing` are the transactions that do more than search and retrieve (changing.py).
+    `changing` are the transactions that do more than search and retrieve (storage.py, workitems.py);
+    `log` is told what is asked for and given by the node `ae_title`.
     """
-    archive = Archive(engine, files, address.rstrip("/"), caller)
+    archive = Archive(engine, files, address.rstrip("/"), caller, found=told.found)
     blueprint = Blueprint("dicomweb", __name__)
-    routes: dict[str, Callable[..., Response]] = {
+    searches: dict[str, Callable[..., Response]] = {
         "/studies": lambda: _search(archive, Level.STUDY),
         "/series": lambda: _search(archive, Level.SERIES),
         "/instances": lambda: _search(archive, Level.INSTANCE),
         f"{_STUDY}/series": lambda study: _search(archive, Level.SERIES, study),
         f"{_STUDY}/instances": lambda study: _search(archive, Level.INSTANCE, study),
         f"{_SERIES}/instances": lambda study, series: _search(archive, Level.INSTANCE, study, series),
-        **retrieval.routes(archive),
     }
+    routes = {**searches, **retrieval.routes(archive)}
     allowed: dict[str, set[str]] = {rule: {"GET"} for rule in routes}
     for (method, rule), view in (changing or {}).items():
         allowed.setdefault(rule, set()).add(method)
@@ -73,6 +77,8 @@ def create(
         blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=["GET"])
     blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
     blueprint.after_request(_shared_with_browsers)
+    if log is not None:
+        blueprint.after_request(told.teller(log, searches.keys(), ae_title, caller))
     blueprint.register_error_handler(Exception, _refusal)
     return blueprint
 

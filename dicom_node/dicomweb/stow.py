@@ -8,24 +8,21 @@ when a later part fails; the answer says of each part what became of it.
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from dicom_node import audit
+from dicom_node.audit_log import AuditLog
 from dicom_node.dicomweb import body, bulk_parts
 from dicom_node.dicomweb.media import DICOM, DICOM_JSON, MULTIPART, OCTETS
 from dicom_node.dicomweb.parts import Broken, Received, media_type, parts
 from dicom_node.dicomweb.store_result import CANNOT_UNDERSTAND, NOT_WHOLE, OTHER_STUDY, StoreResult
 from dicom_node.files.part10 import Meta, read_meta
-from dicom_node.index.writer import issuer_of
-from dicom_node.ingest import Ingest, Outcome, Verdict
+from dicom_node.ingest import Ingest
 from dicom_node.instance import read_instance
 from dicom_node.reception import MAX_HEAD_BYTES
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
-from fhir_server.database.engine import Engine
 from fhir_server.outcome import TooLarge, Unavailable, UnsupportedMediaType
 
 SENDER = "STOW-RS"
@@ -33,8 +30,6 @@ SENDER = "STOW-RS"
 
 SETTING = "max_stow_bytes"
 SETTLE_S = 10.0
-
-log = logging.getLogger("dicom_node")
 _HEAD_BYTES = 4096
 
 
@@ -43,11 +38,10 @@ class Storing:
     """What a store works with; `ingest` opens this process's way in when it is first needed."""
 
     ingest: Callable[[], Ingest]
-    engine: Engine
+    log: AuditLog
     address: str
     ae_title: str
     max_body_bytes: int
-    clock: Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +70,6 @@ def store(storing: Storing, request: Request) -> StoreResult:
             raise
         work.result.fail(work.number + 1, NOT_WHOLE, str(error))
     work.settle()
-    work.note()
     return work.result
 
 
@@ -124,7 +117,7 @@ class _Store:
         if reason := self._ingest.congested():
             raise Unavailable(f"nothing can be stored right now: {reason}; send it again later")
         address = str(request.environ.get("REMOTE_ADDR") or "")
-        self._transfer = audit.Transfer(
+        self._sides = (
             audit.Party(SENDER, address, request.grant.subject, requestor=True),
             audit.Party(storing.ae_title),
         )
@@ -150,7 +143,6 @@ class _Store:
                 meta, pieces = _file(part.pieces)
                 self._one(part.number, meta, pieces)
             self.number = part.number
-            self._note_due()
 
     def _one(self, number: int, meta: Meta, pieces: Iterator[bytes]) -> None:
         """Keep one instance, unless it is of another study than the address names."""
@@ -165,27 +157,11 @@ class _Store:
             pieces, meta.transfer_syntax, SENDER, sop_class=meta.sop_class, sop_uid=meta.sop_uid
         )
         self.result.add(number, outcome, (meta.sop_class, meta.sop_uid))
-        self._audit(outcome)
-
-    def _audit(self, outcome: Outcome) -> None:
-        instance = outcome.instance
-        if instance is None or outcome.verdict not in _KEPT:
-            self._transfer.refused(outcome.reason or outcome.verdict.value)
-            return
-        self._transfer.took(
-            instance,
-            issuer_of(instance.study, SENDER),
-            new=outcome.verdict is not Verdict.DUPLICATE,
-            version=2 if outcome.verdict is Verdict.NEW_VERSION else 1,
-        )
+        self._storing.log.received(*self._sides, outcome)
 
     def _fail(self, number: int, reason: int, said: str, sop_class: str = "", sop_uid: str = "") -> None:
         self.result.fail(number, reason, said, sop_class, sop_uid)
-        self._transfer.refused(said)
-
-    def _note_due(self) -> None:
-        if self._transfer.due(self._storing.clock()):
-            self.note()
+        self._storing.log.refused(*self._sides, said)
 
     def settle(self) -> None:
         """Wait until what was kept can be found; without a database it is durable, and found later."""
@@ -193,20 +169,6 @@ class _Store:
             self.result.warnings.insert(
                 0, "the index cannot be written right now; what is stored is found later"
             )
-
-    def note(self) -> None:
-        """Write down for the audit what was kept until now; without a database that has to be left out."""
-        if not self._transfer:
-            return
-        try:
-            with self._storing.engine.connection() as connection:
-                self._transfer.note_all(connection.cursor(), self._storing.clock())
-                connection.commit()
-        except Unavailable:
-            log.warning("a store over the web is not in the audit: the database cannot be reached")
-
-
-_KEPT = (Verdict.STORED, Verdict.DUPLICATE, Verdict.NEW_VERSION, Verdict.STORED_DOUBTFUL)
 
 
 def _file(pieces: Iterator[bytes]) -> tuple[Meta, Iterator[bytes]]:

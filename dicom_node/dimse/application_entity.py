@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
+from dicom_node.audit_log import AuditLog
 from dicom_node.dimse import echo, find, get, move, peers, secure
 from dicom_node.dimse.admission import Admission, Admitted
 from dicom_node.dimse.destinations import Destinations
@@ -80,7 +81,10 @@ class ApplicationEntity:
         self._slots = slots or Slots()
         self._ingest = ingest
         self._admission = Admission(config, engine, self._slots, ingest.congested, clock)
-        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), Receiver(ingest, _note))
+        log = AuditLog(engine, clock)
+        receiver = Receiver(ingest, _note, log)
+        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), receiver, log)
+        self._log = log
         self._sockets = list(sockets) or listening(config)
         self.ports = [one.getsockname()[1] for one in self._sockets]
         """Of `sockets`, in their order."""
@@ -102,6 +106,7 @@ class ApplicationEntity:
         for one in self._sockets:
             one.close()
         self._slots.close()
+        self._log.flush()
 
     def _serve(self, visit: Visit) -> None:
         """Be the other side of one connection, in its thread."""

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from dicom_node.audit import Party
+from dicom_node.audit_log import AuditLog
 from dicom_node.dimse import command as commands
 from dicom_node.dimse.command import text
 from dicom_node.dimse.exchange import Exchange, Message
@@ -89,9 +91,10 @@ def is_storage(abstract_syntax: str, service_class: str = "") -> bool:
 class Receiver:
     """Takes the C-STORE requests of one process."""
 
-    def __init__(self, ingest: Ingest, seen: Listener) -> None:
+    def __init__(self, ingest: Ingest, seen: Listener, log: AuditLog | None = None) -> None:
         self._ingest = ingest
         self._seen = seen
+        self._log = log
 
     def receive(self, exchange: Exchange, message: Message) -> None:
         """Keep what a C-STORE-RQ brings and answer it.
@@ -118,6 +121,10 @@ class Receiver:
         status = OF_VERDICT[outcome.verdict]
         exchange.respond(message, Response(status, comment=outcome.reason))
         self._seen(outcome, (time.monotonic() - begun) * 1000)
+        if self._log is not None:
+            caller = exchange.caller
+            source = Party(caller.calling_ae, caller.address, caller.user, requestor=True)
+            self._log.received(source, Party(caller.called_ae), outcome)
 
 
 def _pieces(exchange: Exchange, message: Message) -> Iterable[bytes | memoryview]:

@@ -89,13 +89,14 @@ MOST_BYTES = 64 * 1024 * 1024
 def web(node: Node) -> FlaskClient:
     """A client of the DICOMweb services on `node`, mounted at /dicom-web."""
     app = Flask("dicomweb-test")
-    storing = Storing(lambda: node.ingest, node.engine, ADDRESS, "NODE", MOST_BYTES, node.clock)
+    storing = Storing(lambda: node.ingest, node.log, ADDRESS, "NODE", MOST_BYTES)
     worklist = Worklist(node.engine, node.clock)
     changing = {
         **storage.routes(storing, Grant.anonymous),
         **workitems.routes(worklist, ADDRESS, Grant.anonymous),
     }
     app.register_blueprint(
-        blueprint.create(node.engine, node.files, ADDRESS, Grant.anonymous, changing), url_prefix="/dicom-web"
+        blueprint.create(node.engine, node.files, ADDRESS, Grant.anonymous, changing, node.log, "NODE"),
+        url_prefix="/dicom-web",
     )
     return app.test_client()
