@@ -89,9 +89,7 @@ class AuditLog:
             now = self._clock()
             events += [event for transfer in transfers.values() for event in transfer.take(now)]
             if lost:
-                log.error(
-                    "%d events are not in the audit: there were more than %d at once", lost, MOST_EVENTS
-                )
+                log.error("%d events are not in the audit: more than %d waited", lost, MOST_EVENTS)
             if not events:
                 return
             try:
@@ -116,13 +114,16 @@ class AuditLog:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="dicom-audit", daemon=True)
             self._thread.start()
-            atexit.register(self.flush)
+            atexit.register(self._flush)
 
     def _run(self) -> None:
         pause = threading.Event()
         while True:
             pause.wait(self._every_s)
-            try:
-                self.flush()
-            except Exception:
-                log.exception("the audit cannot be written; it is tried again")
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
+            self.flush()
+        except Exception:
+            log.exception("the audit cannot be written")

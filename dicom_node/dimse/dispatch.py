@@ -87,9 +87,9 @@ class Dispatch:
             _refuse(exchange, message, status.UNRECOGNIZED_OPERATION, reason)
             return
         request = Request(exchange, message.context, message.command, exchange.whole(message))
-        if self._log is not None and message.context.abstract_syntax.startswith(_QUERY_RETRIEVE):
-            if field == CommandField.C_FIND_RQ:
-                self._log.note(queried(request, self._log.now()))
+        of_archive = message.context.abstract_syntax.startswith(_QUERY_RETRIEVE)
+        if self._log is not None and of_archive and field == CommandField.C_FIND_RQ:
+            self._log.note(queried(request, self._log.now()))
         responses = _guarded(handler, request)
         try:
             for response in responses:

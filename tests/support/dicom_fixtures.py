@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pydicom.dataset import Dataset
 
+from dicom_node.audit_log import AuditLog
 from dicom_node.dicomweb import blueprint, storage, workitems
 from dicom_node.dicomweb.stow import Storing
 from dicom_node.dimse.application_entity import ApplicationEntity
@@ -34,6 +35,9 @@ class Node:
     ingest: Ingest
     config: Config
     clock: FixedClock
+
+    def __post_init__(self) -> None:
+        self.log = AuditLog(self.engine, self.clock, every_s=3600)  # a test writes it by node.log.flush()
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return what a statement gives."""

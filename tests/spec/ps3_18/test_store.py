@@ -189,6 +189,7 @@ def test_a_body_that_is_too_long_is_refused(node: Node, web: FlaskClient) -> Non
 
 def test_a_store_is_noted_for_the_audit_once_a_study(node: Node, web: FlaskClient) -> None:
     store(web, *(file(ct(study, 1, number)) for study in (1, 2) for number in (1, 2, 3)))
+    node.log.flush()
     assert node.rows(
         "SELECT study_uid, event #>> '{study,instances}', event ->> 'kind' FROM dicom_audit ORDER BY 1"
     ) == [(f"{ROOT_UID}.1", "3", "110104"), (f"{ROOT_UID}.2", "3", "110104")]
