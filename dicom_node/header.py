@@ -26,10 +26,14 @@ MAX_INFLATED_BYTES: Final = 64 * 1024 * 1024  # of a deflated data set, when onl
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 # PS3.5 tables 7.1-1 and 7.1-2: a length of 32 bits behind two reserved bytes, or of 16 bits
-_LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
-_SHORT = {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS"}
-_SHORT |= {"ST", "TM", "UI", "UL", "US"}
-_CODES = {vr.encode(): vr for vr in _LONG | _SHORT}
+LONG_VRS: Final = frozenset({
+    "OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV",
+})  # fmt: skip
+SHORT_VRS: Final = frozenset({
+    "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST",
+    "TM", "UI", "UL", "US",
+})  # fmt: skip
+_CODES = {vr.encode(): vr for vr in LONG_VRS | SHORT_VRS}
 _FRAGMENTED = frozenset({"OB", "OW"})
 
 # the kinds of events
@@ -178,7 +182,7 @@ def walk(
             vr = "UN"  # PS3.5 7.1.2: every VR to come has the long form
             long_form = True
         else:
-            long_form = vr in _LONG
+            long_form = vr in LONG_VRS
         if not vr:
             vr = vr_of(tag)
             length = long_at(data, position + 4)[0]

@@ -23,6 +23,7 @@ from dicom_node.files.store import FileStore
 from dicom_node.index.batch import Arrival, IndexWriter, KeptFile, NotIndexable, Written
 from dicom_node.instance import Instance
 from dicom_node.reception import instance_in
+from dicom_node.second_reader import START_S, SecondReader
 from fhir_server.outcome import Unavailable
 
 BATCH = 200
@@ -53,9 +54,12 @@ class Kept:
 class Indexer:
     """The queue and its thread, which starts with the first use: build it after the last fork."""
 
-    def __init__(self, files: FileStore, writer: IndexWriter, spoil: Spoil, delay_s: float) -> None:
+    def __init__(
+        self, files: FileStore, writer: IndexWriter, reader: SecondReader, spoil: Spoil, delay_s: float
+    ) -> None:
         self._files = files
         self._writer = writer
+        self._reader = reader
         self._spoil = spoil
         self._delay_s = delay_s
         self._queue: deque[Kept] = deque()
@@ -106,14 +110,13 @@ class Indexer:
         """Wait until everything that was put has its row; whether that came to be."""
         self.hurry()
         with self._turn:
-            return (
-                self._turn.wait_for(lambda: not self.backlog or bool(self.problem), wait_s)
-                and not self.backlog
-            )
+            return self._turn.wait_for(lambda: not self.backlog, wait_s)
 
     def close(self, wait_s: float) -> bool:
         """Index what waits, as far as that is possible, and end the thread; whether nothing is left."""
-        self.settle(wait_s)
+        self.hurry()
+        with self._turn:
+            self._turn.wait_for(lambda: not self.backlog or bool(self.problem), wait_s)
         with self._turn:
             self._closing = True
             self._turn.notify_all()
@@ -221,7 +224,9 @@ class Indexer:
     def _arrival(self, kept: Kept) -> Arrival:
         entry = kept.entry
         if kept.instance is None:
-            kept.instance = instance_in(entry.path)
+            kept.instance = self._reader.helped(instance_in(entry.path), entry.path, START_S)
+            if missing := kept.instance.missing():
+                raise NotIndexable(f"no usable {', '.join(missing)}")
         self._files.admit(entry.path, entry.digest)
         return Arrival(
             kept.instance, KeptFile(entry.digest, kept.size_bytes, entry.calling_ae, entry.received_at)
@@ -279,4 +284,6 @@ class Indexer:
             log.warning("the index cannot be written (%s); what comes in is kept and indexed later", problem)
         elif self.problem and not problem:
             log.info("the index can be written again; %d instances wait for it", self.backlog)
-        self.problem = problem
+        with self._turn:
+            self.problem = problem
+            self._turn.notify_all()

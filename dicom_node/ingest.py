@@ -24,6 +24,7 @@ from dicom_node.index.batch import IndexWriter, NotIndexable
 from dicom_node.indexer import Indexer, Kept
 from dicom_node.instance import Instance
 from dicom_node.reception import Reception
+from dicom_node.second_reader import SecondReader
 from dicom_node.verdict import Outcome as Outcome
 from dicom_node.verdict import Verdict as Verdict
 from fhir_server.database.engine import Engine
@@ -71,8 +72,13 @@ class Ingest:
         self.folder = self._journal.folder
         """A folder for bytes on their way in; emptied when this process is gone."""
         self._index = IndexWriter(engine)
+        self._reader = SecondReader()
         self._indexer = Indexer(
-            files, self._index, self._spoil, DELAY_S if durability is Durability.JOURNAL else 0.0
+            files,
+            self._index,
+            self._reader,
+            self._spoil,
+            DELAY_S if durability is Durability.JOURNAL else 0.0,
         )
         self._running = 0
         self._closed = False
@@ -114,6 +120,7 @@ class Ingest:
         """Give the folder of this process up, unless something is still being stored into it."""
         finished = self.finish(0)
         self._indexer.close(COMMIT_WAIT_S)
+        self._reader.close()
         if finished:
             self._journal.close()
 
@@ -168,8 +175,10 @@ class Ingest:
                 self._turn.notify_all()
 
     def _keep(self, reception: Reception) -> Outcome:
-        incoming, instance = reception.incoming, reception.read()
+        instance = reception.read()
+        incoming = reception.incoming
         assert incoming is not None
+        instance = self._reader.helped(instance, incoming.path)
         size_bytes = incoming.size_bytes
         if missing := instance.missing():
             verdict = Verdict.NOT_UNDERSTOOD if instance.problem else Verdict.NOT_IDENTIFIED

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from dicom_node import header
 from dicom_node.attributes import Attributes, read
-from dicom_node.dictionary import hex_of, tag_of
+from dicom_node.dictionary import hex_of, tag_of, vr_of
 from dicom_node.header import Bytes
+from dicom_node.skim import Table, Wanted, skim
 
 
 class Level(IntEnum):
@@ -64,6 +65,9 @@ _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _WANTED: Final = frozenset().union(*KEPT.values(), [_SPECIFIC_CHARACTER_SET])
 _SEQUENCES: Final = frozenset().union(*(_tags(names, "Sequence") for names in _KEPT.values()))
 _LAST: Final = max(_WANTED)
+_TABLE: Final = Table(
+    {tag: Wanted(level, hex_of(tag), vr_of(tag)) for level, tags in KEPT.items() for tag in tags}
+)
 # PS3.5 9.1 allows digits and dots; what else real senders write is kept as long as it can stand in an address
 _UID: Final = re.compile(r"[0-9A-Za-z._~-]{1,128}")
 
@@ -89,7 +93,9 @@ class Instance:
     def completed(self, sop_class: str, sop_uid: str) -> Instance:
         """Return the instance with the SOP UIDs that its data set does not give, and a note of it."""
         completed = replace(
-            self, sop_class=self.sop_class or _usable(sop_class), sop_uid=self.sop_uid or _usable(sop_uid)
+            self,
+            sop_class=self.sop_class or usable_uid(sop_class),
+            sop_uid=self.sop_uid or usable_uid(sop_uid),
         )
         if completed == self:
             return self
@@ -117,24 +123,31 @@ def read_instance(data: Bytes, transfer_syntax: str, *, whole: bool = True) -> t
         data = header.inflate(data)
         whole = whole or len(data) >= header.MAX_INFLATED_BYTES
     syntax = header.sniff(data, syntax)
+    if syntax.little and not isinstance(data, memoryview | bytearray):
+        skimmed = skim(data, syntax.implicit, _TABLE, whole=whole)
+        if skimmed is not None:
+            return _instance(skimmed[0], transfer_syntax, None), skimmed[1]
     reading = read(data, syntax, wanted=_WANTED, into=_SEQUENCES, last=_LAST, whole=whole)
-    found = reading.attributes
-    by_level: dict[Level, Attributes] = {level: {} for level in Level}
-    for name, element in found.items():
+    by_level: list[Attributes] = [{} for _ in Level]
+    for name, element in reading.attributes.items():
         if (level := LEVEL_OF.get(name)) is not None:
             by_level[level][name] = element
-    instance = Instance(
-        study_uid=_uid(found, "0020000D"),
-        series_uid=_uid(found, "0020000E"),
-        sop_uid=_uid(found, "00080018"),
-        sop_class=_uid(found, "00080016"),
+    return _instance(by_level, transfer_syntax, reading.problem), reading.complete
+
+
+def _instance(by_level: list[Attributes], transfer_syntax: str, problem: str | None) -> Instance:
+    study, series, instance = by_level
+    return Instance(
+        study_uid=_uid(study, "0020000D"),
+        series_uid=_uid(series, "0020000E"),
+        sop_uid=_uid(instance, "00080018"),
+        sop_class=_uid(instance, "00080016"),
         transfer_syntax=transfer_syntax,
-        study=by_level[Level.STUDY],
-        series=by_level[Level.SERIES],
-        instance=by_level[Level.INSTANCE],
-        problem=reading.problem,
+        study=study,
+        series=series,
+        instance=instance,
+        problem=problem,
     )
-    return instance, reading.complete
 
 
 def first(attributes: Attributes, name: str) -> Any:
@@ -149,8 +162,9 @@ def first(attributes: Attributes, name: str) -> Any:
 
 def _uid(found: Attributes, name: str) -> str:
     value = first(found, name)
-    return _usable(value) if isinstance(value, str) else ""
+    return usable_uid(value) if isinstance(value, str) else ""
 
 
-def _usable(uid: str) -> str:
+def usable_uid(uid: str) -> str:
+    """Return a UID, or nothing where it has a form that cannot be kept."""
     return uid if _UID.fullmatch(uid) else ""

@@ -142,8 +142,11 @@ def instance_in(path: Path) -> Instance:
     """Return the instance in a file of ours; a UID that its data set lacks comes from the file meta."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         meta = read_meta(data)
-        with memoryview(data) as whole, whole[meta.data_set_at :] as data_set:
-            instance, _ = read_instance(data_set, meta.transfer_syntax)
+        head = data[meta.data_set_at : meta.data_set_at + max(LOOKS_BYTES)]
+        instance, complete = read_instance(head, meta.transfer_syntax, whole=False)
+        if not complete:
+            with memoryview(data) as whole, whole[meta.data_set_at :] as data_set:
+                instance, _ = read_instance(data_set, meta.transfer_syntax)
     return instance.completed(meta.sop_class, meta.sop_uid)
 
 

@@ -69,15 +69,11 @@ class Journal:
 
     def keep(self, incoming: Incoming, digest: str, calling_ae: str, received_at: datetime) -> Entry:
         """Make a received file and its record durable."""
-        name = "~".join((
-            digest, incoming.path.stem, received_at.isoformat(), quote(calling_ae[:_LONGEST_AE], safe=""),
-        ))  # fmt: skip
-        path = self.folder / name
+        title = quote(calling_ae[:_LONGEST_AE], safe="")
+        path = self.folder / f"{digest}~{incoming.path.stem}~{received_at.isoformat()}~{title}"
         os.rename(incoming.path, path)
         try:
-            ticket = self._sync.ticket()
-            incoming.sync()
-            self._sync.wait(ticket)
+            self._sync.together(incoming.sync)
         except OSError:
             path.unlink(missing_ok=True)
             raise

@@ -25,6 +25,7 @@ class FileStore:
         self.root = root
         self.incoming = root / "incoming"
         self.kept = root / "store"
+        self._store = str(self.kept)
         self.quarantine = root / "quarantine"
         for folder in (self.incoming, self.kept, self.quarantine):
             folder.mkdir(parents=True, exist_ok=True)
@@ -37,33 +38,35 @@ class FileStore:
         >>> FileStore(Path(getfixture("tmp_path"))).path("abcdef").parts[-2:]
         ('abc', 'abcdef.dcm')
         """
-        return self.kept / digest[:3] / f"{digest}.dcm"
+        return Path(self._place(digest))
+
+    def _place(self, digest: str) -> str:
+        return f"{self._store}/{digest[:3]}/{digest}.dcm"
 
     def holds(self, digest: str, size_bytes: int) -> bool:
         """Whether a file of this hash is kept in its full length."""
         try:
-            return self.path(digest).stat().st_size == size_bytes
+            return os.stat(self._place(digest)).st_size == size_bytes
         except FileNotFoundError:
             return False
 
-    def admit(self, path: Path, digest: str) -> Path:
+    def admit(self, path: Path, digest: str) -> None:
         """Link a durable file into its place, so that it is there before its index row is.
 
         The other name stays until the row is committed (files/journal.py); should the machine go down
         before this link is durable, the file is found by that name.
         """
-        target = self.path(digest)
+        target = self._place(digest)
         try:
             os.link(path, target)
         except FileNotFoundError:
-            target.parent.mkdir(exist_ok=True)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
             os.link(path, target)
         except FileExistsError:
-            if target.stat().st_size != path.stat().st_size:  # damaged since: the hash says what belongs here
-                spare = path.with_suffix(".spare.part")
+            if os.stat(target).st_size != os.stat(path).st_size:  # damaged: the hash says what belongs here
+                spare = f"{path}.part"
                 os.link(path, spare)
                 os.replace(spare, target)
-        return target
 
     def keep(self, path: Path, digest: str) -> Path:
         """Move a file that is already durable to its place, and make the move durable."""
@@ -83,16 +86,18 @@ class Incoming:
         self.path = path
         self.size_bytes = 0
         self._hash = blake3()
-        self._file = open(path, "xb", buffering=0)  # noqa: SIM115  closed by close() or drop()
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
 
     def write(self, piece: bytes | memoryview) -> None:
         """Append a piece."""
-        view = memoryview(piece)
-        while view:
-            written = self._file.write(view)
-            self._hash.update(view[:written])
-            self.size_bytes += written
-            view = view[written:]
+        self._hash.update(piece)
+        size_bytes = len(piece)
+        written = os.write(self._file, piece)
+        self.size_bytes += size_bytes
+        if written < size_bytes:  # a disk that is nearly full takes a part, and says so at the next call
+            view = memoryview(piece)
+            while written < size_bytes:
+                written += os.write(self._file, view[written:])
 
     def digest(self) -> str:
         """Return the BLAKE3 of what was written so far, in hexadecimal."""
@@ -100,15 +105,17 @@ class Incoming:
 
     def sync(self) -> None:
         """Make the content durable."""
-        os.fdatasync(self._file.fileno())
+        os.fdatasync(self._file)
 
     def close(self) -> None:
         """Close the file; it stays where it is."""
-        self._file.close()
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
     def drop(self) -> None:
         """Close and remove the file."""
-        self._file.close()
+        self.close()
         self.path.unlink(missing_ok=True)
 
 

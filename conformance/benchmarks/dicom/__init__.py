@@ -1,1 +1,1 @@
-"""The DICOM node beside Orthanc: the same data to both sides, in alternating rounds."""
+"""The DICOM node beside Orthanc: the same senders, the same images, in turns."""
