@@ -217,6 +217,10 @@ class Transfer:
         else:
             found.new += count
 
+    def touched(self, study: Studied) -> None:
+        """Add that something of a study was moved, no whole instance."""
+        self._of(study)
+
     def refused(self, reason: str, study: Studied | None = None) -> None:
         """Add an instance that could not be moved; the first reason of a study is told."""
         found = self._of(study or Studied(""))
@@ -246,7 +250,7 @@ class Transfer:
         for uid, found in studies.items():
             kept = found.new + found.versions + found.present
             # PS3.15 A.5.3.7: C: the receiver did not hold them, R: it did, U: they were changed
-            action = "C" if found.new or not kept else "U" if found.versions else "R"
+            action = "C" if found.new or (found.refused and not kept) else "U" if found.versions else "R"
             if self._kind is not Kind.TRANSFERRED:
                 action = ""
             outcome = Outcome.SUCCESS

@@ -55,9 +55,10 @@ class AuditLog:
             )
 
     def sent(self, source: Party, destination: Party, study_uid: str, sop_classes: Mapping[str, int]) -> None:
-        """Add instances of a study that went to `destination`: how many of each SOP Class."""
+        """Add instances of a study that went to `destination`: how many of each SOP Class, or none known."""
         with self._turn:
             transfer = self._between(source, destination)
+            transfer.touched(Studied(study_uid))
             for sop_class, count in sop_classes.items():
                 transfer.moved(Studied(study_uid), sop_class, new=False, count=count)
 

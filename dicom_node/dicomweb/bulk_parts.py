@@ -30,7 +30,7 @@ from dicom_node.instance import first
 from dicom_node.values import BULK
 from fhir_server.outcome import TooLarge, Unavailable, UnsupportedMediaType
 
-MAX_METADATA_BYTES = 64 * 1024 * 1024
+MAX_METADATA_BYTES = 16 * 1024 * 1024
 MAX_INLINE_BYTES = 16 * 1024 * 1024
 """Bulk data within sequences goes through memory; more of it in one instance is refused."""
 

@@ -165,7 +165,7 @@ class _Store:
 
     def settle(self) -> None:
         """Wait until what was kept can be found; without a database it is durable, and found later."""
-        if self.result.stored and not self._ingest.settle(SETTLE_S):
+        if self.result.stored and not self._ingest.reach(SETTLE_S):
             self.result.warnings.insert(
                 0, "the index cannot be written right now; what is stored is found later"
             )

@@ -182,13 +182,18 @@ def test_what_follows_closely_becomes_one_event(node: Node, entry: Entry) -> Non
         study = Studied(uid, instances=2, sop_classes={CT: 2})
         noted(node, Event(Kind.TRANSFERRED, node.clock(), source=US, destination=SCANNER, studies=[study]))
         node.clock.advance(seconds=2)
-    noted(node, Event(Kind.QUERY, node.clock(), source=SCANNER, query="PatientID=P1"))
-    assert drain.drain() == 1, "a query waits for nothing"
+    for asked in ("PatientID=P1", "PatientID=P2", "PatientID=P1"):
+        noted(node, Event(Kind.QUERY, node.clock(), source=SCANNER, query=asked))
+    assert drain.drain() == 0
     node.clock.advance(seconds=3)
     assert drain.drain() == 4
+    node.clock.advance(seconds=3)
+    assert drain.drain() == 3
+    (queries,) = [event["entity"] for event in told(entry) if event["type"]["code"] == "110112"]
+    assert [base64.b64decode(one["query"]).decode() for one in queries] == ["PatientID=P1", "PatientID=P2"]
     counted = [event["entity"][0]["detail"][0] for event in told(entry) if "detail" in event["entity"][0]]
     assert sorted(detail["valueString"] for detail in counted) == ["2", "6"]
-    (whole,) = [event for event in told(entry) if "period" in event]
+    (whole,) = [event for event in told(entry) if "period" in event and event["type"]["code"] == "110104"]
     assert (whole["period"]["start"][17:19], whole["period"]["end"][17:19]) == ("05", "11")
     assert not node.rows("SELECT FROM dicom_audit")
 
@@ -200,6 +205,7 @@ def test_what_web_clients_ask_for_and_are_given_is_noted(node: Node, web: FlaskC
     assert web.get("/dicom-web/studies?PatientID=P1").status_code == 200
     for _ in range(3):
         assert web.get(f"{address}/metadata").status_code == 200
+        assert web.get(address).status_code == 200
     assert web.get(f"{address}/series/{STUDY}.1/instances/{STUDY}.1.1/frames/1").status_code == 200
     assert web.get("/dicom-web/studies/9.9/metadata").status_code == 404
     node.log.flush()
