@@ -44,8 +44,8 @@ def teller(
             counts = Counter((one.study_uid, one.sop_class) for one in located)
             for (study_uid, sop_class), count in counts.items():
                 log.sent(Party(ae_title), client, study_uid, {sop_class: count})
-        elif study_uid := (request.view_args or {}).get("study"):
-            log.sent(Party(ae_title), client, study_uid, {})
+        elif study := (request.view_args or {}).get("study"):
+            log.sent(Party(ae_title), client, str(study), {})
         return response
 
     return tell
