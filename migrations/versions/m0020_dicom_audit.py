@@ -1,13 +1,13 @@
 """What the DICOM node did and who asked for it, on its way into AuditEvent resources.
 
 Revision ID: m0020
-Revises: m0017
+Revises: m0019
 """
 
 from alembic import op
 
 revision = "m0020"
-down_revision = "m0017"
+down_revision = "m0019"
 branch_labels = None
 depends_on = None
 
