@@ -23,7 +23,7 @@ from typing import IO, Any
 from dicom_node.attributes import DEEPEST, Attributes
 from dicom_node.dicomweb.coded_images import HEAD_BYTES, NATIVE, OF_MEDIA, Picture, describe
 from dicom_node.dicomweb.media import DICOM_JSON, OCTETS
-from dicom_node.dicomweb.parts import Broken, Received
+from dicom_node.dicomweb.parts import Broken, Piece, Received
 from dicom_node.dictionary import vr_of
 from dicom_node.encode import Unsayable, encode
 from dicom_node.instance import first
@@ -141,7 +141,7 @@ def collected(received: Iterable[Received], folder: Path) -> Iterator[Iterator[M
         yield (_made(one, spool) for one in metadata)
 
 
-def _bounded(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
+def _bounded(pieces: Iterable[Piece], most: int) -> Iterator[Piece]:
     for piece in pieces:
         most -= len(piece)
         if most < 0:

@@ -15,7 +15,7 @@ from dicom_node import audit
 from dicom_node.audit_log import AuditLog
 from dicom_node.dicomweb import body, bulk_parts
 from dicom_node.dicomweb.media import DICOM, DICOM_JSON, MULTIPART, OCTETS
-from dicom_node.dicomweb.parts import Broken, Received, media_type, parts
+from dicom_node.dicomweb.parts import Broken, Piece, Received, media_type, parts
 from dicom_node.dicomweb.store_result import CANNOT_UNDERSTAND, NOT_WHOLE, OTHER_STUDY, StoreResult
 from dicom_node.files.part10 import Meta, read_meta
 from dicom_node.ingest import Ingest
@@ -144,7 +144,7 @@ class _Store:
                 self._one(part.number, meta, pieces)
             self.number = part.number
 
-    def _one(self, number: int, meta: Meta, pieces: Iterator[bytes]) -> None:
+    def _one(self, number: int, meta: Meta, pieces: Iterator[Piece]) -> None:
         """Keep one instance, unless it is of another study than the address names."""
         if self._request.study_uid:
             pieces, sop_uid, problem = _of_study(pieces, meta, self._request.study_uid)
@@ -171,7 +171,7 @@ class _Store:
             )
 
 
-def _file(pieces: Iterator[bytes]) -> tuple[Meta, Iterator[bytes]]:
+def _file(pieces: Iterator[Piece]) -> tuple[Meta, Iterator[Piece]]:
     """Return the file meta information of a part, and its data set as pieces."""
     head = b""
     wanted = _HEAD_BYTES
@@ -186,9 +186,9 @@ def _file(pieces: Iterator[bytes]) -> tuple[Meta, Iterator[bytes]]:
             wanted = len(head) * 4
 
 
-def _of_study(pieces: Iterator[bytes], meta: Meta, study_uid: str) -> tuple[Iterator[bytes], str, str]:
+def _of_study(pieces: Iterator[Piece], meta: Meta, study_uid: str) -> tuple[Iterator[Piece], str, str]:
     """Return the pieces again, the SOP Instance UID, and what is wrong with the study, if anything."""
-    head: list[bytes] = []
+    head: list[Piece] = []
     size = looked = 0
     while True:
         piece = next(pieces, b"")
