@@ -1,15 +1,17 @@
 """STOW-RS: instances come over the web and go into the same ingest as those of C-STORE (PS3.18 10.5).
 
-A body is a stream: each part goes to its file as it arrives, and is durable before the next one is
-read to its end, so a request of any size needs the memory of one piece. What was kept stays kept
-when a later part fails; the answer says of each part what became of it.
+A body is a stream: each part goes to its file as it arrives, so a request of any size needs the memory of
+one piece. While the disk makes a part durable the next ones are read; all are durable before the answer.
+What was kept stays kept when a later part fails; the answer says of each part what became of it.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from dicom_node import audit
 from dicom_node.audit_log import AuditLog
@@ -18,7 +20,7 @@ from dicom_node.dicomweb.media import DICOM, DICOM_JSON, MULTIPART, OCTETS
 from dicom_node.dicomweb.parts import Broken, Piece, Received, media_type, parts
 from dicom_node.dicomweb.store_result import CANNOT_UNDERSTAND, NOT_WHOLE, OTHER_STUDY, StoreResult
 from dicom_node.files.part10 import Meta, read_meta
-from dicom_node.ingest import Ingest
+from dicom_node.ingest import Ingest, Outcome
 from dicom_node.instance import read_instance
 from dicom_node.reception import MAX_HEAD_BYTES
 from fhir_server.authorization.grant import Grant
@@ -30,6 +32,9 @@ SENDER = "STOW-RS"
 
 SETTING = "max_stow_bytes"
 SETTLE_S = 10.0
+IN_HAND = 8
+"""As many parts of one request are made durable while the next one is read."""
+
 _HEAD_BYTES = 4096
 
 
@@ -42,6 +47,7 @@ class Storing:
     address: str
     ae_title: str
     max_body_bytes: int
+    pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(IN_HAND, "dicom-stow"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,10 @@ def store(storing: Storing, request: Request) -> StoreResult:
     found = _parts(request, media, parameters, storing.max_body_bytes)
     work = _Store(storing, request)
     try:
-        work.all(*found)
+        try:
+            work.all(*found)
+        finally:
+            work.take(0)
     except (Broken, TooLarge, UnsupportedMediaType) as error:
         if not work.result.stored and not work.result.failed:
             raise
@@ -113,6 +122,7 @@ class _Store:
         self.number = 0
         self._storing = storing
         self._request = request
+        self._in_hand: deque[tuple[int, Meta, Future[Outcome]]] = deque()
         self._ingest = storing.ingest()
         if reason := self._ingest.congested():
             raise Unavailable(f"nothing can be stored right now: {reason}; send it again later")
@@ -153,11 +163,25 @@ class _Store:
                     pass
                 self._fail(number, OTHER_STUDY, problem, meta.sop_class, sop_uid or meta.sop_uid)
                 return
-        outcome = self._ingest.store(
-            pieces, meta.transfer_syntax, SENDER, sop_class=meta.sop_class, sop_uid=meta.sop_uid
-        )
-        self.result.add(number, outcome, (meta.sop_class, meta.sop_uid))
-        self._storing.log.received(*self._sides, outcome)
+        if any(meta.sop_uid == each.sop_uid for _, each, _ in self._in_hand):
+            self.take(0)  # of two versions the one that came later is the newer
+        reception = self._ingest.begin(meta.transfer_syntax, SENDER, meta.sop_class, meta.sop_uid)
+        try:
+            for piece in pieces:
+                reception.write(piece)
+        except BaseException:
+            reception.abandon()
+            raise
+        self._in_hand.append((number, meta, self._storing.pool.submit(reception.finish)))
+        self.take(IN_HAND)
+
+    def take(self, most: int) -> None:
+        """Add the outcomes of parts in their order until no more than `most` are being made durable."""
+        while len(self._in_hand) > most:
+            number, meta, finishing = self._in_hand.popleft()
+            outcome = finishing.result()
+            self.result.add(number, outcome, (meta.sop_class, meta.sop_uid))
+            self._storing.log.received(*self._sides, outcome)
 
     def _fail(self, number: int, reason: int, said: str, sop_class: str = "", sop_uid: str = "") -> None:
         self.result.fail(number, reason, said, sop_class, sop_uid)

@@ -173,6 +173,25 @@ def test_a_body_of_gigabytes_needs_no_more_memory_than_a_small_one(server: Serve
     assert max(most) < least + 40, most
 
 
+def test_many_store_at_once_and_all_is_found_when_they_are_answered(server: Server) -> None:
+    studies = range(20, 28)
+
+    def send(study: int) -> None:
+        for each in range(1, 4):
+            body = message(*(file(ct(study, each, number)) for number in range(1, 6)))
+            status, _ = post(server, body)
+            path = f"/dicom-web/studies/{ROOT_UID}.{study}/series/{ROOT_UID}.{study}.{each}/instances"
+            found.append((status, len(json.loads(server.get(path)[1]))))
+
+    found: list[tuple[int, int]] = []
+    threads = [threading.Thread(target=send, args=(study,)) for study in studies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [(200, 5)] * 24
+
+
 def odd_files() -> list[tuple[str, bytes]]:
     folder = Path(pydicom.data.__file__).parent
     found = [*folder.glob("test_files/**/*"), *folder.glob("charset_files/*.dcm")]
