@@ -17,6 +17,14 @@ def changed(cursor: Any, study_pk: int, at: datetime) -> None:
     all_changed(cursor, {study_pk: at})
 
 
+def removed(cursor: Any, study_pk: int, study_uid: str, at: datetime) -> None:
+    """Note on the caller's transaction that a study lost instances, perhaps its last one."""
+    cursor.execute(
+        "INSERT INTO dicom_outbox (study_pk, written_at, study_uid) VALUES (%s, %s, %s)",
+        (study_pk, at, study_uid),
+    )
+
+
 def all_changed(cursor: Any, studies: Mapping[int, datetime]) -> None:
     """Note on the caller's transaction which studies changed, and when."""
     if studies:

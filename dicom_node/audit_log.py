@@ -22,7 +22,9 @@ from fhir_server.outcome import FhirError
 
 EVERY_S = 1.0
 MOST_EVENTS = 10_000
-_KEPT = (Verdict.STORED, Verdict.DUPLICATE, Verdict.NEW_VERSION, Verdict.STORED_DOUBTFUL)
+_KEPT = (
+    Verdict.STORED, Verdict.DUPLICATE, Verdict.NEW_VERSION, Verdict.STORED_DOUBTFUL, Verdict.REMOVED,
+)  # fmt: skip
 
 log = logging.getLogger("dicom_node")
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from dicom_node import quarantine
 from dicom_node.files.journal import Entry, Journal
 from dicom_node.files.store import FileStore
-from dicom_node.index.batch import IndexWriter, NotIndexable
+from dicom_node.index.batch import Arrival, IndexWriter, KeptFile, NotIndexable
 from dicom_node.indexer import Indexer, Kept
 from dicom_node.instance import Instance
-from dicom_node.reception import Reception
-from dicom_node.second_reader import SecondReader
+from dicom_node.reception import Reception, instance_in
+from dicom_node.second_reader import START_S, SecondReader
 from dicom_node.verdict import Outcome as Outcome
 from dicom_node.verdict import Verdict as Verdict
 from fhir_server.database.engine import Engine
@@ -93,6 +93,16 @@ class Ingest:
         count = self._indexer.recover()
         self._indexer.start()
         return count
+
+    def adopt(self, digest: str, calling_ae: str, received_at: datetime) -> None:
+        """Put a file of the store into the index, as if it had just come: it is restored.
+
+        Raises Unavailable, NotIndexable.
+        """
+        path = self.files.path(digest)
+        file = KeptFile(digest, path.stat().st_size, calling_ae, received_at)
+        instance = self._reader.helped(instance_in(path), path, START_S)
+        self._index.write([Arrival(instance, file)])
 
     def congested(self) -> str:
         """Say why no more should be sent right now, or nothing: the reason of a transient rejection."""
@@ -217,6 +227,8 @@ class Ingest:
         if written is None:
             reason = "the index cannot be written right now; send the instance again"
             return Outcome(Verdict.UNAVAILABLE, reason, instance, kept.size_bytes)
+        if written.removed:
+            return Outcome(Verdict.REMOVED, "", instance, kept.size_bytes)
         if doubt:
             return Outcome(Verdict.STORED_DOUBTFUL, doubt, instance, kept.size_bytes)
         verdict = Verdict.NEW_VERSION if written.version > 1 else Verdict.STORED

@@ -41,7 +41,8 @@ _KEPT: Final = {
         ManufacturerModelName BodyPartExamined ProtocolName DeviceSerialNumber SoftwareVersions
         PatientPosition SeriesInstanceUID SeriesNumber Laterality FrameOfReferenceUID
         AnatomicRegionSequence PerformedProcedureStepStartDate PerformedProcedureStepStartTime
-        PerformedProcedureStepID PerformedProcedureStepDescription RequestAttributesSequence""",
+        PerformedProcedureStepID PerformedProcedureStepDescription RequestAttributesSequence
+        SpecimenDescriptionSequence""",
     Level.INSTANCE: """
         ImageType SOPClassUID SOPInstanceUID InstanceCreationDate InstanceCreationTime AcquisitionDate
         ContentDate AcquisitionDateTime AcquisitionTime ContentTime AcquisitionNumber InstanceNumber

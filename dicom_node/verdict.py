@@ -14,6 +14,7 @@ class Verdict(Enum):
     STORED = "stored"
     DUPLICATE = "the same bytes were here already"
     NEW_VERSION = "other bytes under the same UID: both are kept, the newer is served"
+    REMOVED = "kept aside: it was deleted or rejected here and nobody has restored it"
     STORED_DOUBTFUL = "stored, but its data set contradicts its command or breaks off"
     NOT_UNDERSTOOD = "in quarantine: the data set cannot be understood"
     NOT_IDENTIFIED = "in quarantine: the data set does not say which instance it is"

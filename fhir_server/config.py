@@ -61,6 +61,9 @@ class Config:
     dimse_max_associations_per_ae: int = _setting(
         32, "most associations at once of one calling AE title; `xinglin ae add` can say otherwise for one"
     )
+    dimse_artim_s: float = _setting(
+        30.0, "how long a caller may take to say who it is, TLS handshake included (ARTIM timer of PS3.8)"
+    )
     dimse_idle_s: float = _setting(
         300.0, "longest silence of the other side within an association; then it is aborted"
     )
@@ -103,8 +106,30 @@ class Config:
         (),
         "identifier systems of PatientIDs, as ISSUER=SYSTEM; an issuer is its name, its OID or AE:TITLE",
     )
+    commitment_verifies_hash: bool = _setting(
+        False,
+        "whether storage commitment reads every file again and compares its hash, besides looking that it is "
+        "there in its full length",
+    )
+    availability_notify: tuple[str, ...] = _setting(
+        (), "AE titles that are told (PS3.4 Annex R) which instances of a study are here once it is quiet"
+    )
     study_quiet_s: float = _setting(5.0, "a study is announced once nothing has arrived for so long")
     study_quiet_max_s: float = _setting(30.0, "and at the latest after so long")
+    accession_system: str = _setting(
+        "", "identifier system of DICOM accession numbers that name no issuer; empty: they have no system"
+    )
+    deleted_grace_days: float = _setting(
+        7.0, "how long the files of deleted DICOM instances are kept, so that they can be restored"
+    )
+    rejection_notes: tuple[str, ...] = _setting(
+        (),
+        "what DICOM Rejection Notes do, as CODE=hide, CODE=delete or CODE=keep; without an entry "
+        "113001, 113037 and 113038 hide, 113039 deletes",
+    )
+    rejection_notes_from: tuple[str, ...] = _setting(
+        ("*",), "AE titles whose Rejection Notes are carried out; *: those of everybody who may send"
+    )
     forward_connections: int = _setting(2, "associations at once to one destination of forward rules")
     forward_threads: int = _setting(16, "associations at once to all destinations of forward rules together")
     forward_tries: int = _setting(

@@ -17,8 +17,9 @@ from typing import Any
 
 from dicom_node.audit import Kind
 from dicom_node.bridge.audit_event import Resource, audit_event, gathered
+from dicom_node.bridge.codes import clean
 from dicom_node.bridge.drain import BridgeSettings
-from dicom_node.bridge.imaging_study import UID_SYSTEM, clean, study_identifier
+from dicom_node.bridge.imaging_study import UID_SYSTEM, study_identifier
 from dicom_node.bridge.patient import NoSystem, system_of, token
 from fhir_server.authorization.grant import Grant
 from fhir_server.interactions.context import Context

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from dicom_node.bridge.imaging_study import UID_SYSTEM, clean, study_identifier
+from dicom_node.bridge.codes import clean
+from dicom_node.bridge.imaging_study import UID_SYSTEM, study_identifier
 
 Resource = dict[str, Any]
 

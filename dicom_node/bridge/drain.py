@@ -4,7 +4,8 @@ The worker calls `drain` again and again. A study is due when nothing came for i
 has waited long enough all the same. Telling FHIR and forgetting the outbox rows are two transactions:
 when the second is lost, the study is told again, and the same resource makes no version. An
 advisory lock keeps two workers from telling of one study at a time, so that an older look at the
-index never overwrites a newer one.
+index never overwrites a newer one. A study whose Rejection Notes or correction are not carried out yet is
+told when they are.
 """
 
 from __future__ import annotations
@@ -16,12 +17,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dicom_node.bridge.imaging_study import UID_SYSTEM, imaging_study, study_identifier
+from dicom_node.attributes import read
+from dicom_node.bridge.documents import Around, Documents
+from dicom_node.bridge.fitting import fitting
+from dicom_node.bridge.imaging_study import UID_SYSTEM, Told, imaging_study, study_identifier, withdrawn
+from dicom_node.bridge.orders import orders
 from dicom_node.bridge.patient import NoSystem, Subject, find_subject, token
+from dicom_node.bridge.reconciliation import ask, decision, remember, settle
+from dicom_node.files.content import opened
+from dicom_node.files.store import FileStore
+from dicom_node.header import Malformed
 from dicom_node.index.studies import Study, study
+from dicom_node.lifecycle import correction, rejection
 from fhir_server.authorization.grant import Grant
 from fhir_server.interactions.context import Context
-from fhir_server.interactions.create import create
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.search_type import resources
 from fhir_server.interactions.update import conditional_update, update
@@ -32,9 +41,11 @@ ENDPOINT_ID = "dicom-web"
 STUDIES_AT_A_TIME = 20
 LONGEST_DELAY = timedelta(minutes=10)
 _LOCK_CLASS = 0x44434D  # advisory locks (class, study)
+_OF_OTHERS = ("encounter", "note", "procedureReference", "extension")
+"""What we never write into an ImagingStudy and others may: it stays."""
 
 _DUE = """
-SELECT study_pk, array_agg(pk) FROM dicom_outbox WHERE study_pk <> ALL(%s) GROUP BY study_pk
+SELECT study_pk, array_agg(pk), max(study_uid) FROM dicom_outbox WHERE study_pk <> ALL(%s) GROUP BY study_pk
 HAVING max(written_at) <= %s OR min(written_at) <= %s ORDER BY min(written_at) LIMIT %s
 """
 _FORGET = "DELETE FROM dicom_outbox WHERE study_pk = %s AND pk = ANY(%s)"
@@ -47,7 +58,8 @@ class BridgeSettings:
     """What the installation decides: how long a study must be quiet, whose numbers PatientIDs are.
 
     `issuers` maps an issuer ("HOSPITAL", an OID, "AE:CT1") to an identifier system; `address` is
-    that of DICOMweb, which the Endpoint names.
+    that of DICOMweb, which the Endpoint names; `accession_system` is the identifier system of accession
+    numbers without an issuer; `rejection` says what Rejection Notes do.
     """
 
     quiet_s: float
@@ -56,14 +68,21 @@ class BridgeSettings:
     address: str
     issuers: Mapping[str, str] = field(default_factory=dict)
     zone: ZoneInfo = ZoneInfo("UTC")
+    accession_system: str = ""
+    rejection: rejection.Rules = field(default_factory=lambda: rejection.rules((), ("*",), timedelta(0)))
 
 
 class Bridge:
-    """The drain with what it remembers between turns: studies that failed, and when to try again."""
+    """The drain with what it remembers between turns: studies that failed, and when to try again.
 
-    def __init__(self, entry: Entry, settings: BridgeSettings) -> None:
+    Without `files` only ImagingStudies are written, no reports and documents.
+    """
+
+    def __init__(self, entry: Entry, settings: BridgeSettings, files: FileStore | None = None) -> None:
         self._entry = entry
         self._settings = settings
+        self._files = files
+        self._documents = files and Documents(entry, GRANT, files, settings.address, settings.zone)
         self._waiting: dict[int, tuple[datetime, int]] = {}
         self._endpoint_told = False
 
@@ -81,9 +100,9 @@ class Bridge:
             cursor = connection.cursor()
             cursor.execute(_DUE, (resting, quiet, longest, STUDIES_AT_A_TIME))
             due = cursor.fetchall()
-        return sum(self._tell(study_pk, rows) for study_pk, rows in due)
+        return sum(self._tell(study_pk, rows, uid) for study_pk, rows, uid in due)
 
-    def _tell(self, study_pk: int, rows: list[int]) -> bool:
+    def _tell(self, study_pk: int, rows: list[int], study_uid: str | None) -> bool:
         """Tell FHIR of one study and forget its rows; false when it was not our turn or it failed."""
         with self._entry.engine.connection() as connection:
             cursor = connection.cursor()
@@ -93,7 +112,15 @@ class Bridge:
             try:
                 found = study(connection, study_pk)
                 if found is not None:
+                    if self._reject(found):
+                        return True  # told when it is due again
+                    if self._waits_for_correction(connection, found):
+                        return False
                     self._write(found)
+                elif study_uid is not None:
+                    cursor.execute("SELECT FROM dicom_study WHERE study_uid = %s", (study_uid,))
+                    if cursor.fetchone() is None:  # else it is here again, and told by its own rows
+                        self._withdraw(study_uid, _left_as(cursor, study_uid))
             except Unavailable:
                 raise
             except (FhirError, NoSystem) as error:
@@ -103,6 +130,38 @@ class Bridge:
             connection.commit()
         self._waiting.pop(study_pk, None)
         return True
+
+    def _waits_for_correction(self, connection: Any, found: Study) -> bool:
+        """Whether instances of a study are to be corrected first, which the worker does."""
+        if not correction.reopen(connection.cursor(), found.study_uid):
+            return False
+        connection.commit()
+        self._waiting[found.pk] = (self._entry.clock() + timedelta(seconds=1), 0)
+        return True
+
+    def _reject(self, found: Study) -> bool:
+        """Carry out the Rejection Notes among the objects of a study; whether there was one to do."""
+        done = False
+        rules = self._settings.rejection
+        for series in found.series:
+            for one in series.instances:
+                if one.sop_class != rejection.KEY_OBJECTS or self._files is None:
+                    continue
+                behaviour = rules.of(rejection.title(one.attributes), one.calling_ae)
+                if behaviour == "keep":
+                    continue
+                try:
+                    with opened(self._files.path(one.digest)) as content:
+                        note = rejection.read(read(content.data, content.syntax).attributes)
+                except (OSError, Malformed):
+                    log.warning("a Rejection Note cannot be read")
+                    continue
+                if note is not None:
+                    now = self._entry.clock()
+                    done |= rejection.carry_out(
+                        self._entry.engine, note, behaviour, one.calling_ae, rules, now
+                    )
+        return done
 
     def _write(self, found: Study) -> None:
         settings = self._settings
@@ -114,26 +173,46 @@ class Bridge:
         subject = self._entry.write(
             GRANT, lambda context: find_subject(context, found, settings.issuers, settings.patient_id_system)
         )
-        self._entry.write(GRANT, lambda context: self._imaging_study(context, found, subject))
+        around = self._entry.write(GRANT, lambda context: self._imaging_study(context, found, subject))
+        if self._documents:
+            self._documents.tell(found, around)
 
-    def _imaging_study(self, context: Context, found: Study, subject: Subject) -> None:
-        criteria = f"identifier={UID_SYSTEM}|{study_identifier(found.study_uid)}"
-        present = resources(context, "ImagingStudy", [("identifier", criteria.partition("=")[2])])
-        reference = subject.reference
-        if subject.doubt and present:
-            # somebody may have decided meanwhile whose it is: a late image does not undo that
-            reference = present[0]["subject"]["reference"]
-        resource = imaging_study(
-            found,
-            reference,
+    def _imaging_study(self, context: Context, found: Study, subject: Subject) -> Around:
+        uid = token(UID_SYSTEM, study_identifier(found.study_uid))
+        standing = resources(context, "ImagingStudy", [("identifier", uid)])
+        present = standing[0] if standing else None
+        decided = decision(context, found.study_uid, subject, present)
+        told = Told(
+            decided.reference,
             self._settings.zone,
-            endpoint=f"Endpoint/{ENDPOINT_ID}",
-            based_on=orders(context, found, reference),
+            f"Endpoint/{ENDPOINT_ID}",
+            orders(context, found, decided.reference, self._settings.accession_system),
+            self._settings.accession_system,
         )
-        result = conditional_update(context, "ImagingStudy", criteria, resource)
-        if subject.doubt and result.version is not None:
-            task = reconciliation(found, subject, result.version.address, context.now())
-            create(context, "Task", task, f"identifier={RECONCILIATION}|{study_identifier(found.study_uid)}")
+        resource = imaging_study(found, told)
+        kept = {name: present[name] for name in _OF_OTHERS if name in present} if present else {}
+        result = fitting(
+            {**resource, **kept},
+            lambda fitted: conditional_update(context, "ImagingStudy", f"identifier={uid}", fitted),
+        )
+        assert result.version is not None
+        address = result.version.address.partition("/_history")[0]
+        remember(context, found.study_uid, decided, decided is not subject)
+        if decided.doubt:
+            ask(context, found, decided, address)
+        else:
+            settle(context, found.study_uid, decided, decided is not subject)
+        return Around(decided.reference, address, tuple(told.based_on), resource.get("started"))
+
+    def _withdraw(self, study_uid: str, status: str) -> None:
+        def work(context: Context) -> None:
+            uid = token(UID_SYSTEM, study_identifier(study_uid))
+            for present in resources(context, "ImagingStudy", [("identifier", uid)]):
+                update(context, "ImagingStudy", present["id"], withdrawn(present, status))
+
+        self._entry.write(GRANT, work)
+        if self._documents:
+            self._documents.withdraw(study_uid)
 
     def _endpoint(self) -> dict[str, Any]:
         connection_type = "http://terminology.hl7.org/CodeSystem/endpoint-connection-type"
@@ -157,39 +236,15 @@ class Bridge:
             log.warning("study %d is not told to FHIR yet: %s", study_pk, reason)
 
 
-RECONCILIATION = "urn:xinglin:reconciliation"
+def _left_as(cursor: Any, study_uid: str) -> str:
+    """Return the status of the ImagingStudy of a study that is gone (R4/valueset-imagingstudy-status.html).
 
-
-def orders(context: Context, found: Study, subject: str) -> list[str]:
-    """Return the ServiceRequest that ordered a study, if exactly one is found.
-
-    By the Study Instance UID minted for it, else by the accession number among the subject's orders.
+    What ran out is still known to have been; what was deleted or rejected should not have been.
     """
-    minted = token(UID_SYSTEM, study_identifier(found.study_uid))
-    searches = [[("identifier", minted)]]
-    if found.accession.strip():
-        value = token("", found.accession.strip())[1:]
-        searches.append([("identifier", value), ("subject", subject)])
-    for pairs in searches:
-        matches = resources(context, "ServiceRequest", [*pairs, ("_count", "2")])
-        if len(matches) == 1:
-            return [f"ServiceRequest/{matches[0]['id']}"]
-    return []
-
-
-def reconciliation(found: Study, subject: Subject, imaging: str, now: str) -> dict[str, Any]:
-    """Return the Task that asks somebody to decide whose study it is."""
-    return {
-        "resourceType": "Task",
-        "identifier": [{"system": RECONCILIATION, "value": study_identifier(found.study_uid)}],
-        "status": "requested",
-        "intent": "order",
-        "code": {
-            "coding": [{"system": "urn:xinglin:task", "code": "reconcile-patient"}],
-            "text": "Decide whose study this is",
-        },
-        "description": f"The study's patient is not certain: {subject.doubt}",
-        "focus": {"reference": imaging},
-        "for": {"reference": subject.reference},
-        "authoredOn": now,
-    }
+    cursor.execute(
+        "SELECT r.kind FROM dicom_removed x JOIN dicom_removal r ON r.pk = x.removal_pk"
+        " WHERE x.study_uid = %s ORDER BY r.pk DESC LIMIT 1",
+        (study_uid,),
+    )
+    row = cursor.fetchone()
+    return "registered" if row is not None and row[0] == "expired" else "entered-in-error"

@@ -8,31 +8,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from dicom_node.attributes import Attributes
-from dicom_node.index.matching import read_date, read_time
+from dicom_node.bridge.codes import (
+    DCM,
+    body_site,
+    clean,
+    concepts,
+    items,
+    text,
+    universal_system,
+    without_gaps,
+)
+from dicom_node.bridge.moments import TIMEZONE, moment
+from dicom_node.bridge.people import named
 from dicom_node.index.studies import InstanceRow, SeriesRow, Study
 from dicom_node.instance import first
 
-DCM = "http://dicom.nema.org/resources/ontology/DCM"
 IDENTIFIER_TYPE = "http://terminology.hl7.org/CodeSystem/v2-0203"
+PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 UID_SYSTEM = "urn:dicom:uid"
+_ISSUER = "urn:xinglin:issuer:"
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-_OFFSET = re.compile(r"([+-])(\d{2})(\d{2})")
-_CODE_SYSTEMS = {
-    "SCT": "http://snomed.info/sct",
-    "SRT": "http://snomed.info/srt",
-    "LN": "http://loinc.org",
-    "DCM": DCM,
-    "RADLEX": "http://radlex.org",
-    "C4": "http://www.ama-assn.org/go/cpt",
-    "I10": "http://hl7.org/fhir/sid/icd-10",
-}
 
 Resource = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What FHIR says beside the study itself: references, the zone of times that name none.
+
+    `accession_system` is the identifier system of an accession number that names no issuer.
+    """
+
+    subject: str
+    zone: ZoneInfo = ZoneInfo("UTC")
+    endpoint: str = ""
+    based_on: Sequence[str] = ()
+    accession_system: str = ""
 
 
 def study_identifier(study_uid: str) -> str:
@@ -44,65 +61,158 @@ def study_identifier(study_uid: str) -> str:
     return f"urn:oid:{study_uid}"
 
 
-def imaging_study(
-    study: Study, subject: str, zone: ZoneInfo, *, endpoint: str = "", based_on: Sequence[str] = ()
-) -> Resource:
-    """Return the ImagingStudy of a study.
-
-    `subject`, `endpoint` and `based_on` are references such as Patient/7; `zone` is that of
-    times for which the data set names none.
-    """
+def imaging_study(study: Study, told: Told) -> Resource:
+    """Return the ImagingStudy of a study."""
     found = study.attributes
-    resource: Resource = {
-        "resourceType": "ImagingStudy",
-        "identifier": [{"system": UID_SYSTEM, "value": study_identifier(study.study_uid)}],
-        "status": "available" if study.instance_count else "cancelled",
-        "modality": [
-            _modality(code) for code in sorted({one.modality for one in study.series if one.modality})
-        ],
-        "subject": {"reference": subject},
-        "started": _moment(found, "00080020", "00080030", zone),
-        "basedOn": [{"reference": reference} for reference in based_on],
-        "referrer": _named(found, "00080090"),
-        "endpoint": [{"reference": endpoint}] if endpoint else [],
-        "numberOfSeries": len(study.series),
-        "numberOfInstances": study.instance_count,
-        "procedureCode": [
-            code for item in found.get("00081032", {}).get("Value", []) if (code := _concept(item))
-        ],
-        "description": _text(found, "00081030"),
-        "series": [_series(one, found, zone) for one in study.series if _ID.fullmatch(one.series_uid)],
-    }
-    if study.accession.strip():
-        resource["identifier"].append(
-            {
-                "type": {"coding": [{"system": IDENTIFIER_TYPE, "code": "ACSN"}]},
-                "value": clean(study.accession),
-            }
-        )
-    return _without_gaps(resource)
+    series = [one for one in study.series if _ID.fullmatch(one.series_uid)]
+    endpoint = [{"reference": told.endpoint}] if told.endpoint else []
+    shown = [_series(one, found, told.zone, endpoint) for one in series]
+    started = moment(found, "00080020", "00080030", told.zone)
+    identifier = {"system": UID_SYSTEM, "value": study_identifier(study.study_uid)}
+    accession = accession_identifier(found, study.accession, told.accession_system)
+    return without_gaps(
+        {
+            "resourceType": "ImagingStudy",
+            "identifier": [identifier, *([accession] if accession else [])],
+            "status": "available" if study.instance_count else "cancelled",
+            "modality": [
+                modality(code) for code in sorted({one.modality for one in study.series if one.modality})
+            ],
+            "subject": {"reference": told.subject},
+            "started": started or min((one["started"] for one in shown if "started" in one), default=None),
+            "basedOn": [{"reference": reference} for reference in told.based_on],
+            "referrer": next(iter(named(found, "00080090")), None),
+            "interpreter": named(found, "00081060"),
+            "endpoint": endpoint,
+            "numberOfSeries": len(study.series),
+            "numberOfInstances": study.instance_count,
+            "procedureCode": concepts(found, "00081032")
+            or _unique(_requested(study, "00321064", "00321060")),
+            "location": _location(study),
+            "reasonCode": _unique(
+                [*concepts(found, "00401012"), *_requested(study, "0040100A", "00401002"), *_admitted(found)]
+            ),
+            "description": text(found, "00081030"),
+            "series": shown,
+        }
+    )
 
 
-def _series(series: SeriesRow, study: Attributes, zone: ZoneInfo) -> Resource:
+def withdrawn(present: Resource, status: str) -> Resource:
+    """Return the ImagingStudy of a study of which nothing is left here."""
+    gone = ("series", "endpoint", "modality", "text")
+    kept = {name: value for name, value in present.items() if name not in gone}
+    return {**kept, "status": status, "numberOfSeries": 0, "numberOfInstances": 0}
+
+
+def modality(code: str) -> Resource:
+    """Return a modality as a Coding."""
+    return {"system": DCM, "code": re.sub(r"\s+", " ", clean(code)) or "OT"}
+
+
+def accession_identifier(found: Attributes, number: str, accession_system: str) -> Resource | None:
+    """Return an accession number with its issuer, None when it is empty (PS3.3 table 10-17, HL7 ACSN).
+
+    `found` may hold the Issuer of Accession Number Sequence (0008,0051).
+    """
+    value = clean(number)
+    if not value:
+        return None
+    issuer = next(iter(items(found, "00080051")), {})
+    local, universal = text(issuer, "00400031"), text(issuer, "00400032")
+    system = accession_system
+    if universal:
+        system = universal_system(text(issuer, "00400033"), universal)
+    elif local:
+        system = f"{_ISSUER}{quote(local, safe='')}"
+    return without_gaps(
+        {
+            "type": {"coding": [{"system": IDENTIFIER_TYPE, "code": "ACSN"}]},
+            "system": system,
+            "value": value,
+            "assigner": {"display": local} if local else None,
+        }
+    )
+
+
+def _requested(study: Study, code_name: str, text_name: str) -> list[Resource]:
+    """Return what the orders of its series say, by code or by text (PS3.3 10.6 Request Attributes)."""
+    found: list[Resource] = []
+    for series in study.series:
+        for item in items(series.attributes, "00400275"):
+            coded = concepts(item, code_name)
+            said = text(item, text_name)
+            found += coded or ([{"text": said}] if said else [])
+    return found
+
+
+def _admitted(found: Attributes) -> list[Resource]:
+    said = [clean(str(value)) for value in found.get("00081080", {}).get("Value", []) if value]
+    return [{"text": one} for one in said if one]
+
+
+def _location(study: Study) -> Resource | None:
+    """Return where it was made, by name: department and institution, when all series agree."""
+    places = {
+        ", ".join(filter(None, (text(one.attributes, "00081040"), text(one.attributes, "00080080"))))
+        for one in study.series
+    } - {""}
+    return {"display": places.pop()} if len(places) == 1 else None
+
+
+def _series(series: SeriesRow, study: Attributes, zone: ZoneInfo, endpoint: list[Resource]) -> Resource:
     found = series.attributes
-    zoned = {**found, **{name: study[name] for name in ("00080201",) if name in study}}
-    return _without_gaps(
+    zoned = {**found, **{name: study[name] for name in (TIMEZONE,) if name in study}}
+    site, laterality = body_site(found)
+    return without_gaps(
         {
             "uid": series.series_uid,
             "number": _unsigned(series.number),
-            "modality": _modality(series.modality or "OT"),
-            "description": _text(found, "0008103E"),
+            "modality": modality(series.modality or "OT"),
+            "description": text(found, "0008103E"),
             "numberOfInstances": len(series.instances),
-            "bodySite": {"display": text} if (text := _text(found, "00180015")) else None,
-            "started": _moment(zoned, "00080021", "00080031", zone),
-            "performer": [{"actor": name} for name in [_named(found, "00081050")] if name],
+            "endpoint": endpoint,
+            "bodySite": site,
+            "laterality": laterality,
+            "specimen": _specimens(found),
+            "started": moment(zoned, "00080021", "00080031", zone)
+            or moment(zoned, "00400244", "00400245", zone),
+            "performer": _performers(found),
             "instance": [_instance(one) for one in series.instances if _ID.fullmatch(one.sop_uid)],
         }
     )
 
 
+def _specimens(found: Attributes) -> list[Resource]:
+    """Return the specimens of a series by their identifiers (PS3.3 C.7.6.22)."""
+    specimens: list[Resource] = []
+    for item in items(found, "00400560"):
+        uid, number = text(item, "00400554"), text(item, "00400551")
+        identifier = {"system": UID_SYSTEM, "value": f"urn:oid:{uid}"} if uid else {"value": number}
+        if uid or number:
+            specimens.append(without_gaps({"type": "Specimen", "identifier": identifier, "display": number}))
+    return specimens
+
+
+def _performers(found: Attributes) -> list[Resource]:
+    """Return who made a series: physicians, operators, and the device."""
+    function = {"coding": [{"system": PARTICIPATION, "code": "PRF"}]}
+    people = [*named(found, "00081050"), *named(found, "00081070")]
+    device = " ".join(filter(None, (text(found, "00080070"), text(found, "00081090"))))
+    serial = text(found, "00181000")
+    machine = {
+        "type": "Device",
+        "identifier": {"type": {"coding": [{"system": IDENTIFIER_TYPE, "code": "SNO"}]}, "value": serial}
+        if serial
+        else None,
+        "display": ", ".join(filter(None, (device, text(found, "00081010")))),
+    }
+    actors = [*people, *([without_gaps(machine)] if machine["display"] or serial else [])]
+    return [{"function": function, "actor": actor} for actor in actors]
+
+
 def _instance(instance: InstanceRow) -> Resource:
-    return _without_gaps(
+    return without_gaps(
         {
             "uid": instance.sop_uid,
             "sopClass": {"system": "urn:ietf:rfc3986", "code": f"urn:oid:{instance.sop_class}"},
@@ -115,78 +225,17 @@ def _instance(instance: InstanceRow) -> Resource:
 def _title(found: Attributes) -> str:
     """Return what an instance is called: its document title or concept name, else its image type."""
     concept = first(found, "0040A043")
-    if isinstance(concept, dict) and (meaning := _text(concept, "00080104")):
+    if isinstance(concept, dict) and (meaning := text(concept, "00080104")):
         return meaning
-    if title := _text(found, "00420010"):
+    if title := text(found, "00420010"):
         return title
     kinds = [str(value) for value in found.get("00080008", {}).get("Value", []) if value]
     return clean(" ".join(kinds))
 
 
-def _modality(code: str) -> Resource:
-    return {"system": DCM, "code": re.sub(r"\s+", " ", clean(code)) or "OT"}
-
-
-def _moment(found: Attributes, date_name: str, time_name: str, zone: ZoneInfo) -> str | None:
-    """Return a date, or a dateTime with its zone, of two DICOM values.
-
-    >>> _moment({"00080020": {"Value": ["20260102"]}, "00080030": {"Value": ["0304"]}},
-    ...         "00080020", "00080030", ZoneInfo("UTC"))
-    '2026-01-02T03:04:00+00:00'
-    """
-    day = read_date(first(found, date_name))
-    if day is None:
-        return None
-    time = read_time(first(found, time_name))
-    if time is None:
-        return day.isoformat()
-    moment = datetime.combine(day, time)
-    match = _OFFSET.fullmatch(str(first(found, "00080201") or ""))
-    if match and int(match[2]) <= 14 and int(match[3]) < 60:
-        offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
-        return moment.replace(tzinfo=timezone(-offset if match[1] == "-" else offset)).isoformat()
-    return moment.replace(tzinfo=zone).isoformat()
-
-
-def _concept(item: Attributes) -> Resource | None:
-    code, meaning = _text(item, "00080100"), _text(item, "00080104")
-    system = _CODE_SYSTEMS.get(_text(item, "00080102"))
-    if not code and not meaning:
-        return None
-    coding = _without_gaps({"system": system, "code": re.sub(r"\s+", " ", code), "display": meaning})
-    return _without_gaps({"coding": [coding] if code else [], "text": meaning})
-
-
-def _named(found: Attributes, name: str) -> Resource | None:
-    """Return a reference that only says a person's name."""
-    value = first(found, name)
-    text = clean(readable(value)) if isinstance(value, dict) else ""
-    return {"display": text} if text else None
-
-
-def readable(name: dict[str, Any]) -> str:
-    """Return a PN value as people write it: prefix given middle family suffix.
-
-    >>> readable({"Alphabetic": "Doe^John^Q^Dr"})
-    'Dr John Q Doe'
-    """
-    family, given, middle, prefix, suffix, *_ = [*str(name.get("Alphabetic", "")).split("^"), *[""] * 5]
-    return " ".join(part.strip() for part in (prefix, given, middle, family, suffix) if part.strip())
-
-
-def _text(found: Attributes, name: str) -> str:
-    value = first(found, name)
-    return clean(value) if isinstance(value, str) else ""
-
-
-def clean(text: str) -> str:
-    """Return a text as FHIR's string takes it: no control characters, no space around it."""
-    return "".join(sign for sign in text if sign >= " " or sign in "\t\n\r").strip()
+def _unique(found: list[Resource]) -> list[Resource]:
+    return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
 def _unsigned(number: int | None) -> int | None:
     return number if number is not None and 0 <= number < 2**31 else None
-
-
-def _without_gaps(resource: Resource) -> Resource:
-    return {name: value for name, value in resource.items() if value not in (None, "", [], {})}

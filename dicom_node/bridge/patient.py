@@ -1,9 +1,9 @@
 """Whose image is it: the PatientID and issuer of a study → a Patient reference.
 
-Exactly one Patient with that system and value, and nothing against it: that one. None: a
-placeholder Patient with that identifier. More than one, or name and birth date speak against it,
-or the study names several patients: a placeholder of this study alone, and a Task for somebody
-to decide. Never a match by name.
+Exactly one Patient with that system and value, and nothing against it: that one; of one that was merged,
+the one that replaced it (Patient.link). None: a placeholder Patient with that identifier. More than one,
+or name and birth date speak against it, or the study names several patients: a placeholder of this
+study alone, and a Task for somebody to decide. Never a match by name.
 
 The placeholder of a contradiction does not carry the identifier's system: one stray study must
 not make the identifier of a real Patient ambiguous for everybody else.
@@ -17,7 +17,9 @@ from typing import Any
 from urllib.parse import quote
 
 from dicom_node.attributes import Attributes
-from dicom_node.bridge.imaging_study import clean, readable, study_identifier
+from dicom_node.bridge.codes import clean, universal_system
+from dicom_node.bridge.imaging_study import study_identifier
+from dicom_node.bridge.people import readable
 from dicom_node.index.matching import fold, read_date
 from dicom_node.index.studies import Named, Study
 from dicom_node.instance import first
@@ -66,15 +68,7 @@ def system_of(issuer: str, table: Mapping[str, str], default: str) -> str:
         return found
     if name in table:
         return table[name]
-    match kind:
-        case "ISO":
-            return f"urn:oid:{name}"
-        case "UUID":
-            return f"urn:uuid:{name.lower()}"
-        case "URI":
-            return name
-        case _:
-            return f"urn:xinglin:issuer:{quote(name, safe='')}"
+    return universal_system(kind, name)
 
 
 def find_subject(context: Context, study: Study, table: Mapping[str, str], default: str) -> Subject:
@@ -88,16 +82,52 @@ def find_subject(context: Context, study: Study, table: Mapping[str, str], defau
     value = clean(named.patient_id)
     matches = resources(context, "Patient", [("identifier", token(system, value)), ("_count", "50")])
     real = [patient for patient in matches if not is_placeholder(patient)]
-    if len(real) > 1:
+    survivors = {survivor(context, f"Patient/{patient['id']}") for patient in real or matches}
+    if real and len(survivors) > 1:
         return _doubtful(context, study, named, "several Patients have its PatientID")
     if real:
-        if contradiction := contradicts(real[0], study.patients or [named]):
-            return _doubtful(context, study, named, contradiction)
-        return Subject(f"Patient/{real[0]['id']}")
+        found = [contradicts(patient, study.patients or [named]) for patient in real]
+        if all(found):  # the one who was merged may be known by the name that the images have
+            return _doubtful(context, study, named, str(found[0]))
+        return Subject(survivors.pop())
     if matches:
-        return Subject(f"Patient/{matches[0]['id']}")
+        return Subject(min(survivors))
     identifier = {"system": system, "value": value}
     return Subject(_placeholder(context, named, [identifier], f"identifier={_query(system, value)}"))
+
+
+def survivor(context: Context, reference: str) -> str:
+    """Return who took the place of a Patient in merges, himself where nobody did.
+
+    R4/patient-definitions.html#Patient.link: "replaced-by".
+    """
+    seen = {reference}
+    for _ in range(LONGEST_CHAIN):
+        kind, _, id_ = reference.partition("/")
+        found = resources(context, "Patient", [("_id", id_)]) if kind == "Patient" and id_ else []
+        links = found[0].get("link", []) if found else []
+        others = [
+            str(link["other"].get("reference", "")) for link in links if link.get("type") == "replaced-by"
+        ]
+        following = _local(others[0]) if others else ""
+        if not following or following in seen:
+            return reference
+        seen.add(following)
+        reference = following
+    return reference
+
+
+LONGEST_CHAIN = 20
+
+
+def _local(reference: str) -> str:
+    """Return a reference to a Patient of ours without address and version.
+
+    >>> _local("http://here/fhir/Patient/7/_history/2"), _local("Group/1")
+    ('Patient/7', '')
+    """
+    parts = reference.partition("/_history/")[0].split("/")
+    return "/".join(parts[-2:]) if parts[-2:-1] == ["Patient"] else ""
 
 
 def contradicts(patient: Resource, stated: Sequence[Named]) -> str | None:

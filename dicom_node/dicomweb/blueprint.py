@@ -12,20 +12,15 @@ from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
 from dicom_node.audit_log import AuditLog
-from dicom_node.dicomweb import json_model, qido, retrieval, told
-from dicom_node.dicomweb.answers import accept, one_line
+from dicom_node.dicomweb import retrieval, searching, told
 from dicom_node.dicomweb.archive import Archive
-from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
 from dicom_node.files.store import FileStore
-from dicom_node.instance import Level
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
 from fhir_server.outcome import FhirError, MethodNotAllowed, NotFound, TooCostly
 from fhir_server.rest.ranges import RangeNotSatisfiable
 
-_STUDY = "/studies/<study>"
-_SERIES = f"{_STUDY}/series/<series>"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]  # all, so that a refusal is ours too
 _ALLOWED = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _EXPOSED = (
@@ -44,6 +39,7 @@ def create(
     address: str,
     caller: Callable[[], Grant],
     changing: Changing | None = None,
+    time_zone: str = "UTC",
     log: AuditLog | None = None,
     ae_title: str = "",
 ) -> Blueprint:
@@ -52,16 +48,9 @@ def create(
     `changing` are the transactions that do more than search and retrieve (storage.py, workitems.py);
     `log` is told what is asked for and given by the node `ae_title`.
     """
-    archive = Archive(engine, files, address.rstrip("/"), caller, found=told.found)
+    archive = Archive(engine, files, address.rstrip("/"), caller, time_zone, found=told.found)
     blueprint = Blueprint("dicomweb", __name__)
-    searches: dict[str, Callable[..., Response]] = {
-        "/studies": lambda: _search(archive, Level.STUDY),
-        "/series": lambda: _search(archive, Level.SERIES),
-        "/instances": lambda: _search(archive, Level.INSTANCE),
-        f"{_STUDY}/series": lambda study: _search(archive, Level.SERIES, study),
-        f"{_STUDY}/instances": lambda study: _search(archive, Level.INSTANCE, study),
-        f"{_SERIES}/instances": lambda study, series: _search(archive, Level.INSTANCE, study, series),
-    }
+    searches = searching.routes(archive)
     routes = {**searches, **retrieval.routes(archive)}
     allowed: dict[str, set[str]] = {rule: {"GET"} for rule in routes}
     for (method, rule), view in (changing or {}).items():
@@ -81,18 +70,6 @@ def create(
         blueprint.after_request(told.teller(log, searches.keys(), ae_title, caller))
     blueprint.register_error_handler(Exception, _refusal)
     return blueprint
-
-
-def _search(archive: Archive, level: Level, study: str = "", series: str = "") -> Response:
-    media = choose(accepted(accept()), (DICOM_JSON, "application/json"))
-    answer = qido.search(archive, level, request.args.items(multi=True), study, series)
-    response = Response(json_model.encode(answer.results), mimetype=media)
-    for warning in answer.warnings:
-        response.headers.add("Warning", f'299 {archive.address} "{one_line(warning)}"')
-    if answer.total is not None:
-        response.headers["X-Total-Count"] = str(answer.total)
-    response.headers["Cache-Control"] = "no-cache"
-    return response
 
 
 def _unknown(rest: str) -> Response:

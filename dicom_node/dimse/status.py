@@ -34,12 +34,16 @@ OF_VERDICT: Final = {
     Verdict.STORED: SUCCESS,
     Verdict.DUPLICATE: SUCCESS,
     Verdict.NEW_VERSION: SUCCESS,
+    Verdict.REMOVED: SUCCESS,
     Verdict.STORED_DOUBTFUL: DATA_SET_DOUBTFUL,
     Verdict.NOT_UNDERSTOOD: CANNOT_UNDERSTAND,
     Verdict.NOT_IDENTIFIED: NOT_OF_THIS_CLASS,
     Verdict.DISK_FULL: NO_ROOM,
     Verdict.UNAVAILABLE: INDEX_AWAY,
 }
+
+FAILED: Final = frozenset({NO_ROOM, INDEX_AWAY, NOT_OF_THIS_CLASS, CANNOT_UNDERSTAND})
+"""Of these, those that say that an instance is not in the archive."""
 
 
 def of_error(error: FhirError) -> int:

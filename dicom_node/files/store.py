@@ -2,6 +2,7 @@
 
     incoming/<process>/…       being received, or received and not yet in the index: see journal.py
     store/abc/abcdef….dcm      kept; the name is the BLAKE3 of the whole file, so `b3sum` verifies it
+    removed/                   on its way out: taken from the store, not yet destroyed (lifecycle/purge.py)
     quarantine/                see quarantine.py
 
 One file system with hard links holds them all. What is linked into `store` has been synced before.
@@ -27,7 +28,8 @@ class FileStore:
         self.kept = root / "store"
         self._store = str(self.kept)
         self.quarantine = root / "quarantine"
-        for folder in (self.incoming, self.kept, self.quarantine):
+        self.removed = root / "removed"
+        for folder in (self.incoming, self.kept, self.quarantine, self.removed):
             folder.mkdir(parents=True, exist_ok=True)
         sync_folder(root)
         sync_folder(root.parent)
@@ -77,6 +79,26 @@ class FileStore:
         os.rename(path, target)
         sync_folder(target.parent)
         return target
+
+    def set_aside(self, digest: str) -> bool:
+        """Take a file out of the store, where nobody finds it any more; false when it was not there."""
+        try:
+            os.rename(self.path(digest), self.removed / f"{digest}.dcm")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def bring_back(self, digest: str) -> None:
+        """Put a file that was set aside back, unless the store has it again."""
+        aside = self.removed / f"{digest}.dcm"
+        if self.path(digest).exists():
+            aside.unlink(missing_ok=True)
+        elif aside.exists():
+            self.keep(aside, digest)
+
+    def destroy(self, digest: str) -> None:
+        """Remove a file that was set aside for good."""
+        (self.removed / f"{digest}.dcm").unlink(missing_ok=True)
 
 
 class Incoming:

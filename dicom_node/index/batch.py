@@ -21,6 +21,7 @@ from psycopg2 import errors
 
 from dicom_node import announce
 from dicom_node.attributes import Attributes
+from dicom_node.index import tombstones
 from dicom_node.index.writer import Patient, Place, as_json, correct, issuer_of, patient_of, place, whole
 from dicom_node.instance import Instance, first
 from fhir_server.database.engine import Engine, Mode
@@ -60,10 +61,14 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of an instance in the index: `version` counts from 1; new false: it was there."""
+    """What became of an instance in the index: `version` counts from 1; new false: it was there.
+
+    `removed` says that it stays out: it was deleted or rejected, and nobody has restored it.
+    """
 
     new: bool
     version: int
+    removed: bool = False
 
 
 class NotIndexable(ValueError):
@@ -127,6 +132,11 @@ class IndexWriter:
 
     def _write(self, connection: Any, arrivals: Sequence[Arrival]) -> list[Written]:
         cursor = connection.cursor()
+        if gone := _put_aside(cursor, arrivals):
+            others = [each for at, each in enumerate(arrivals) if at not in gone]
+            left = iter(self._write(connection, others))
+            out = Written(False, 0, removed=True)
+            return [out if at in gone else next(left) for at in range(len(arrivals))]
         said = self._places(cursor, arrivals)
         plain, rest = _sorted_out(cursor, arrivals, said)
         written = [Written(True, 1)] * len(arrivals)
@@ -174,6 +184,17 @@ class IndexWriter:
                     known.sayings = [saying, *known.sayings[: KNOWN_SAYINGS - 1]]
             while len(self._known) > KNOWN_SERIES:
                 self._known.popitem(last=False)
+
+
+def _put_aside(cursor: Any, arrivals: Sequence[Arrival]) -> set[int]:
+    """Note what was removed and comes again; return the positions of it."""
+    uids = [(each.instance.study_uid, each.instance.series_uid, each.instance.sop_uid) for each in arrivals]
+    covered = tombstones.covering(cursor, uids) if uids else {}
+    for at, removal_pk in covered.items():
+        instance, file = arrivals[at]
+        patient = patient_of(instance.study, issuer_of(instance.study, file.calling_ae))
+        tombstones.put_aside(cursor, removal_pk, instance, file, patient)
+    return set(covered)
 
 
 def _says(saying: _Saying, instance: Instance, calling_ae: str) -> bool:

@@ -34,6 +34,8 @@ class InstanceRow:
     number: int | None
     frames: int
     attributes: Attributes
+    digest: str = ""
+    calling_ae: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ def study(connection: Any, pk: int) -> Study | None:
     )
     series_rows = cursor.fetchall()
     cursor.execute(
-        "SELECT series_pk, sop_uid, sop_class, number, frames, attributes FROM dicom_instance"
+        "SELECT series_pk, sop_uid, sop_class, number, frames, attributes, encode(hash, 'hex'), calling_ae"
+        " FROM dicom_instance"
         " WHERE study_pk = %s AND current ORDER BY number NULLS LAST, sop_uid",
         (pk,),
     )

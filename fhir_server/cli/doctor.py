@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 
-from fhir_server.cli import checks
+from fhir_server.cli import checks, dicom_checks
 from fhir_server.cli.checks import Finding
 from fhir_server.cli.command import Refused, add_json, add_settings, answer
 from fhir_server.cli.installation import database, has_database
@@ -27,7 +27,9 @@ _SIGNS = {"ok": "✓", "advice": "!", "broken": "✗"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_json(parser)
-    add_settings(parser, "host", "port", "dimse_host", "dimse_port", "data_dir", "database_url", "auth")
+    add_settings(
+        parser, "host", "port", "dimse_host", "dimse_port", "dimse_tls", "data_dir", "database_url", "auth"
+    )
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
@@ -51,7 +53,7 @@ def examine(config: Config) -> Iterator[Finding]:
         return
     try:
         with database(config) as url:
-            yield from _each(checks.DATABASE, lambda check: check(config, url))
+            yield from _each((*checks.DATABASE, *dicom_checks.DICOM), lambda check: check(config, url))
     except (Refused, EmbeddedError, FhirError) as error:
         yield Finding("database", "broken", str(error))
 

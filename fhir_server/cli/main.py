@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reindex": ("fhir_server.cli.reindex", "make the search index anew, or see how far a job is"),
     "package": ("fhir_server.cli.package", "FHIR packages (profiles, value sets): install, list, remove"),
     "ae": ("fhir_server.cli.ae", "application entities that may call us or be sent to: add, list, remove"),
+    "study": ("fhir_server.cli.study", "DICOM studies: delete, restore, correct, hold, retention"),
     "forward": ("fhir_server.cli.forward", "send instances on to other AEs: rules, queue, retry"),
     "backup": ("fhir_server.cli.backup", "database and DICOM files into a folder, verified"),
     "restore": ("fhir_server.cli.restore", "a backup back into an empty installation, verified"),

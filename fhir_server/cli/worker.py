@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_settings(
         parser, "database_url", "data_dir", "base_url", "time_zone", "referential_integrity", "full_text",
-        "study_quiet_s", "study_quiet_max_s", "patient_id_system",
+        "study_quiet_s", "study_quiet_max_s", "patient_id_system", "accession_system", "deleted_grace_days",
+        "rejection_notes", "rejection_notes_from",
     )  # fmt: skip
 
 
@@ -48,13 +49,15 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 def loop(config: Config, stop: Stop, ready: Callable[[], None]) -> None:
     """Run the drains that the application names until `stop` is set."""
-    from fhir_server.app import create_drains, create_runners, worker_heartbeat
+    from fhir_server.app import create_drains, create_runners, create_workflow_drains, worker_heartbeat
 
     drains = create_drains(config)
     for number, runner in enumerate(create_runners(config, stop.is_set)):
         # daemons: what they have not committed when the process ends, nobody has been told
         name = f"jobs-{number}"
         threading.Thread(target=drain_all, args=({name: runner.drain}, stop), name=name, daemon=True).start()
+    for name, drain in create_workflow_drains(config).items():
+        threading.Thread(target=drain_all, args=({name: drain}, stop), name=name, daemon=True).start()
     heartbeat = Heartbeat(worker_heartbeat(config))
     heartbeat.beat()
     ready()

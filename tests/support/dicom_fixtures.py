@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from flask.testing import FlaskClient
 from pydicom.dataset import Dataset
 
 from dicom_node.audit_log import AuditLog
-from dicom_node.dicomweb import blueprint, storage, workitems
+from dicom_node.dicomweb import blueprint, deletion, storage, workitems
 from dicom_node.dicomweb.stow import Storing
 from dicom_node.dimse.application_entity import ApplicationEntity
 from dicom_node.files.store import FileStore
@@ -26,7 +27,7 @@ from tests.support.clock import FixedClock
 from tests.support.dicom_data import encoded
 
 
-@dataclass
+@dataclass(repr=False)
 class Node:
     """A DICOM node of one test: its folder, its database, its way in."""
 
@@ -98,9 +99,12 @@ def web(node: Node) -> FlaskClient:
     changing = {
         **storage.routes(storing, Grant.anonymous),
         **workitems.routes(worklist, ADDRESS, Grant.anonymous),
+        **deletion.routes(node.engine, timedelta(days=7), Grant.anonymous),
     }
     app.register_blueprint(
-        blueprint.create(node.engine, node.files, ADDRESS, Grant.anonymous, changing, node.log, "NODE"),
+        blueprint.create(
+            node.engine, node.files, ADDRESS, Grant.anonymous, changing, "UTC", node.log, "NODE"
+        ),
         url_prefix="/dicom-web",
     )
     return app.test_client()

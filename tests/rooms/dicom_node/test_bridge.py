@@ -73,8 +73,8 @@ def fhir(node: Node) -> Fhir:
 
 
 @pytest.fixture
-def bridge(fhir: Fhir) -> Callable[..., Bridge]:
-    return lambda **changes: Bridge(fhir.entry, replace(SETTINGS, **changes))
+def bridge(node: Node, fhir: Fhir) -> Callable[..., Bridge]:
+    return lambda **changes: Bridge(fhir.entry, replace(SETTINGS, **changes), node.files)
 
 
 def patient(value: str = "P1", **more: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def test_front_door(house: House) -> None:
     assert "No patient found" in page
     assert "authorization is off" in page
     assert [each for each in links(page, "/console/") if "static" not in each] == [
-        "/console/patients", "/console/studies", "/console/cds", "/console/jobs",
+        "/console/patients", "/console/studies", "/console/dicom", "/console/cds", "/console/jobs",
     ]  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""What becomes of studies afterwards: deleted, rejected, restored, held, expired, corrected."""
