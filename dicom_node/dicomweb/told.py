@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Container
 from urllib.parse import unquote_plus
 
-from flask import Response, g, request
+from flask import Response, g, has_request_context, request
 
 from dicom_node.audit import Event, Kind, Party
 from dicom_node.audit_log import AuditLog
@@ -17,8 +17,9 @@ _LONGEST_QUERY = 4096
 
 
 def found(located: list[Located]) -> None:
-    """Remember what the request that is being answered is about."""
-    g.dicom_located = located
+    """Remember what the request is about, unless its answer is on the way already: then it is known."""
+    if has_request_context():
+        g.dicom_located = located
 
 
 def teller(
