@@ -217,10 +217,6 @@ class Transfer:
         else:
             found.new += count
 
-    def touched(self, study: Studied) -> None:
-        """Add that something of a study was moved, no whole instance."""
-        self._of(study)
-
     def refused(self, reason: str, study: Studied | None = None) -> None:
         """Add an instance that could not be moved; the first reason of a study is told."""
         found = self._of(study or Studied(""))

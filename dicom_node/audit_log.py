@@ -10,11 +10,11 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 
 from dicom_node import audit
-from dicom_node.audit import Event, Party, Studied, Transfer
+from dicom_node.audit import Event, Party, Transfer
 from dicom_node.index.writer import issuer_of
 from dicom_node.verdict import Outcome, Verdict
 from fhir_server.database.engine import Engine
@@ -55,14 +55,6 @@ class AuditLog:
                 new=outcome.verdict is not Verdict.DUPLICATE,
                 version=2 if outcome.verdict is Verdict.NEW_VERSION else 1,
             )
-
-    def sent(self, source: Party, destination: Party, study_uid: str, sop_classes: Mapping[str, int]) -> None:
-        """Add instances of a study that went to `destination`: how many of each SOP Class, or none known."""
-        with self._turn:
-            transfer = self._between(source, destination)
-            transfer.touched(Studied(study_uid))
-            for sop_class, count in sop_classes.items():
-                transfer.moved(Studied(study_uid), sop_class, new=False, count=count)
 
     def refused(self, source: Party, destination: Party, reason: str) -> None:
         """Add something that came from `source` and is no instance."""

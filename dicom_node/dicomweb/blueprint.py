@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
 from dicom_node.audit_log import AuditLog
 from dicom_node.dicomweb import retrieval, searching, told
+from dicom_node.dicomweb.accesses import Accesses
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.files.store import FileStore
 from fhir_server.authorization.grant import Grant
@@ -46,9 +48,9 @@ def create(
     """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request.
 
     `changing` are the transactions that do more than search and retrieve (storage.py, workitems.py);
-    `log` is told what is asked for and given by the node `ae_title`.
+    `log` is told what the node `ae_title` is asked for.
     """
-    archive = Archive(engine, files, address.rstrip("/"), caller, time_zone, found=told.found)
+    archive = Archive(engine, files, address.rstrip("/"), caller, time_zone)
     blueprint = Blueprint("dicomweb", __name__)
     searches = searching.routes(archive)
     routes = {**searches, **retrieval.routes(archive)}
@@ -64,6 +66,9 @@ def create(
         )
     for rule, view in routes.items():
         blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=["GET"])
+    for rule in ("", "/"):
+        here = partial(retrieval.root, archive, Accesses(engine))
+        blueprint.add_url_rule(rule, endpoint=f"root{rule}", view_func=here, methods=["GET", "OPTIONS"])
     blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
     blueprint.after_request(_shared_with_browsers)
     if log is not None:
