@@ -204,16 +204,18 @@ class Transfer:
         )
         self.moved(study, instance.sop_class, new=new, version=version)
 
-    def moved(self, study: Studied, sop_class: str, *, new: bool = True, version: int = 1) -> None:
-        """Add an instance of a study; only the study's names are looked at, not its counts."""
+    def moved(
+        self, study: Studied, sop_class: str, *, new: bool = True, version: int = 1, count: int = 1
+    ) -> None:
+        """Add an instance of a study, or several; only the study's names are looked at, not its counts."""
         found = self._of(study)
-        found.sop_classes[sop_class] += 1
+        found.sop_classes[sop_class] += count
         if not new:
-            found.present += 1
+            found.present += count
         elif version > 1:
-            found.versions += 1
+            found.versions += count
         else:
-            found.new += 1
+            found.new += count
 
     def refused(self, reason: str, study: Studied | None = None) -> None:
         """Add an instance that could not be moved; the first reason of a study is told."""
@@ -244,7 +246,7 @@ class Transfer:
         for uid, found in studies.items():
             kept = found.new + found.versions + found.present
             # PS3.15 A.5.3.7: C: the receiver did not hold them, R: it did, U: they were changed
-            action = "C" if found.new or not kept else "U" if found.versions else "R"
+            action = "C" if found.new or (found.refused and not kept) else "U" if found.versions else "R"
             if self._kind is not Kind.TRANSFERRED:
                 action = ""
             outcome = Outcome.SUCCESS
@@ -255,7 +257,7 @@ class Transfer:
                 for count, said in (
                     (found.refused, f"refused ({found.reason})"),
                     (found.versions, "replaced others under their UIDs"),
-                    (found.present, "were here already"),
+                    (found.present if found.new or found.versions else 0, "were here already"),
                 )
                 if count
             ]

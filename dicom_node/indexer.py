@@ -65,6 +65,7 @@ class Indexer:
         self._queue: deque[Kept] = deque()
         self._turn = threading.Condition()
         self._in_hand = 0
+        self._put = 0  # how many ever came; they get their rows in this order
         self._in_memory = 0
         self._hurry = False
         self._closing = False
@@ -90,6 +91,7 @@ class Indexer:
             else:
                 self._in_memory += 1
             self._queue.append(kept)
+            self._put += 1
             self._start()
             if kept.done is not None or len(self._queue) in (1, BATCH):
                 self._turn.notify_all()
@@ -105,6 +107,17 @@ class Indexer:
         """Wait until less than `limit` instances have no row; whether that came to be."""
         with self._turn:
             return self._turn.wait_for(lambda: self.backlog < limit or bool(self.problem), wait_s)
+
+    def reach(self, wait_s: float) -> bool:
+        """Wait until what was put before has its row, whatever others put meanwhile; whether that came to be.
+
+        Does not wait for a database that is away.
+        """
+        self.hurry()
+        with self._turn:
+            goal = self._put
+            self._turn.wait_for(lambda: self._put - self.backlog >= goal or bool(self.problem), wait_s)
+            return self._put - self.backlog >= goal
 
     def settle(self, wait_s: float) -> bool:
         """Wait until everything that was put has its row; whether that came to be."""

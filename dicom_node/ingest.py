@@ -119,6 +119,10 @@ class Ingest:
         """Index at once what waits for more: an association has ended."""
         self._indexer.hurry()
 
+    def reach(self, wait_s: float) -> bool:
+        """Wait until what was acknowledged before has its row; false when the index cannot be written."""
+        return self._indexer.reach(wait_s)
+
     def settle(self, wait_s: float) -> bool:
         """Wait until all that was acknowledged has its row; whether that came to be."""
         return self._indexer.settle(wait_s)

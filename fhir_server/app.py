@@ -24,6 +24,7 @@ import dicom_node.study_actions
 from cds_hooks import registry
 from cds_hooks.calls import Calls
 from cds_hooks.records.store import Store
+from dicom_node.audit_log import AuditLog
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.bridge.followed import Followed
@@ -101,6 +102,7 @@ def create_app(config: Config) -> Flask:
     records = Store(entry.engine)
     calls = Calls(services, records, entry=entry, base_urls=entry.settings.base_urls)
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
+    audit_log = AuditLog(entry.engine, entry.clock)
     app.register_blueprint(
         dicom_node.dicomweb.blueprint.create(
             entry.engine,
@@ -111,12 +113,14 @@ def create_app(config: Config) -> Flask:
                 **dicom_node.dicomweb.deletion.routes(
                     entry.engine, timedelta(days=config.deleted_grace_days), Grant.anonymous
                 ),
-                **dicom_node.dicomweb.storage.routes(storing(config, entry), Grant.anonymous),
+                **dicom_node.dicomweb.storage.routes(storing(config, entry, audit_log), Grant.anonymous),
                 **dicom_node.dicomweb.workitems.routes(
                     Worklist(entry.engine, entry.clock), dicomweb_address(config), Grant.anonymous
                 ),
             },
             config.time_zone,
+            audit_log,
+            config.ae_title,
         ),
         url_prefix="/dicom-web",
     )
@@ -349,21 +353,14 @@ def create_forwarder(config: Config) -> Forwarder:
     return Forwarder(engine, dicom_files(config), Destinations(engine, as_client(config)), settings, utc_now)
 
 
-def storing(config: Config, entry: Entry) -> Storing:
+def storing(config: Config, entry: Entry, log: AuditLog) -> Storing:
     """Return what a store over the web works with; it is indexed in batches before its answer."""
 
     def ingest() -> Ingest:
         engine = Engine(config.database_url, size=2, application_name="xinglin stow")
         return Ingest(dicom_files(config), engine, entry.clock, Durability.JOURNAL, config.dimse_backlog)
 
-    return Storing(
-        WayIn(ingest),
-        entry.engine,
-        dicomweb_address(config),
-        config.ae_title,
-        config.max_stow_bytes,
-        entry.clock,
-    )
+    return Storing(WayIn(ingest), log, dicomweb_address(config), config.ae_title, config.max_stow_bytes)
 
 
 def bridge_settings(config: Config) -> BridgeSettings:

@@ -8,7 +8,8 @@ is known, else by the identifier that the study stated.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -56,6 +57,31 @@ _ROLES = {
 }
 
 
+def gathered(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one event for several that differ only in their moment and in what they count.
+
+    >>> one = {"kind": "110104", "at": "2026-01-02T00:00:00", "study": {"uid": "1.2", "instances": 2}}
+    >>> other = {**one, "at": "2026-01-02T00:00:09"}
+    >>> gathered([one, other])["study"]["instances"], gathered([one, other])["since"]
+    (4, '2026-01-02T00:00:00')
+    """
+    if len(events) == 1:
+        return dict(events[0])
+    made = dict(max(events, key=lambda event: str(event["at"])))
+    made["since"] = min(str(event["at"]) for event in events)
+    if study := made.get("study"):
+        counts: Counter[str] = Counter()
+        for event in events:
+            counts.update(event["study"].get("sop_classes", {}))
+        instances = sum(event["study"].get("instances", 0) for event in events)
+        made["study"] = {**study, "instances": instances, "sop_classes": dict(counts)}
+    made["queries"] = list(dict.fromkeys(event["query"] for event in events if event.get("query")))
+    reasons = dict.fromkeys(event["reason"] for event in events if event.get("reason"))
+    if reasons:
+        made["reason"] = "; ".join(list(reasons)[:5])
+    return made
+
+
 def audit_event(id_: str, event: Mapping[str, Any], subject: Resource | None, ae_title: str) -> Resource:
     """Return the AuditEvent of a row (`audit.document_of`).
 
@@ -75,6 +101,8 @@ def audit_event(id_: str, event: Mapping[str, Any], subject: Resource | None, ae
             "type": [{"system": _SOURCE_TYPE, "code": "4", "display": "Application Server"}],
         },
     }
+    if since := event.get("since"):
+        resource["period"] = {"start": since, "end": event["at"]}
     if subtype := event.get("subtype"):
         resource["subtype"] = [_coding(subtype, SUBTYPES)]
     if reason := clean(event.get("reason", "")):
@@ -132,14 +160,15 @@ def _entities(event: Mapping[str, Any], subject: Resource | None) -> list[Resour
         found.append({"what": what, "type": _object("2"), "role": _role("3"), "detail": details})
     if subject is not None:
         found.append({"what": subject, "type": _object("1"), "role": _role("1")})
-    if query := event.get("query"):
+    asked_of = clean(event.get("sop_class", ""))
+    for query in event.get("queries") or filter(None, [event.get("query")]):
         entity: Resource = {
             "type": _object("2"),
             "role": {"system": _ENTITY_ROLE, "code": "24", "display": "Query"},
             "query": base64.b64encode(query.encode()).decode(),
         }
-        if asked := clean(event.get("sop_class", "")):
-            entity["what"] = {"identifier": {"system": "urn:ietf:rfc3986", "value": _uri(asked)}}
+        if asked_of:
+            entity["what"] = {"identifier": {"system": "urn:ietf:rfc3986", "value": _uri(asked_of)}}
         found.append(entity)
     return found
 

@@ -76,14 +76,14 @@ def accept() -> str | None:
     return request.args.get("accept") or request.headers.get("Accept")
 
 
+def one_line(text: str) -> str:
+    """Return a text that can stand in a header field, quotes and line ends away."""
+    return "".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in text)[:300]
+
+
 def _known(etag: str) -> bool:
     """Whether the client has this state already (RFC 9110 13.1.2; the comparison is the weak one)."""
     stated = request.headers.get("If-None-Match")
     if stated is None:
         return False
     return stated.strip() == "*" or etag in (one.strip().removeprefix("W/") for one in stated.split(","))
-
-
-def one_line(text: str) -> str:
-    """Return a text that can stand in a header field, quotes and line ends away."""
-    return "".join(sign if sign.isprintable() and sign not in '"\\' else " " for sign in text)[:300]

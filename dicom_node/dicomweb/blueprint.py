@@ -12,7 +12,8 @@ from functools import partial
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
-from dicom_node.dicomweb import retrieval, searching
+from dicom_node.audit_log import AuditLog
+from dicom_node.dicomweb import retrieval, searching, told
 from dicom_node.dicomweb.accesses import Accesses
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.files.store import FileStore
@@ -41,17 +42,18 @@ def create(
     caller: Callable[[], Grant],
     changing: Changing | None = None,
     time_zone: str = "UTC",
+    log: AuditLog | None = None,
+    ae_title: str = "",
 ) -> Blueprint:
     """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request.
 
-    `changing` are the transactions that do more than search and retrieve (changing.py).
+    `changing` are the transactions that do more than search and retrieve (storage.py, workitems.py);
+    `log` is told what the node `ae_title` is asked for.
     """
     archive = Archive(engine, files, address.rstrip("/"), caller, time_zone)
     blueprint = Blueprint("dicomweb", __name__)
-    routes: dict[str, Callable[..., Response]] = {
-        **searching.routes(archive),
-        **retrieval.routes(archive),
-    }
+    searches = searching.routes(archive)
+    routes = {**searches, **retrieval.routes(archive)}
     allowed: dict[str, set[str]] = {rule: {"GET"} for rule in routes}
     for (method, rule), view in (changing or {}).items():
         allowed.setdefault(rule, set()).add(method)
@@ -69,6 +71,8 @@ def create(
         blueprint.add_url_rule(rule, endpoint=f"root{rule}", view_func=here, methods=["GET", "OPTIONS"])
     blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
     blueprint.after_request(_shared_with_browsers)
+    if log is not None:
+        blueprint.after_request(told.teller(log, searches.keys(), ae_title, caller))
     blueprint.register_error_handler(Exception, _refusal)
     return blueprint
 
@@ -118,10 +122,10 @@ def _refusal(error: Exception) -> Response:
         error = FhirError("something went wrong here; the log of the server says what")
     body = json.dumps(error.as_json(), ensure_ascii=False)
     response = Response(body, error.status, mimetype="application/fhir+json")
-    if isinstance(error, RangeNotSatisfiable):
-        response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
     if isinstance(error, _NotHere):
         response.headers["Allow"] = error.allow
     if error.status == 503:
         response.headers["Retry-After"] = "5"
+    if isinstance(error, RangeNotSatisfiable):
+        response.headers["Content-Range"] = f"bytes */{error.size_bytes}"
     return response

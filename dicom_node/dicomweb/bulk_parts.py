@@ -23,14 +23,14 @@ from typing import IO, Any
 from dicom_node.attributes import DEEPEST, Attributes
 from dicom_node.dicomweb.coded_images import HEAD_BYTES, NATIVE, OF_MEDIA, Picture, describe
 from dicom_node.dicomweb.media import DICOM_JSON, OCTETS
-from dicom_node.dicomweb.parts import Broken, Received
+from dicom_node.dicomweb.parts import Broken, Piece, Received
 from dicom_node.dictionary import vr_of
 from dicom_node.encode import Unsayable, encode
 from dicom_node.instance import first
 from dicom_node.values import BULK
 from fhir_server.outcome import TooLarge, Unavailable, UnsupportedMediaType
 
-MAX_METADATA_BYTES = 64 * 1024 * 1024
+MAX_METADATA_BYTES = 16 * 1024 * 1024
 MAX_INLINE_BYTES = 16 * 1024 * 1024
 """Bulk data within sequences goes through memory; more of it in one instance is refused."""
 
@@ -141,7 +141,7 @@ def collected(received: Iterable[Received], folder: Path) -> Iterator[Iterator[M
         yield (_made(one, spool) for one in metadata)
 
 
-def _bounded(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
+def _bounded(pieces: Iterable[Piece], most: int) -> Iterator[Piece]:
     for piece in pieces:
         most -= len(piece)
         if most < 0:

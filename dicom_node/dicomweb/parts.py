@@ -39,13 +39,16 @@ def media_type(header: str | None) -> tuple[str, dict[str, str]]:
     return media.strip().lower(), parameters
 
 
+Piece = bytes | memoryview
+
+
 @dataclass(frozen=True, slots=True)
 class Received:
     """One part: its number from 1, its header fields by lower-case name, its bytes (to be read once)."""
 
     number: int
     headers: Mapping[str, str]
-    pieces: Iterator[bytes]
+    pieces: Iterator[Piece]
 
     @property
     def content_type(self) -> tuple[str, dict[str, str]]:
@@ -90,7 +93,7 @@ class _Reader:
         self._left = b"\r\n"  # the first boundary may stand at the very beginning
         self.ended = False
 
-    def content(self) -> Iterator[bytes]:
+    def content(self) -> Iterator[Piece]:
         """Yield what stands before the next boundary; afterwards `ended` says whether it was the last."""
         mark, keep = self._mark, len(self._mark) + MAX_PADDING_BYTES
         searched, skip = 0, 2  # the line end that was put in front of it is no content
@@ -107,8 +110,9 @@ class _Reader:
                 continue
             settled = len(self._left) - keep
             if settled > skip:
-                content, self._left, skip = self._left[skip:settled], self._left[settled:], 0
-                yield content
+                whole, self._left = self._left, self._left[settled:]
+                yield memoryview(whole)[skip:settled]  # most of a body comes by here: without a copy
+                skip = 0
             searched = max(0, len(self._left) - len(mark) + 1)
             if not self._more():
                 raise Broken(

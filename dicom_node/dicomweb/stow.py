@@ -1,31 +1,30 @@
 """STOW-RS: instances come over the web and go into the same ingest as those of C-STORE (PS3.18 10.5).
 
-A body is a stream: each part goes to its file as it arrives, and is durable before the next one is
-read to its end, so a request of any size needs the memory of one piece. What was kept stays kept
-when a later part fails; the answer says of each part what became of it.
+A body is a stream: each part goes to its file as it arrives, so a request of any size needs the memory of
+one piece. While the disk makes a part durable the next ones are read; all are durable before the answer.
+What was kept stays kept when a later part fails; the answer says of each part what became of it.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from dicom_node import audit
+from dicom_node.audit_log import AuditLog
 from dicom_node.dicomweb import body, bulk_parts
 from dicom_node.dicomweb.media import DICOM, DICOM_JSON, MULTIPART, OCTETS
-from dicom_node.dicomweb.parts import Broken, Received, media_type, parts
+from dicom_node.dicomweb.parts import Broken, Piece, Received, media_type, parts
 from dicom_node.dicomweb.store_result import CANNOT_UNDERSTAND, NOT_WHOLE, OTHER_STUDY, StoreResult
 from dicom_node.files.part10 import Meta, read_meta
-from dicom_node.index.writer import issuer_of
-from dicom_node.ingest import Ingest, Outcome, Verdict
+from dicom_node.ingest import Ingest, Outcome
 from dicom_node.instance import read_instance
 from dicom_node.reception import MAX_HEAD_BYTES
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
-from fhir_server.database.engine import Engine
 from fhir_server.outcome import TooLarge, Unavailable, UnsupportedMediaType
 
 SENDER = "STOW-RS"
@@ -33,8 +32,9 @@ SENDER = "STOW-RS"
 
 SETTING = "max_stow_bytes"
 SETTLE_S = 10.0
+IN_HAND = 8
+"""As many parts of one request are made durable while the next one is read."""
 
-log = logging.getLogger("dicom_node")
 _HEAD_BYTES = 4096
 
 
@@ -43,11 +43,11 @@ class Storing:
     """What a store works with; `ingest` opens this process's way in when it is first needed."""
 
     ingest: Callable[[], Ingest]
-    engine: Engine
+    log: AuditLog
     address: str
     ae_title: str
     max_body_bytes: int
-    clock: Callable[[], datetime]
+    pool: Executor = field(default_factory=lambda: ThreadPoolExecutor(IN_HAND, "dicom-stow"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,15 @@ def store(storing: Storing, request: Request) -> StoreResult:
     found = _parts(request, media, parameters, storing.max_body_bytes)
     work = _Store(storing, request)
     try:
-        work.all(*found)
+        try:
+            work.all(*found)
+        finally:
+            work.take(0)
     except (Broken, TooLarge, UnsupportedMediaType) as error:
         if not work.result.stored and not work.result.failed:
             raise
         work.result.fail(work.number + 1, NOT_WHOLE, str(error))
     work.settle()
-    work.note()
     return work.result
 
 
@@ -120,11 +122,12 @@ class _Store:
         self.number = 0
         self._storing = storing
         self._request = request
+        self._in_hand: deque[tuple[int, Meta, Future[Outcome]]] = deque()
         self._ingest = storing.ingest()
         if reason := self._ingest.congested():
             raise Unavailable(f"nothing can be stored right now: {reason}; send it again later")
         address = str(request.environ.get("REMOTE_ADDR") or "")
-        self._transfer = audit.Transfer(
+        self._sides = (
             audit.Party(SENDER, address, request.grant.subject, requestor=True),
             audit.Party(storing.ae_title),
         )
@@ -150,9 +153,8 @@ class _Store:
                 meta, pieces = _file(part.pieces)
                 self._one(part.number, meta, pieces)
             self.number = part.number
-            self._note_due()
 
-    def _one(self, number: int, meta: Meta, pieces: Iterator[bytes]) -> None:
+    def _one(self, number: int, meta: Meta, pieces: Iterator[Piece]) -> None:
         """Keep one instance, unless it is of another study than the address names."""
         if self._request.study_uid:
             pieces, sop_uid, problem = _of_study(pieces, meta, self._request.study_uid)
@@ -161,57 +163,39 @@ class _Store:
                     pass
                 self._fail(number, OTHER_STUDY, problem, meta.sop_class, sop_uid or meta.sop_uid)
                 return
-        outcome = self._ingest.store(
-            pieces, meta.transfer_syntax, SENDER, sop_class=meta.sop_class, sop_uid=meta.sop_uid
-        )
-        self.result.add(number, outcome, (meta.sop_class, meta.sop_uid))
-        self._audit(outcome)
+        if any(meta.sop_uid == each.sop_uid for _, each, _ in self._in_hand):
+            self.take(0)  # of two versions the one that came later is the newer
+        reception = self._ingest.begin(meta.transfer_syntax, SENDER, meta.sop_class, meta.sop_uid)
+        try:
+            for piece in pieces:
+                reception.write(piece)
+        except BaseException:
+            reception.abandon()
+            raise
+        self._in_hand.append((number, meta, self._storing.pool.submit(reception.finish)))
+        self.take(IN_HAND)
 
-    def _audit(self, outcome: Outcome) -> None:
-        instance = outcome.instance
-        if instance is None or outcome.verdict not in _KEPT:
-            self._transfer.refused(outcome.reason or outcome.verdict.value)
-            return
-        self._transfer.took(
-            instance,
-            issuer_of(instance.study, SENDER),
-            new=outcome.verdict is not Verdict.DUPLICATE,
-            version=2 if outcome.verdict is Verdict.NEW_VERSION else 1,
-        )
+    def take(self, most: int) -> None:
+        """Add the outcomes of parts in their order until no more than `most` are being made durable."""
+        while len(self._in_hand) > most:
+            number, meta, finishing = self._in_hand.popleft()
+            outcome = finishing.result()
+            self.result.add(number, outcome, (meta.sop_class, meta.sop_uid))
+            self._storing.log.received(*self._sides, outcome)
 
     def _fail(self, number: int, reason: int, said: str, sop_class: str = "", sop_uid: str = "") -> None:
         self.result.fail(number, reason, said, sop_class, sop_uid)
-        self._transfer.refused(said)
-
-    def _note_due(self) -> None:
-        if self._transfer.due(self._storing.clock()):
-            self.note()
+        self._storing.log.refused(*self._sides, said)
 
     def settle(self) -> None:
         """Wait until what was kept can be found; without a database it is durable, and found later."""
-        if self.result.stored and not self._ingest.settle(SETTLE_S):
+        if self.result.stored and not self._ingest.reach(SETTLE_S):
             self.result.warnings.insert(
                 0, "the index cannot be written right now; what is stored is found later"
             )
 
-    def note(self) -> None:
-        """Write down for the audit what was kept until now; without a database that has to be left out."""
-        if not self._transfer:
-            return
-        try:
-            with self._storing.engine.connection() as connection:
-                self._transfer.note_all(connection.cursor(), self._storing.clock())
-                connection.commit()
-        except Unavailable:
-            log.warning("a store over the web is not in the audit: the database cannot be reached")
 
-
-_KEPT = (
-    Verdict.STORED, Verdict.DUPLICATE, Verdict.NEW_VERSION, Verdict.STORED_DOUBTFUL, Verdict.REMOVED,
-)  # fmt: skip
-
-
-def _file(pieces: Iterator[bytes]) -> tuple[Meta, Iterator[bytes]]:
+def _file(pieces: Iterator[Piece]) -> tuple[Meta, Iterator[Piece]]:
     """Return the file meta information of a part, and its data set as pieces."""
     head = b""
     wanted = _HEAD_BYTES
@@ -226,9 +210,9 @@ def _file(pieces: Iterator[bytes]) -> tuple[Meta, Iterator[bytes]]:
             wanted = len(head) * 4
 
 
-def _of_study(pieces: Iterator[bytes], meta: Meta, study_uid: str) -> tuple[Iterator[bytes], str, str]:
+def _of_study(pieces: Iterator[Piece], meta: Meta, study_uid: str) -> tuple[Iterator[Piece], str, str]:
     """Return the pieces again, the SOP Instance UID, and what is wrong with the study, if anything."""
-    head: list[bytes] = []
+    head: list[Piece] = []
     size = looked = 0
     while True:
         piece = next(pieces, b"")

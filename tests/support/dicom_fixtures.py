@@ -13,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pydicom.dataset import Dataset
 
+from dicom_node.audit_log import AuditLog
 from dicom_node.dicomweb import blueprint, deletion, storage, workitems
 from dicom_node.dicomweb.stow import Storing
 from dicom_node.dimse.application_entity import ApplicationEntity
@@ -35,6 +36,9 @@ class Node:
     ingest: Ingest
     config: Config
     clock: FixedClock
+
+    def __post_init__(self) -> None:
+        self.log = AuditLog(self.engine, self.clock, every_s=3600)  # a test writes it by node.log.flush()
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return what a statement gives."""
@@ -90,7 +94,7 @@ MOST_BYTES = 64 * 1024 * 1024
 def web(node: Node) -> FlaskClient:
     """A client of the DICOMweb services on `node`, mounted at /dicom-web."""
     app = Flask("dicomweb-test")
-    storing = Storing(lambda: node.ingest, node.engine, ADDRESS, "NODE", MOST_BYTES, node.clock)
+    storing = Storing(lambda: node.ingest, node.log, ADDRESS, "NODE", MOST_BYTES)
     worklist = Worklist(node.engine, node.clock)
     changing = {
         **storage.routes(storing, Grant.anonymous),
@@ -98,6 +102,9 @@ def web(node: Node) -> FlaskClient:
         **deletion.routes(node.engine, timedelta(days=7), Grant.anonymous),
     }
     app.register_blueprint(
-        blueprint.create(node.engine, node.files, ADDRESS, Grant.anonymous, changing), url_prefix="/dicom-web"
+        blueprint.create(
+            node.engine, node.files, ADDRESS, Grant.anonymous, changing, "UTC", node.log, "NODE"
+        ),
+        url_prefix="/dicom-web",
     )
     return app.test_client()

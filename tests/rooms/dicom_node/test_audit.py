@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from dicom_node.audit import Event, Kind, Outcome, Party, Studied, Transfer, note
+from dicom_node.audit_log import AuditLog
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import GRANT, Bridge, BridgeSettings
+from dicom_node.dimse.requestor import Remote, associate
+from dicom_node.encode import encode
+from dicom_node.upper_layer.negotiation import Proposed
 from fhir_server.app import create_entry
+from fhir_server.database.engine import Engine
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.search_type import resources
 from tests.support.clause import clause
-from tests.support.dicom_data import ROOT_UID, ct
+from tests.support.dicom_data import ROOT_UID, ct, encoded
 from tests.support.dicom_fixtures import Node
+from tests.support.server import wait_for
 
 STUDY = f"{ROOT_UID}.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
 SETTINGS = BridgeSettings(
     quiet_s=0.0,
@@ -39,7 +49,7 @@ def entry(node: Node) -> Entry:
 
 @pytest.fixture
 def drain(entry: Entry) -> AuditDrain:
-    return AuditDrain(entry, SETTINGS, "XINGLIN")
+    return AuditDrain(entry, SETTINGS, "XINGLIN", gather_s=0)
 
 
 def noted(node: Node, *events: Event) -> None:
@@ -164,3 +174,69 @@ def test_a_transfer_counts_what_became_of_each_instance(node: Node) -> None:
     assert (second.action, second.outcome) == ("R", Outcome.SUCCESS)
     assert (third.studies[0].uid, third.outcome) == ("", Outcome.SERIOUS_FAILURE)
     assert not transfer
+
+
+def test_what_follows_closely_becomes_one_event(node: Node, entry: Entry) -> None:
+    drain = AuditDrain(entry, SETTINGS, "XINGLIN", gather_s=5)
+    for uid in (STUDY, STUDY, "1.2.99", STUDY):
+        study = Studied(uid, instances=2, sop_classes={CT: 2})
+        noted(node, Event(Kind.TRANSFERRED, node.clock(), source=US, destination=SCANNER, studies=[study]))
+        node.clock.advance(seconds=2)
+    for asked in ("PatientID=P1", "PatientID=P2", "PatientID=P1"):
+        noted(node, Event(Kind.QUERY, node.clock(), source=SCANNER, query=asked))
+    assert drain.drain() == 0
+    node.clock.advance(seconds=3)
+    assert drain.drain() == 4
+    node.clock.advance(seconds=3)
+    assert drain.drain() == 3
+    (queries,) = [event["entity"] for event in told(entry) if event["type"]["code"] == "110112"]
+    assert [base64.b64decode(one["query"]).decode() for one in queries] == ["PatientID=P1", "PatientID=P2"]
+    counted = [event["entity"][0]["detail"][0] for event in told(entry) if "detail" in event["entity"][0]]
+    assert sorted(detail["valueString"] for detail in counted) == ["2", "6"]
+    (whole,) = [event for event in told(entry) if "period" in event and event["type"]["code"] == "110104"]
+    assert (whole["period"]["start"][17:19], whole["period"]["end"][17:19]) == ("05", "11")
+    assert not node.rows("SELECT FROM dicom_audit")
+
+
+@clause("PS3.15 A.5.3.10", "a search over the web is told with its address")
+def test_what_web_clients_search_for_is_noted(node: Node, web: FlaskClient) -> None:
+    node.add(ct(1, 1, 1))
+    assert web.get("/dicom-web/studies?PatientID=P1").status_code == 200
+    assert web.get("/dicom-web/studies?limit=none").status_code == 400
+    node.log.flush()
+    (query,) = [event for (event,) in node.rows("SELECT event FROM dicom_audit") if event["kind"] == "110112"]
+    assert query["query"] == "/dicom-web/studies?PatientID=P1"
+    assert query["source"]["address"] == "127.0.0.1"
+
+
+def test_instances_and_queries_of_an_association_are_noted(node: Node, dimse_port: int) -> None:
+    remote = Remote("XINGLIN", "127.0.0.1", dimse_port)
+    datasets = [ct(1, 1, number) for number in (1, 2, 3)]
+    proposed = [Proposed(CT, [EXPLICIT]), Proposed(STUDY_ROOT, [EXPLICIT])]
+    with associate(remote, "CT1", proposed) as association:
+        contexts = {context.abstract_syntax: context for context in association.contexts}
+        for dataset in datasets:
+            command = {0x0100: 1, 0x0002: CT, 0x1000: dataset.SOPInstanceUID, 0x0700: 0}
+            association.request(contexts[CT], command, encoded(dataset))
+        keys = {"00080052": {"vr": "CS", "Value": ["STUDY"]}, "00100020": {"vr": "LO", "Value": ["P1"]}}
+        command = {0x0100: 0x20, 0x0002: STUDY_ROOT, 0x0700: 0}
+        assert list(association.requests(contexts[STUDY_ROOT], command, encode(keys, EXPLICIT)))
+
+    def noted() -> list[dict[str, Any]]:
+        rows = node.rows("SELECT event FROM dicom_audit ORDER BY event ->> 'kind'")
+        return [event for (event,) in rows] if len(rows) == 2 else []
+
+    stored, query = wait_for(noted)
+    assert (stored["source"]["ae"], stored["study"]["instances"], stored["action"]) == ("CT1", 3, "C")
+    assert json.loads(query["query"])["00100020"] == ["P1"]
+
+
+def test_while_the_database_is_away_the_audit_is_kept(node: Node) -> None:
+    away = Engine("host=/nowhere dbname=none")
+    log = AuditLog(away, node.clock, every_s=3600)
+    log.note(Event(Kind.QUERY, node.clock(), source=SCANNER, query="PatientID=P1"))
+    log.refused(SCANNER, US, "no room on disk")
+    log.flush()
+    log._engine = node.engine
+    log.flush()
+    assert node.rows("SELECT event ->> 'kind' FROM dicom_audit ORDER BY 1") == [("110104",), ("110112",)]

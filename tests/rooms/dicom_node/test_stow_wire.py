@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,21 +29,22 @@ MULTIPART = 'multipart/related; type="application/dicom"; boundary=b'
 INSERTED = (b"\r\n--b\r\n", b"\r\n--b--\r\n", b"\r\n\r\n", b"\xff" * 12)
 
 
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Run a server in a folder that the account of the embedded Postgres can reach."""
+    with tempfile.TemporaryDirectory(prefix="xinglin-stow-") as name:
+        Path(name).chmod(0o755)
+        server = Server(Path(name) / "data", "--workers", "1")
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("stow")
-    opened(folder)
-    server = Server(folder / "data", "--workers", "1")
-    yield server
-    server.stop()
-
-
-def opened(folder: Path) -> None:
-    """Let the account of the embedded Postgres through to a folder of pytest's."""
-    for each in (folder, *folder.parents):
-        if each == Path(tempfile.gettempdir()):
-            break
-        each.chmod(0o755)
+def server() -> Iterator[Server]:
+    with serving() as server:
+        yield server
 
 
 def file(dataset: Dataset) -> bytes:
@@ -173,6 +175,25 @@ def test_a_body_of_gigabytes_needs_no_more_memory_than_a_small_one(server: Serve
     assert max(most) < least + 40, most
 
 
+def test_many_store_at_once_and_all_is_found_when_they_are_answered(server: Server) -> None:
+    studies = range(20, 28)
+
+    def send(study: int) -> None:
+        for each in range(1, 4):
+            body = message(*(file(ct(study, each, number)) for number in range(1, 6)))
+            status, _ = post(server, body)
+            path = f"/dicom-web/studies/{ROOT_UID}.{study}/series/{ROOT_UID}.{study}.{each}/instances"
+            found.append((status, len(json.loads(server.get(path)[1]))))
+
+    found: list[tuple[int, int]] = []
+    threads = [threading.Thread(target=send, args=(study,)) for study in studies]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [(200, 5)] * 24
+
+
 def odd_files() -> list[tuple[str, bytes]]:
     folder = Path(pydicom.data.__file__).parent
     found = [*folder.glob("test_files/**/*"), *folder.glob("charset_files/*.dcm")]
@@ -227,9 +248,12 @@ def test_damaged_bodies_are_answered_and_the_server_goes_on(server: Server) -> N
 
 
 @pytest.mark.slow
-def test_what_was_answered_is_there_after_a_worker_is_killed_in_mid_store(tmp_path: Path) -> None:
-    opened(tmp_path)
-    server = Server(tmp_path / "data", "--workers", "1")
+def test_what_was_answered_is_there_after_a_worker_is_killed_in_mid_store() -> None:
+    with serving() as server:
+        _killed_in_mid_store(server)
+
+
+def _killed_in_mid_store(server: Server) -> None:
     answered: list[Dataset] = []
     stop = threading.Event()
 
@@ -264,4 +288,3 @@ def test_what_was_answered_is_there_after_a_worker_is_killed_in_mid_store(tmp_pa
             assert retrieved(server, dataset).endswith(encoded(dataset))
     finally:
         stop.set()
-        server.stop()

@@ -9,9 +9,14 @@ import pytest
 from flask.testing import FlaskClient
 from pydicom.dataset import Dataset
 
+from dicom_node.dicomweb import stow
+from dicom_node.dicomweb.stow import Request, Storing
+from dicom_node.ingest import Durability, Ingest
+from fhir_server.authorization.grant import Grant
+from fhir_server.database.engine import Engine
 from tests.support.clause import clause
 from tests.support.dicom_data import ROOT_UID, ct, encoded
-from tests.support.dicom_fixtures import ADDRESS, Node
+from tests.support.dicom_fixtures import ADDRESS, MOST_BYTES, Node
 
 STUDY = f"{ROOT_UID}.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -189,6 +194,30 @@ def test_a_body_that_is_too_long_is_refused(node: Node, web: FlaskClient) -> Non
 
 def test_a_store_is_noted_for_the_audit_once_a_study(node: Node, web: FlaskClient) -> None:
     store(web, *(file(ct(study, 1, number)) for study in (1, 2) for number in (1, 2, 3)))
+    node.log.flush()
     assert node.rows(
         "SELECT study_uid, event #>> '{study,instances}', event ->> 'kind' FROM dicom_audit ORDER BY 1"
     ) == [(f"{ROOT_UID}.1", "3", "110104"), (f"{ROOT_UID}.2", "3", "110104")]
+
+
+def test_without_a_database_what_is_durable_is_told_and_found_later(node: Node) -> None:
+    away = Ingest(node.files, Engine("host=/nowhere dbname=none"), node.clock, Durability.JOURNAL)
+    storing = Storing(lambda: away, node.log, ADDRESS, "NODE", MOST_BYTES)
+    raw = file(ct())
+    environ = {
+        "CONTENT_TYPE": "application/dicom",
+        "CONTENT_LENGTH": str(len(raw)),
+        "wsgi.input": io.BytesIO(raw),
+    }
+    result = stow.store(storing, Request(environ, Grant.anonymous()))
+    assert result.status == 200
+    assert "found later" in result.warnings[0]
+    away.close()
+    assert node.ingest.recover() == 1
+    assert node.kept(ct().SOPInstanceUID) == [encoded(ct())]
+
+
+def test_a_node_that_stops_asks_to_send_again(node: Node, web: FlaskClient) -> None:
+    node.ingest.finish(0)
+    answer = store(web, file(ct()))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
