@@ -7,6 +7,7 @@ One peer at a time and all that waits for it on one association; one that does n
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -21,14 +22,17 @@ from dicom_node.dimse.exchange import Message as Incoming
 from dicom_node.dimse.requestor import Remote, associate
 from dicom_node.dimse.service import Response
 from dicom_node.encode import Unsayable, encode
+from dicom_node.failures import UNREACHED, Failures
 from dicom_node.upper_layer.errors import UpperLayerError
 from dicom_node.upper_layer.negotiation import Context, Proposed
 from dicom_node.workflow import messages
 from dicom_node.workflow.messages import AVAILABILITY, COMMITMENT_REQUEST, COMMITMENT_RESULT, Message
 from fhir_server.database.engine import Engine
+from fhir_server.observability import events
 
 AVAILABILITY_NOTIFICATION: Final = "1.2.840.10008.5.1.4.33"
 AT_A_TIME: Final = 50
+MEASURED_EVERY_S: Final = 30.0
 HOLD: Final = timedelta(minutes=2)
 CONNECT_S: Final = 10.0
 RESPONSE_S: Final = 60.0
@@ -61,6 +65,9 @@ class Delivery:
         self._destinations = destinations
         self._ae_title = ae_title
         self._clock = clock
+        self._failures = Failures(engine, clock)
+        self._measured = -MEASURED_EVERY_S
+        self._known: set[str] = set()
 
     def drain(self) -> int:
         """Deliver what is due; return how many messages were taken."""
@@ -70,7 +77,18 @@ class Delivery:
         ordered = sorted(taken, key=lambda one: (one.peer, one.kind == COMMITMENT_RESULT, one.pk))
         for (title, _), group in groupby(ordered, key=lambda one: (one.peer, one.kind == COMMITMENT_RESULT)):
             self._deliver(title, list(group))
+        if time.monotonic() >= self._measured + MEASURED_EVERY_S:
+            self._measure()
         return len(taken)
+
+    def _measure(self) -> None:
+        """Tell metrics now and then how many messages wait for each peer."""
+        self._measured = time.monotonic()
+        with self._engine.connection() as connection:
+            waiting = messages.waiting(connection.cursor())
+        for title in self._known | waiting.keys():
+            events.emit(events.Measured("xinglin_dicom_messages_waiting", title, waiting.get(title, 0)))
+        self._known |= waiting.keys()
 
     def _deliver(self, title: str, group: Sequence[Message]) -> None:
         """Deliver messages of one peer, those of one role together."""
@@ -150,6 +168,8 @@ class Delivery:
                 if messages.failed(cursor, message, now, problem, for_good=for_good):
                     log.error("message %d to %s is given up: %s", message.pk, message.peer, problem)
             connection.commit()
+        if group:
+            self._failures.note(UNREACHED, group[0].peer, "", problem)
         if group and not group[0].attempts:
             log.warning("%d messages to %s wait: %s", len(group), group[0].peer, problem)
 

@@ -84,6 +84,7 @@ def coding_of(item: Attributes) -> Resource:
     code = value(item, "CodeValue") or value(item, "LongCodeValue") or value(item, "URNCodeValue")
     if not code:
         return {}
+    code = " ".join(code.split())
     designator, uid = value(item, "CodingSchemeDesignator"), value(item, "CodingSchemeUID")
     system = SYSTEMS.get(designator) or (f"urn:oid:{uid}" if is_uid(uid) else "")
     found = {"system": system, "code": code, "display": value(item, "CodeMeaning")}

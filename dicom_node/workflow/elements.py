@@ -82,9 +82,9 @@ def values(found: Attributes, keyword: str) -> list[Any]:
 
 
 def value(found: Attributes, keyword: str) -> str:
-    """Return the first value of an attribute as text, or the empty string."""
+    """Return the first value of an attribute as text without control characters, or the empty string."""
     first = next(iter(values(found, keyword)), None)
-    return "" if first is None or isinstance(first, dict) else str(first).strip()
+    return "" if first is None or isinstance(first, dict) else _CONTROL.sub(" ", str(first)).strip()
 
 
 def items(found: Attributes, keyword: str) -> Sequence[Attributes]:

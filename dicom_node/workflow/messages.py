@@ -85,3 +85,9 @@ def failed(cursor: Any, message: Message, now: datetime, problem: str, *, for_go
 def later(cursor: Any, message: Message, due_at: datetime) -> None:
     """Leave a message for later without counting it as an attempt: its peer does not answer others."""
     cursor.execute("UPDATE outgoing_message SET due_at = %s WHERE pk = %s", (due_at, message.pk))
+
+
+def waiting(cursor: Any) -> dict[str, int]:
+    """Return how many messages wait for each peer."""
+    cursor.execute("SELECT peer, count(*) FROM outgoing_message WHERE NOT gave_up GROUP BY peer")
+    return dict(cursor.fetchall())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
+import re
+from datetime import date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 from dicom_node.index.matching import read_date, read_time
 from fhir_server.model.temporal import interval
 from fhir_server.outcome import Invalid
+
+_OFFSET = re.compile(r"([+-])(0\d|1[0-3])([0-5]\d)")
 
 
 def moment(text: str, zone: ZoneInfo) -> datetime | None:
@@ -46,6 +49,8 @@ def offset(when: date, at: time, zone: ZoneInfo) -> str:
 def fhir_instant(day: str, at: str, zone: ZoneInfo, utc_offset: str = "") -> str | None:
     """Return DA and TM values as a dateTime with its zone, a date where there is no time, or None.
 
+    `utc_offset` is (0008,0201); one that is none counts as not there.
+
     >>> fhir_instant("20260102", "0304", ZoneInfo("UTC")), fhir_instant("20260102", "", ZoneInfo("UTC"))
     ('2026-01-02T03:04:00+00:00', '2026-01-02')
     """
@@ -55,9 +60,8 @@ def fhir_instant(day: str, at: str, zone: ZoneInfo, utc_offset: str = "") -> str
     clock = read_time(at)
     if clock is None:
         return read.isoformat()
-    if len(utc_offset) == 5 and utc_offset[0] in "+-" and utc_offset[1:].isdigit():
-        return datetime.strptime(
-            f"{datetime.combine(read, clock).isoformat()}{utc_offset}",
-            "%Y-%m-%dT%H:%M:%S.%f%z" if clock.microsecond else "%Y-%m-%dT%H:%M:%S%z",
-        ).isoformat()
-    return datetime.combine(read, clock, zone).isoformat()
+    said = _OFFSET.fullmatch(utc_offset)
+    if said is None:
+        return datetime.combine(read, clock, zone).isoformat()
+    distance = timedelta(hours=int(said[2]), minutes=int(said[3]))
+    return datetime.combine(read, clock, timezone(-distance if said[1] == "-" else distance)).isoformat()

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from dicom_node.attributes import Attributes
 from dicom_node.workflow.codes import DCM, SNOMED, coding_of
 from dicom_node.workflow.elements import items, value, values
-from dicom_node.workflow.moments import fhir_instant
+from dicom_node.workflow.moments import fhir_instant, moment
 from dicom_node.workflow.performed import COMPLETED, IN_PROGRESS
 from dicom_node.workflow.requested import UID_SYSTEM
 
@@ -58,11 +58,15 @@ def period(given: Attributes, zone: ZoneInfo) -> Resource:
         "start": ("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime"),
         "end": ("PerformedProcedureStepEndDate", "PerformedProcedureStepEndTime"),
     }
-    return {
-        name: moment
+    found = {
+        name: when
         for name, (day, at) in ends.items()
-        if (moment := fhir_instant(value(given, day), value(given, at), zone, said))
+        if (when := fhir_instant(value(given, day), value(given, at), zone, said))
     }
+    begun, over = (moment(found.get(name, ""), zone) for name in ("start", "end"))
+    if begun and over and over < begun:
+        del found["end"]  # a clock that was set back; FHIR takes no such period
+    return found
 
 
 def procedure_of(
@@ -120,7 +124,7 @@ def _names(given: Attributes, keyword: str) -> list[str]:
         for name in values(series, keyword):
             parts = str(name.get("Alphabetic", "") if isinstance(name, dict) else name).split("^")
             family, given_name, middle, prefix, suffix = [*parts, "", "", "", "", ""][:5]
-            text = " ".join(one for one in (prefix, given_name, middle, family, suffix) if one.strip())
+            text = " ".join(" ".join((prefix, given_name, middle, family, suffix)).split())
             if text:
                 found[text] = None
     return list(found)

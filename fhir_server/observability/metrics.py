@@ -49,6 +49,7 @@ HELP = {
     "xinglin_destinations_unreached_total": "times that an application entity could not be reached",
     "xinglin_forward_failed_total": "studies that could not be forwarded and wait for a person",
     "xinglin_forward_waiting_instances": "instances that wait to be forwarded",
+    "xinglin_dicom_messages_waiting": "results of storage commitment and other messages that wait",
     "xinglin_forward_failed_studies": "studies whose forwarding was given up",
     "xinglin_disk_free_bytes": "free bytes of the disk of the data folder",
     "xinglin_disk_total_bytes": "size of the disk of the data folder",
@@ -65,6 +66,7 @@ HELP = {
 
 GAUGES = frozenset(
     {
+        "xinglin_dicom_messages_waiting",
         "xinglin_forward_waiting_instances",
         "xinglin_forward_failed_studies",
         "xinglin_disk_free_bytes",

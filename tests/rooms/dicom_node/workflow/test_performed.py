@@ -353,6 +353,29 @@ def test_what_others_wrote_into_the_procedure_stays(
     assert (procedure["status"], procedure["followUp"][0]["text"]) == ("completed", "Drink a lot")
 
 
+def test_odd_values_do_not_keep_a_step_from_fhir(
+    node: Node, hospital: Hospital, ordered: tuple[str, str], dimse_port: int
+) -> None:
+    dataset = begun(
+        ordered[1],
+        PerformedProcedureStepDescription="a\x07b",
+        PerformedLocation=" ",
+        TimezoneOffsetFromUTC="+9999",
+        PatientID="P\x01",
+    )
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "A  B", "99X", "\x1b[0m"
+    dataset.ProcedureCodeSequence = [code]
+    assert create(dimse_port, dataset) == 0
+    assert change(dimse_port, ended(PerformedProcedureStepEndTime="080000")) == 0  # before its beginning
+    hospital.drain()
+    (procedure,) = hospital.all("Procedure")
+    assert procedure["status"] == "completed"
+    assert list(procedure["performedPeriod"]) == ["start"]
+    assert procedure["code"]["text"] == "a b"
+    assert procedure["code"]["coding"][0]["code"] == "A B"
+
+
 WORKER = """
 import sys, threading
 from tests.support.orders import hospital
