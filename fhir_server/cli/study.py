@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 @contextmanager
 def _opened(config: Config) -> Iterator[tuple[Engine, Lifecycle]]:
-    from fhir_server.app import create_lifecycle
+    from fhir_server.imaging import create_lifecycle
 
     with database(config) as url:
         engine = Engine(url, size=3, application_name="xinglin study")

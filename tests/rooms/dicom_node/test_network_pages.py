@@ -22,7 +22,8 @@ from dicom_node.forward import queue, rules
 from dicom_node.forward.rules import Rule
 from dicom_node.forward.worker import Forwarder, ForwardSettings
 from dicom_node.ingest import Ingest
-from fhir_server.app import create_app, dicom_files
+from fhir_server.app import create_app
+from fhir_server.imaging import dicom_files
 from fhir_server.interactions.context import utc_now
 from tests.rooms.fhir_server.console.conftest import House, house, served
 from tests.support import browser as support

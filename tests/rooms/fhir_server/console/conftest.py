@@ -15,9 +15,10 @@ from werkzeug.serving import make_server
 
 from conformance.samples import ct, stroke
 from dicom_node.ingest import Ingest
-from fhir_server.app import create_app, create_drains, create_entry, dicom_files
+from fhir_server.app import create_app, create_drains, create_entry
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config
+from fhir_server.imaging import dicom_files
 from fhir_server.interactions import read, transaction
 from fhir_server.interactions.context import utc_now
 from fhir_server.interactions.entry import Entry
