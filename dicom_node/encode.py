@@ -47,65 +47,70 @@ def encode(attributes: Attributes, transfer_syntax: str, *, character_set: str =
     b'\x10\x00\x10\x00PN\n\x00Abbott^Ann'
     """
     syntax = header.syntax_of(transfer_syntax)
-    found = encoder(character_set)
     try:
-        if found is None:
+        if encoder(character_set) is None:
             raise UnicodeEncodeError("dicom", "", 0, 0, "no such set")
-        raw = _Writer(syntax.implicit, syntax.little, found).data_set(attributes, character_set)
+        raw = Writer(syntax.implicit, syntax.little, character_set).data_set(attributes)
     except UnicodeEncodeError:
-        raw = _Writer(syntax.implicit, syntax.little, _unicode).data_set(attributes, UNICODE)
-    return _deflated(raw) if syntax.deflated else raw
+        raw = Writer(syntax.implicit, syntax.little, UNICODE).data_set(attributes)
+    return deflated(raw) if syntax.deflated else raw
 
 
 def _unicode(text: str, name: bool) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _deflated(raw: bytes) -> bytes:
+def deflated(raw: bytes) -> bytes:
+    """Return an encoded data set as PS3.5 A.5 has it, of even length."""
     stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     packed = stream.compress(raw) + stream.flush()
     return packed + b"\0" if len(packed) % 2 else packed
 
 
-class _Writer:
-    """Writes elements in one encoding and one character set."""
+class Writer:
+    """Writes elements in one encoding and one character set, which must be one that is known."""
 
-    def __init__(self, implicit: bool, little: bool, text: Encoder) -> None:
+    def __init__(self, implicit: bool, little: bool, character_set: str) -> None:
         self._implicit = implicit
-        self._text = text
+        self._character_set = character_set
+        self.text: Encoder = _unicode if character_set == UNICODE else encoder(character_set) or _unicode
+        """How text is said. Raises UnicodeEncodeError."""
         self._order = order = "<" if little else ">"
         self._little = little
         self._long: Callable[[int], bytes] = struct.Struct(f"{order}I").pack
         self._short: Callable[[int], bytes] = struct.Struct(f"{order}H").pack
         self._item = struct.Struct(f"{order}HH").pack(*_ITEM)
 
-    def data_set(self, attributes: Attributes, character_set: str) -> bytes:
+    def data_set(self, attributes: Attributes) -> bytes:
         """Return the data set with its character set said."""
-        if character_set:
-            terms = character_set.split("\\")
+        if self._character_set:
+            terms = self._character_set.split("\\")
             attributes = {**attributes, _CHARACTER_SET: {"vr": "CS", "Value": terms}}
         else:
             attributes = {name: value for name, value in attributes.items() if name != _CHARACTER_SET}
         return self._elements(attributes, 0)
 
     def _elements(self, attributes: Attributes, depth: int) -> bytes:
-        out: list[bytes] = []
-        for name in sorted(attributes):
-            if name[4:] == "0000" or (depth and name == _CHARACTER_SET):
-                continue
-            element = attributes[name]
-            vr = element.get("vr") or vr_of(int(name, 16))
-            try:
-                raw = self._value(vr, element, depth)
-            except (struct.error, TypeError, ValueError, AttributeError, OverflowError) as error:
-                if isinstance(error, (UnicodeEncodeError, Unsayable)):
-                    raise
-                raise Unsayable(f"the value of {name} is none of VR {vr}") from None
-            if len(raw) % 2:
-                raw += b"\0" if vr in _PADDED_WITH_ZERO else b" "
-            out.append(self._head(name, vr, len(raw)))
-            out.append(raw)
-        return b"".join(out)
+        return b"".join(
+            [
+                self.element(name, attributes[name], depth)
+                for name in sorted(attributes)
+                if name[4:] != "0000" and (not depth or name != _CHARACTER_SET)
+            ]
+        )
+
+    def element(self, name: str, element: dict[str, Any], depth: int = 0) -> bytes:
+        """Return one element with its head."""
+        vr = element.get("vr") or vr_of(int(name, 16))
+        try:
+            raw = self._value(vr, element, depth)
+        except (struct.error, TypeError, ValueError, AttributeError, OverflowError) as error:
+            if isinstance(error, (UnicodeEncodeError, Unsayable)):
+                raise
+            raise Unsayable(f"the value of {name} is none of VR {vr}") from None
+        if len(raw) % 2:
+            raw += b"\0" if vr in _PADDED_WITH_ZERO else b" "
+        return self._head(name, vr, len(raw)) + raw
 
     def _head(self, name: str, vr: str, length: int) -> bytes:
         tag = _tag(name, self._order)
@@ -125,7 +130,7 @@ class _Writer:
             return self._bulk(vr, element)
         if vr == "PN":
             text = "\\".join(map(_name, values)) if len(values) > 1 else _name(values[0]) if values else ""
-            return text.encode("ascii") if text.isascii() else self._text(text, True)
+            return text.encode("ascii") if text.isascii() else self.text(text, True)
         if vr in NUMBERS:
             code = NUMBERS[vr][0]
             numbers = [_number(value, code) for value in values if value is not None]
@@ -136,7 +141,7 @@ class _Writer:
         text = _joined(values)
         if text.isascii():
             return text.encode("ascii")
-        return self._text(text, False) if vr in TEXT else text.encode("latin_1", "replace")
+        return self.text(text, False) if vr in TEXT else text.encode("latin_1", "replace")
 
     def _items(self, items: Iterable[Attributes], depth: int) -> bytes:
         if depth >= DEEPEST:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 
 from dicom_node.files.store import FileStore, sync_folder
+
+_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,21 @@ def put(files: FileStore, incoming: Path, refused: Refused) -> Path:
 
 
 def refused(files: FileStore) -> Iterator[Refused]:
-    """Yield what lies in quarantine, the newest day first."""
+    """Yield what lies in quarantine, the newest first."""
     for folder in sorted(files.quarantine.iterdir(), reverse=True):
-        for note in sorted(folder.glob("*.json")):
+        for note in sorted(folder.glob("*.json"), reverse=True):
             yield Refused(**json.loads(note.read_text()))
+
+
+def find(files: FileStore, id_: str) -> tuple[Refused, Path] | None:
+    """Return an object of this id and where it lies, or None."""
+    if not _ID.fullmatch(id_):
+        return None
+    path = files.quarantine / f"{id_[:4]}-{id_[4:6]}-{id_[6:8]}" / f"{id_}.dcm"
+    try:
+        return Refused(**json.loads(path.with_suffix(".json").read_text())), path
+    except FileNotFoundError:
+        return None
 
 
 def new_id(at: datetime) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import Flask
@@ -16,6 +17,7 @@ import dicom_node.dicomweb.blueprint
 import dicom_node.dicomweb.deletion
 import dicom_node.dicomweb.storage
 import dicom_node.dicomweb.workitems
+import dicom_node.network_pages
 import dicom_node.pages
 import dicom_node.study_actions
 from cds_hooks import registry
@@ -26,16 +28,24 @@ from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.bridge.followed import Followed
 from dicom_node.dicomweb.metadata_drain import MetadataDrain
 from dicom_node.dicomweb.stow import Storing
+from dicom_node.dimse.delivery import Delivery
 from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.secure import as_client
 from dicom_node.files.store import FileStore
 from dicom_node.forward.worker import Forwarder, ForwardSettings
+from dicom_node.index.studies import Study
 from dicom_node.ingest import Durability, Ingest
 from dicom_node.lifecycle import rejection
 from dicom_node.lifecycle.drain import Lifecycle
 from dicom_node.lifecycle.drain import Settings as LifecycleSettings
 from dicom_node.lifecycle.rejection import Rules
 from dicom_node.way_in import WayIn
+from dicom_node.workflow import availability
+from dicom_node.workflow import changes as worklist_changes
+from dicom_node.workflow.chart import WorkflowSettings
+from dicom_node.workflow.commitment import Checks
+from dicom_node.workflow.orders import Orders
+from dicom_node.workflow.procedures import Procedures
 from dicom_node.workitems.service import Worklist
 from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config, ConfigError
@@ -70,6 +80,7 @@ from terminology.terms import Terms
 ROOMS = (
     Room("Patients", "/console/patients"),
     Room("Studies", "/console/studies"),
+    Room("DICOM", "/console/dicom"),
     Room("Decision support", "/console/cds"),
     Room("Server", "/console/jobs"),
 )
@@ -104,6 +115,7 @@ def create_app(config: Config) -> Flask:
                     Worklist(entry.engine, entry.clock), dicomweb_address(config), Grant.anonymous
                 ),
             },
+            config.time_zone,
         ),
         url_prefix="/dicom-web",
     )
@@ -114,11 +126,27 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(
         dicom_node.study_actions.create(studies, timedelta(days=config.deleted_grace_days))
     )
+    app.register_blueprint(dicom_node.network_pages.create(network_site(config, entry)))
     app.register_blueprint(
         cds_hooks.pages.create(cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config)))
     )
     app.register_blueprint(health.blueprint(ready, numbers_folder(config)))
     return app
+
+
+def network_site(config: Config, entry: Entry) -> dicom_node.network_pages.Site:
+    """Return what the console's pages of the DICOM network stand on."""
+    return dicom_node.network_pages.Site(
+        entry,
+        Grant.anonymous,
+        dicom_files(config),
+        Destinations(entry.engine, as_client(config)),
+        config.ae_title.strip(),
+        f"{config.dimse_host}:{config.dimse_port}" if config.dimse else "",
+        config.data_dir,
+        config.disk_warn_percent,
+        ZoneInfo(config.time_zone),
+    )
 
 
 def create_runners(config: Config, stopping: Callable[[], bool]) -> list[Runner]:
@@ -163,7 +191,7 @@ def create_entry(config: Config, database_url: str, *, connections: int) -> Entr
         statement_timeout_ms=config.statement_timeout_ms,
         application_name="xinglin",
     )
-    return Entry(engine, settings, utc_now)
+    return Entry(engine, settings, utc_now, listeners=(worklist_changes.notice,))
 
 
 def full_text(names: Sequence[str]) -> frozenset[str]:
@@ -243,7 +271,7 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     entry = create_entry(config, config.database_url, connections=4)
     return {
         "dicom-patients": Followed(entry).drain,
-        "dicom-bridge": Bridge(entry, bridge_settings(config), dicom_files(config)).drain,
+        "dicom-bridge": Bridge(entry, bridge_settings(config), dicom_files(config), _available(config)).drain,
         "dicom-lifecycle": create_lifecycle(config, entry.engine).drain,
         "dicom-metadata": MetadataDrain(
             entry.engine, dicom_files(config), dicomweb_address(config), utc_now
@@ -253,6 +281,37 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
         "reindex": Reindexer(entry).drain,
         "disk": Watch(config.data_dir, config.disk_warn_percent).drain,
     }
+
+
+def create_workflow_drains(config: Config) -> dict[str, Callable[[], int]]:
+    """Return the queues that a modality waits for; each is drained in a thread of its own."""
+    entry = create_entry(config, config.database_url, connections=4)
+    settings = workflow_settings(config)
+    checks = Checks(dicom_files(config), config.ae_title, entry.clock, hashes=config.commitment_verifies_hash)
+    delivery = Delivery(
+        entry.engine, Destinations(entry.engine, as_client(config)), config.ae_title.strip(), entry.clock
+    )
+    return {
+        "worklist": Orders(entry, settings).drain,
+        "performed-steps": Procedures(entry, settings).drain,
+        "storage-commitment": lambda: checks.drain(entry.engine),
+        "dicom-messages": delivery.drain,
+    }
+
+
+def workflow_settings(config: Config) -> WorkflowSettings:
+    """Return how orders become a worklist in this installation."""
+    return WorkflowSettings(
+        zone=ZoneInfo(config.time_zone),
+        patient_id_system=config.patient_id_system,
+        issuers={entry.partition("=")[0]: entry.partition("=")[2] for entry in config.patient_id_issuers},
+    )
+
+
+def _available(config: Config) -> Callable[[Any, Study], None]:
+    """Return what notifies peers that a study is available, once FHIR knows it (PS3.4 Annex R)."""
+    peers, title = config.availability_notify, config.ae_title.strip()
+    return lambda cursor, study: availability.tell(cursor, peers, study, title, utc_now())
 
 
 def create_lifecycle(config: Config, engine: Engine) -> Lifecycle:

@@ -61,6 +61,9 @@ class Config:
     dimse_max_associations_per_ae: int = _setting(
         32, "most associations at once of one calling AE title; `xinglin ae add` can say otherwise for one"
     )
+    dimse_artim_s: float = _setting(
+        30.0, "how long a caller may take to say who it is, TLS handshake included (ARTIM timer of PS3.8)"
+    )
     dimse_idle_s: float = _setting(
         300.0, "longest silence of the other side within an association; then it is aborted"
     )
@@ -102,6 +105,14 @@ class Config:
     patient_id_issuers: tuple[str, ...] = _setting(
         (),
         "identifier systems of PatientIDs, as ISSUER=SYSTEM; an issuer is its name, its OID or AE:TITLE",
+    )
+    commitment_verifies_hash: bool = _setting(
+        False,
+        "whether storage commitment reads every file again and compares its hash, besides looking that it is "
+        "there in its full length",
+    )
+    availability_notify: tuple[str, ...] = _setting(
+        (), "AE titles that are told (PS3.4 Annex R) which instances of a study are here once it is quiet"
     )
     study_quiet_s: float = _setting(5.0, "a study is announced once nothing has arrived for so long")
     study_quiet_max_s: float = _setting(30.0, "and at the latest after so long")

@@ -27,13 +27,14 @@ class Archive:
     """One DICOM node as its web services see it.
 
     `address` is where they are mounted, without a slash at the end; `caller` gives the Grant of
-    the request that is being answered.
+    the request that is being answered. `time_zone` is that of data sets which name none.
     """
 
     engine: Engine
     files: FileStore
     address: str
     caller: Callable[[], Grant]
+    time_zone: str = "UTC"
     decoders: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(DECODERS))
     frame_tables: FrameTables = field(default_factory=FrameTables)
 

@@ -11,20 +11,15 @@ from collections.abc import Callable, Mapping
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
-from dicom_node.dicomweb import json_model, qido, retrieval
-from dicom_node.dicomweb.answers import accept, one_line
+from dicom_node.dicomweb import retrieval, searching
 from dicom_node.dicomweb.archive import Archive
-from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
 from dicom_node.files.store import FileStore
-from dicom_node.instance import Level
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
 from fhir_server.outcome import FhirError, MethodNotAllowed, NotFound, TooCostly
 from fhir_server.rest.ranges import RangeNotSatisfiable
 
-_STUDY = "/studies/<study>"
-_SERIES = f"{_STUDY}/series/<series>"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]  # all, so that a refusal is ours too
 _ALLOWED = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _EXPOSED = (
@@ -43,20 +38,16 @@ def create(
     address: str,
     caller: Callable[[], Grant],
     changing: Changing | None = None,
+    time_zone: str = "UTC",
 ) -> Blueprint:
     """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request.
 
     `changing` are the transactions that do more than search and retrieve (changing.py).
     """
-    archive = Archive(engine, files, address.rstrip("/"), caller)
+    archive = Archive(engine, files, address.rstrip("/"), caller, time_zone)
     blueprint = Blueprint("dicomweb", __name__)
     routes: dict[str, Callable[..., Response]] = {
-        "/studies": lambda: _search(archive, Level.STUDY),
-        "/series": lambda: _search(archive, Level.SERIES),
-        "/instances": lambda: _search(archive, Level.INSTANCE),
-        f"{_STUDY}/series": lambda study: _search(archive, Level.SERIES, study),
-        f"{_STUDY}/instances": lambda study: _search(archive, Level.INSTANCE, study),
-        f"{_SERIES}/instances": lambda study, series: _search(archive, Level.INSTANCE, study, series),
+        **searching.routes(archive),
         **retrieval.routes(archive),
     }
     allowed: dict[str, set[str]] = {rule: {"GET"} for rule in routes}
@@ -75,18 +66,6 @@ def create(
     blueprint.after_request(_shared_with_browsers)
     blueprint.register_error_handler(Exception, _refusal)
     return blueprint
-
-
-def _search(archive: Archive, level: Level, study: str = "", series: str = "") -> Response:
-    media = choose(accepted(accept()), (DICOM_JSON, "application/json"))
-    answer = qido.search(archive, level, request.args.items(multi=True), study, series)
-    response = Response(json_model.encode(answer.results), mimetype=media)
-    for warning in answer.warnings:
-        response.headers.add("Warning", f'299 {archive.address} "{one_line(warning)}"')
-    if answer.total is not None:
-        response.headers["X-Total-Count"] = str(answer.total)
-    response.headers["Cache-Control"] = "no-cache"
-    return response
 
 
 def _unknown(rest: str) -> Response:

@@ -17,11 +17,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from dicom_node import audit
+from dicom_node.audit import Party
 from dicom_node.dimse import peers
-from dicom_node.dimse.identity import NotIdentified, verified
+from dicom_node.dimse.identity import KERBEROS, NotIdentified, verified
 from dicom_node.dimse.peers import Peer
 from dicom_node.dimse.service import Caller
+from dicom_node.dimse.trail import Trail
+from dicom_node.failures import REJECTED, Failures
 from dicom_node.upper_layer.negotiation import (
     CALLED_UNKNOWN,
     CALLING_UNKNOWN,
@@ -39,7 +41,6 @@ from fhir_server.database.engine import Engine
 from fhir_server.observability import events
 from fhir_server.outcome import FhirError
 
-NODE_AUTHENTICATION: Final = "110126"
 NOTED_EVERY_S: Final = 60.0
 MOST_NOTED: Final = 1000
 
@@ -62,12 +63,16 @@ class Admission:
         engine: Engine,
         slots: Slots,
         congested: Callable[[], str],
+        trail: Trail,
         clock: Callable[[], datetime],
+        failures: Failures,
     ) -> None:
+        self._failures = failures
         self._config = config
         self._engine = engine
         self._slots = slots
         self._congested = congested
+        self._trail = trail
         self._clock = clock
         self._title = config.ae_title.strip()
         self._noted: OrderedDict[tuple[str, str, str], float] = OrderedDict()
@@ -86,8 +91,9 @@ class Admission:
         decided = self._checked(request, address, sock, known)
         if isinstance(decided, Refusal):
             events.emit(events.AssociationRejected(decided.result, decided.source, decided.reason))
+            self._failures.note(REJECTED, request.calling_ae, address, decided.words)
             if self._is_news((address, request.calling_ae, decided.words)):
-                self._note(request, address, decided)
+                self._tell(request, address, decided)
         return decided
 
     def _checked(
@@ -116,6 +122,8 @@ class Admission:
             return CONGESTED if self._slots.total() >= most else LIMIT_REACHED
         rights = peer.rights if peer else frozenset({peers.ALL})
         caller = Caller(title, request.called_ae, address, user, subject, Grant(f"ae/{title}"), rights)
+        if confirm or (user and peer is not None and peer.user_name):
+            self._trail.recognised(caller)
         return Admitted(caller, title, b"" if confirm else None)
 
     def _is_news(self, what: tuple[str, str, str]) -> bool:
@@ -130,20 +138,12 @@ class Admission:
                 self._noted.popitem(last=False)
             return True
 
-    def _note(self, request: Associate, address: str, refusal: Refusal) -> None:
-        """Write the refusal down for the audit; a database that is away keeps nobody waiting for it."""
-        event = audit.Event(
-            audit.Kind.SECURITY_ALERT,
-            self._clock(),
-            audit.Outcome.MINOR_FAILURE,
-            source=audit.Party(request.calling_ae, address, requestor=True),
-            destination=audit.Party(request.called_ae),
-            subtype=NODE_AUTHENTICATION,
-            reason=refusal.words,
-        )
-        try:
-            with self._engine.connection() as connection:
-                audit.note(connection.cursor(), event)
-                connection.commit()
-        except Exception as error:
-            events.emit(events.crashed(error))
+    def _tell(self, request: Associate, address: str, refusal: Refusal) -> None:
+        identity = request.identity
+        if refusal.source == NOT_IDENTIFIED.source and identity is not None and identity.kind < KERBEROS:
+            user = identity.primary.decode("utf-8", "replace")
+            caller = Caller(request.calling_ae, request.called_ae, address, user)
+            self._trail.recognised(caller, refusal.words)
+            return
+        source = Party(request.calling_ae, address, requestor=True)
+        self._trail.refused(source, request.called_ae, refusal.words)

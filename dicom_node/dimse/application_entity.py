@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicom_node.dimse import echo, find, get, move, peers, secure
+from dicom_node.dimse import commitment, echo, find, get, move, mpps, peers, secure, worklist
 from dicom_node.dimse.admission import Admission, Admitted
 from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.dispatch import Dispatch
@@ -21,6 +21,8 @@ from dicom_node.dimse.exchange import Exchange
 from dicom_node.dimse.requestor import OURS
 from dicom_node.dimse.service import Service
 from dicom_node.dimse.store import Receiver
+from dicom_node.dimse.trail import APPLICATION_START, APPLICATION_STOP, Trail
+from dicom_node.failures import Failures
 from dicom_node.files.store import FileStore
 from dicom_node.ingest import Durability, Ingest, Outcome
 from dicom_node.upper_layer.association import accept
@@ -29,6 +31,7 @@ from dicom_node.upper_layer.listener import BACKLOG, Door, Listener, Visit
 from dicom_node.upper_layer.negotiation import Agreed, Refusal, answer
 from dicom_node.upper_layer.pdu import Associate
 from dicom_node.upper_layer.slots import Slots
+from dicom_node.workflow.commitment import Checks
 from fhir_server.config import Config, ConfigError
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
@@ -43,12 +46,21 @@ def services(
     config: Config, engine: Engine, files: FileStore, clock: Callable[[], datetime]
 ) -> list[Service]:
     """Return the table of services besides C-STORE: one line each."""
+
+    def character_set(title: str) -> str:
+        peer = peers.find(engine, title)
+        return peer.character_set if peer else ""
+
+    checks = Checks(files, config.ae_title, clock, hashes=config.commitment_verifies_hash)
     destinations = Destinations(engine, secure.as_client(config))
     return [
         echo.service(),
         find.service(config, engine),
         move.service(engine, files, destinations, clock),
         get.service(engine, files, clock),
+        worklist.service(engine, character_set),
+        mpps.service(engine, clock, character_set),
+        commitment.service(engine, checks, clock),
     ]
 
 
@@ -79,13 +91,20 @@ class ApplicationEntity:
         self._config = config
         self._slots = slots or Slots()
         self._ingest = ingest
-        self._admission = Admission(config, engine, self._slots, ingest.congested, clock)
-        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), Receiver(ingest, _note))
+        failures = Failures(engine, clock)
+        self.trail = Trail(engine, clock, config.ae_title)
+        self._admission = Admission(
+            config, engine, self._slots, ingest.congested, self.trail, clock, failures
+        )
+        self._receiver = Receiver(ingest, _note, self.trail, failures)
+        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), self._receiver)
         self._sockets = list(sockets) or listening(config)
         self.ports = [one.getsockname()[1] for one in self._sockets]
         """Of `sockets`, in their order."""
         doors = _doors(config, self._sockets)
-        self._listener = Listener(doors, self._serve, busy=self._slots.busier_than_another)
+        self._listener = Listener(
+            doors, self._serve, busy=self._slots.busier_than_another, artim_s=config.dimse_artim_s
+        )
 
     def start(self) -> int:
         """Accept from now on; return the port of the first socket."""
@@ -106,30 +125,37 @@ class ApplicationEntity:
     def _serve(self, visit: Visit) -> None:
         """Be the other side of one connection, in its thread."""
         admitted: Admitted | None = None
+        counted = False
 
         def decide(request: Associate) -> Refusal | tuple[Associate, Agreed]:
-            nonlocal admitted
+            nonlocal admitted, counted
             sock = visit.connection.sock
             found = self._admission.decide(
                 request, visit.address, sock if isinstance(sock, ssl.SSLSocket) else None
             )
             if isinstance(found, Refusal):
                 return found
-            admitted = found
+            admitted, counted = found, True
             offer = self._dispatch.offer(found.caller.rights)
             return answer(request, offer, OURS, identity_response=found.identity_response)
+
+        def ended() -> None:
+            nonlocal counted
+            if counted and admitted is not None:
+                counted = False
+                self._slots.give_back(admitted.slot)
+                self._ingest.hurry()
 
         try:
             association = accept(visit.connection, decide, visit.deadline)
             if association is None or admitted is None:
                 return
             visit.associated = True
+            association.at_release = ended
             visit.connection.wait_at_most(self._config.dimse_idle_s)
             self._converse(Exchange(association, admitted.caller, self._dispatch.answer))
         finally:
-            if admitted is not None:
-                self._slots.give_back(admitted.slot)
-                self._ingest.hurry()
+            ended()
 
     def _converse(self, exchange: Exchange) -> None:
         begun = time.monotonic()
@@ -140,6 +166,7 @@ class ApplicationEntity:
         except AssociationLost:
             pass  # the event says so; whoever was in the middle of something has cleaned up
         finally:
+            self._receiver.end(exchange)
             exchange.association.abort()  # nothing after a release; else a fault of ours, which is told above
             events.emit(events.AssociationEnded(exchange.count, (time.monotonic() - begun) * 1000, lost))
 
@@ -179,6 +206,8 @@ def serve(
     slots = Slots(config.data_dir / "run" / "dimse.slots", process)
     entity = ApplicationEntity(config, engine, ingest, sockets=sockets, slots=slots)
     port = entity.start()
+    if process <= 1:  # one of them tells it for all
+        entity.trail.activity(APPLICATION_START)
     if ready is not None:
         ready(port)
     try:
@@ -187,6 +216,8 @@ def serve(
         entity.close_door()
         ingest.finish(config.stop_grace_s)
         entity.stop()
+        if process <= 1:
+            entity.trail.activity(APPLICATION_STOP)
         ingest.close()
         engine.close()
 

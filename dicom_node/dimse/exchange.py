@@ -7,11 +7,13 @@ small request) or carried out at once (a C-STORE, which is too large to keep).
 
 from __future__ import annotations
 
+import select
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from dicom_node.audit import Transfer
 from dicom_node.dimse import command as commands
 from dicom_node.dimse.command import Command, CommandField, MalformedCommand, number
 from dicom_node.dimse.service import Caller, Response
@@ -58,9 +60,12 @@ class Exchange:
         self._waiting: deque[Message] = deque()
         self._waiting_bytes = 0
         self._cancelled: set[int] = set()
+        self._pending: tuple[Message | None, int, bytes] = (None, 0, b"")  # the command of many answers
         self._last_id = 0
         self.count = 0
         """How many commands have come."""
+        self.received: Transfer | None = None
+        """The account of the instances that came, for the audit; kept by whoever takes them."""
         self._unread = False  # a data set whose command was handed out
 
     def next(self) -> Message | None:
@@ -112,6 +117,13 @@ class Exchange:
 
     def respond(self, message: Message, response: Response) -> None:
         """Send a response to a request."""
+        if response.more and response.data_set and not response.comment and not response.fields:
+            if self._pending[0] is not message or self._pending[1] != response.status:
+                command = commands.answered(message.command, response.status)
+                command[commands.COMMAND_DATA_SET_TYPE] = commands.DATA_SET_FOLLOWS
+                self._pending = (message, response.status, commands.encode(command))
+            self.association.hold(message.context, self._pending[2], response.data_set)
+            return
         command = commands.answered(message.command, response.status)
         if response.comment:
             command[commands.ERROR_COMMENT] = response.comment[:64]
@@ -127,6 +139,14 @@ class Exchange:
                 break
             self._take_in()
         return message_id in self._cancelled
+
+    def quiet(self, wait_s: float) -> bool:
+        """Whether nothing comes from the other side for so long; what comes is left for `next`."""
+        if self._waiting or self.association.connection.has_more():
+            return False
+        poll = select.poll()
+        poll.register(self.association.connection.sock.fileno(), select.POLLIN)
+        return not poll.poll(wait_s * 1000)
 
     def request(
         self, context: Context, command: Command, data_set: bytes | Iterable[bytes] | None = None

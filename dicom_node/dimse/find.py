@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Final
 
 from psycopg2.errors import QueryCanceled
@@ -16,9 +17,10 @@ from psycopg2.errors import QueryCanceled
 from dicom_node.attributes import Attributes
 from dicom_node.dimse import identifier, peers, status
 from dicom_node.dimse.command import MESSAGE_ID, OFFENDING_ELEMENT, CommandField, number
-from dicom_node.dimse.identifier import QUERY_LEVEL, Identifier, answers
+from dicom_node.dimse.identifier import QUERY_LEVEL, Identifier, Shape, answers
 from dicom_node.dimse.service import Request, Response, Service
 from dicom_node.encode import encode
+from dicom_node.forms import Form
 from dicom_node.index import keys, patients
 from dicom_node.index.conditions import Manner, Match
 from dicom_node.index.moments import TIMEZONE, Zones, shifted
@@ -54,6 +56,10 @@ _OF_ROOT: Final = {
 }
 RELATIONAL, DATE_TIME, FUZZY, TIME_ZONE = range(4)
 """The bytes of the extended negotiation (PS3.4 table C.5-1)."""
+
+
+CANCEL_EVERY: Final = 16
+"""So many answers are made between two looks whether a C-CANCEL has come."""
 
 
 class Mismatch(Invalid):
@@ -114,31 +120,44 @@ class Finder:
         }
         if zone is not None:
             fixed[TIMEZONE] = {"vr": "SH", "Value": [asked.zone_text]}
-        answer, supported = answers(
-            asked.wanted, asked.level, unique, level, patient=of_patients, fixed=fixed
-        )
-        pending = status.PENDING if supported and not left_out else status.PENDING_WITHOUT_SOME_KEYS
+        shape = answers(asked.wanted, asked.level, unique, level, patient=of_patients, fixed=fixed)
+        supported = shape.all_supported and not left_out
+        pending = status.PENDING if supported else status.PENDING_WITHOUT_SOME_KEYS
         character_set = self._character_set(request, asked)
         syntax = request.context.transfer_syntax
+        form: Form | None = None
+        if zone is None and not of_patients and not shape.nested:
+            form = Form(shape.fixed, shape.plain, shape.computed, syntax, character_set)
+            question = replace(question, raw=tuple(shape.plain))
         message_id = number(request.command, MESSAGE_ID)
         sent = 0
         for batch in stream(self._connect, question, patients.find if of_patients else find):
-            for found in batch:
-                if request.association.cancelled(message_id):
+            for at, found in enumerate(batch):
+                if at % CANCEL_EVERY == 0 and request.association.cancelled(message_id):
                     yield Response(status.CANCELLED, comment="cancelled by the requestor")
                     return
                 if sent == limit:
                     yield Response(status.NO_ROOM, comment=f"stopped after {limit} matches; narrow the query")
                     return
-                result = answer(found)
-                if zone is not None:
-                    stated = first(found.study, TIMEZONE)
-                    moved = shifted(_all(found), zone, stated, self.config.time_zone)
-                    result = {name: moved.get(name, value) if value.get("vr") in ("DA", "TM") else value
-                              for name, value in result.items()}  # fmt: skip
-                yield Response(pending, encode(result, syntax, character_set=character_set))
+                if form is not None:
+                    told = {name: identifier.told(name, found.facts) for name in shape.computed}
+                    raw = form.encode(found.raw, told)
+                else:
+                    raw = encode(self._answer(shape, found, zone), syntax, character_set=character_set)
+                yield Response(pending, raw, more=at + 1 < len(batch))
                 sent += 1
         yield Response(status.SUCCESS)
+
+    def _answer(self, shape: Shape, found: Found, zone: timedelta | None) -> Attributes:
+        """Return the response identifier of a row, its dates and times in the zone of the request."""
+        result = shape.answer(found)
+        if zone is None:
+            return result
+        moved = shifted(_all(found), zone, first(found.study, TIMEZONE), self.config.time_zone)
+        return {
+            name: moved.get(name, value) if value.get("vr") in ("DA", "TM") else value
+            for name, value in result.items()
+        }
 
     def _connect(self) -> AbstractContextManager[Any]:
         return self.engine.connection(Mode.SINGLE)

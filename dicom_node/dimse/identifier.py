@@ -6,8 +6,8 @@ to match; every key, with a value or without, is wanted in the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -125,49 +125,57 @@ def _character_set(data_set: bytes, syntax: header.Syntax) -> str | None:
     return None
 
 
-Answer = Callable[[Found], Attributes]
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the answers to one request hold, in parts.
+
+    `plain` keys are taken as they are kept, of `nested` ones some attributes of their items, `computed`
+    ones are counted, and `fixed` elements are the same in every answer.
+    """
+
+    at: Level
+    plain: list[str]
+    nested: list[tuple[str, Wanted]]
+    computed: list[str]
+    fixed: Attributes
+    all_supported: bool
+
+    def answer(self, found: Found) -> Attributes:
+        """Return the response identifier of a row."""
+        kept = found.study
+        if self.at >= Level.SERIES:
+            kept = {**kept, **found.series, **found.instance}
+        result = dict(self.fixed)
+        for name in self.plain:
+            result[name] = kept.get(name) or {"vr": vr_of(int(name, 16))}
+        for name, inner in self.nested:
+            result[name] = _only(kept.get(name), inner)
+        for name in self.computed:
+            result[name] = told(name, found.facts)
+        return result
 
 
-def answers(
-    wanted: Wanted, level: str, unique: str, at: Level, *, patient: bool, fixed: Attributes
-) -> tuple[Answer, bool]:
-    """Return what makes a response identifier of a row, and whether every wanted key is supported.
+def answers(wanted: Wanted, level: str, unique: str, at: Level, *, patient: bool, fixed: Attributes) -> Shape:
+    """Return the shape of the answers.
 
     `at` is the level of the index, `patient` says that only the patient's attributes are there to be
     had, `fixed` is in every answer. A key that is supported and has no value is given without one; one
     that is not supported is left out (C.4.1.1.3.2).
     """
-    plain: list[tuple[str, dict[str, Any]]] = []
-    nested: list[tuple[str, Wanted]] = []
-    computed: list[str] = []
-    all_supported = True
+    fixed = {**fixed, QUERY_LEVEL: {"vr": "CS", "Value": [level]}}
+    shape = Shape(at, [], [], [], fixed, True)
     for name, inner in {unique: {}, **wanted}.items():
         kept = keys.COMPUTED.get(name)
         kept = keys.level_of(name) if kept is None else kept
         if kept is None or kept > at or (patient and name not in keys.PATIENT):
-            all_supported = False
+            shape = replace(shape, all_supported=False)
         elif name in keys.COMPUTED:
-            computed.append(name)
+            shape.computed.append(name)
         elif inner:
-            nested.append((name, inner))
-        else:
-            plain.append((name, {"vr": vr_of(int(name, 16))}))
-    fixed = {**fixed, QUERY_LEVEL: {"vr": "CS", "Value": [level]}}
-
-    def answer(found: Found) -> Attributes:
-        kept = found.study
-        if at >= Level.SERIES:
-            kept = {**kept, **found.series, **found.instance}
-        result = dict(fixed)
-        for name, empty in plain:
-            result[name] = kept.get(name, empty)
-        for name, inner in nested:
-            result[name] = _only(kept.get(name), inner)
-        for name in computed:
-            result[name] = told(name, found.facts)
-        return result
-
-    return answer, all_supported
+            shape.nested.append((name, inner))
+        elif name not in fixed:
+            shape.plain.append(name)
+    return shape
 
 
 def told(name: str, facts: Facts) -> dict[str, Any]:

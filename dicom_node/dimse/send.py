@@ -21,12 +21,11 @@ from typing import Final, Protocol
 from dicom_node.dimse import command
 from dicom_node.dimse.command import Command, CommandField
 from dicom_node.dimse.requestor import Remote, associate
-from dicom_node.files.content import opened
 from dicom_node.files.part10 import read_meta
 from dicom_node.files.store import PIECE_BYTES, FileStore
 from dicom_node.index.locate import Located
+from dicom_node.pixels.transcode import data_set
 from dicom_node.sending.contexts import choices, plan
-from dicom_node.sending.recode import recoded
 from dicom_node.upper_layer.errors import AssociationLost, UpperLayerError
 from dicom_node.upper_layer.negotiation import Context
 from fhir_server.observability import events
@@ -217,8 +216,17 @@ def _pieces(path: Path) -> Generator[bytes, None, None]:
 
 
 def _plain(path: Path, context: Context) -> Generator[bytes, None, None]:
-    with opened(path) as content:
-        yield from recoded(content, context.transfer_syntax)
+    """Yield the data set of a file in the syntax of a context, in pieces worth a PDU."""
+    pending: list[bytes] = []
+    size = 0
+    for piece in data_set(path, context.transfer_syntax):
+        pending.append(piece)
+        size += len(piece)
+        if size >= PIECE_BYTES:
+            yield b"".join(pending)
+            pending, size = [], 0
+    if pending:
+        yield b"".join(pending)
 
 
 def _said(error: Exception) -> str:

@@ -77,13 +77,15 @@ class Response:
     """One response. `data_set` is encoded in the transfer syntax of the request's context.
 
     `comment` becomes the Error Comment (0000,0902), cut to 64 characters; `fields` are further
-    elements of the command: sub-operation counts, a SOP Instance UID.
+    elements of the command: sub-operation counts, a SOP Instance UID. `more` says that the next response
+    is there already: this one may go out together with it.
     """
 
     status: int
     data_set: bytes = b""
     comment: str = ""
     fields: Mapping[int, Value] = field(default_factory=dict)
+    more: bool = False
 
 
 Handler = Callable[[Request], Iterable[Response]]

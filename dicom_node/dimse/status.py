@@ -42,6 +42,9 @@ OF_VERDICT: Final = {
     Verdict.UNAVAILABLE: INDEX_AWAY,
 }
 
+FAILED: Final = frozenset({NO_ROOM, INDEX_AWAY, NOT_OF_THIS_CLASS, CANNOT_UNDERSTAND})
+"""Of these, those that say that an instance is not in the archive."""
+
 
 def of_error(error: FhirError) -> int:
     """Return the status of an error that a service raised.

@@ -14,7 +14,9 @@ from dicom_node.dimse import command as commands
 from dicom_node.dimse.command import text
 from dicom_node.dimse.exchange import Exchange, Message
 from dicom_node.dimse.service import Response
-from dicom_node.dimse.status import CANNOT_UNDERSTAND, OF_VERDICT
+from dicom_node.dimse.status import CANNOT_UNDERSTAND, FAILED, OF_VERDICT
+from dicom_node.dimse.trail import Trail
+from dicom_node.failures import NOT_STORED, Failures
 from dicom_node.ingest import Ingest, Outcome
 
 Listener = Callable[[Outcome, float], None]
@@ -89,9 +91,11 @@ def is_storage(abstract_syntax: str, service_class: str = "") -> bool:
 class Receiver:
     """Takes the C-STORE requests of one process."""
 
-    def __init__(self, ingest: Ingest, seen: Listener) -> None:
+    def __init__(self, ingest: Ingest, seen: Listener, trail: Trail, failures: Failures) -> None:
         self._ingest = ingest
         self._seen = seen
+        self._trail = trail
+        self._failures = failures
 
     def receive(self, exchange: Exchange, message: Message) -> None:
         """Keep what a C-STORE-RQ brings and answer it.
@@ -117,7 +121,19 @@ class Receiver:
             reception.abandon()
         status = OF_VERDICT[outcome.verdict]
         exchange.respond(message, Response(status, comment=outcome.reason))
+        if status in FAILED:
+            caller = exchange.caller
+            reason = outcome.reason or outcome.verdict.value
+            self._failures.note(NOT_STORED, caller.calling_ae, caller.address, f"{status:04X}: {reason}")
         self._seen(outcome, (time.monotonic() - begun) * 1000)
+        if exchange.received is None:
+            exchange.received = self._trail.received(exchange.caller)
+        self._trail.took(exchange.received, outcome, exchange.caller.calling_ae)
+
+    def end(self, exchange: Exchange) -> None:
+        """Account for what an association brought; it has ended."""
+        if exchange.received is not None:
+            self._trail.end(exchange.received)
 
 
 def _pieces(exchange: Exchange, message: Message) -> Iterable[bytes | memoryview]:

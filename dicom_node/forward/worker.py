@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.requestor import Remote
 from dicom_node.dimse.send import Fate, Outlet, Result
+from dicom_node.failures import UNREACHED, Failures
 from dicom_node.files.store import FileStore
 from dicom_node.forward import overview, queue
 from dicom_node.forward.hours import opening
@@ -66,6 +67,7 @@ class Forwarder:
         self._destinations = destinations
         self._settings = settings
         self._clock = clock
+        self._failures = Failures(engine, clock)
         self._senders: dict[str, list[threading.Thread]] = {}
         self._measured = -MEASURED_EVERY_S
         self._known: set[str] = set()
@@ -187,6 +189,7 @@ class Forwarder:
         before = now - timedelta(hours=settings.max_age_hours)
         if count := queue.expire(connection, job.destination, before, now, reason):
             events.emit(events.ForwardFailed(job.destination, count))
+        self._failures.note(UNREACHED, job.destination, "", reason)
         events.emit(events.DestinationUnreached(job.destination, seconds))
 
     def _record(self, remote: Remote, sent: _Sent) -> None:

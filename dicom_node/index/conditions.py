@@ -38,7 +38,7 @@ class Match:
     @property
     def universal(self) -> bool:
         """Whether it matches everything."""
-        return not self.value.strip("* ") and self.value.strip() in ("", "*")
+        return not self.value.strip("* ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,17 +31,17 @@ _MODALITIES: Final = frozenset({keys.MODALITIES_IN_STUDY})
 _OF_STUDY: Final = frozenset({keys.SERIES_OF_STUDY, keys.INSTANCES_OF_STUDY})
 _OF_PATIENT: Final = frozenset({keys.STUDIES_OF_PATIENT, keys.SERIES_OF_PATIENT, keys.INSTANCES_OF_PATIENT})
 EVERYTHING: Final = {
-    Level.STUDY: _MODALITIES | _OF_STUDY | {keys.SOP_CLASSES_IN_STUDY},
+    Level.STUDY: _MODALITIES | _OF_STUDY,
     Level.SERIES: frozenset({keys.INSTANCES_OF_SERIES}),
     Level.INSTANCE: frozenset[str](),
 }
-"""What an answer of DICOMweb can hold at each level."""
+"""What an answer of DICOMweb always holds at each level."""
 
+# one look into an index a series: a join would be planned by guesses of how many there are
 _BY_SERIES = """
-SELECT n.study_pk, se.modality, n.instances FROM (
-    SELECT study_pk, series_pk, count(*) AS instances FROM dicom_instance
-    WHERE current AND study_pk = ANY(%s) GROUP BY 1, 2
-) n JOIN dicom_series se ON se.pk = n.series_pk
+SELECT se.study_pk, se.modality,
+    (SELECT count(*) FROM dicom_instance i WHERE i.series_pk = se.pk AND i.current) AS instances
+FROM dicom_series se WHERE se.study_pk = ANY(%s)
 """
 _CLASSES = """
 SELECT study_pk, array_agg(DISTINCT sop_class) FROM dicom_instance
@@ -85,7 +85,8 @@ def _study_facts(cursor: Any, found: dict[int, Facts], studies: Sequence[int]) -
     cursor.execute(_BY_SERIES, (list(set(studies)),))
     by_study: dict[int, list[tuple[str, int]]] = {}
     for pk, modality, instances in cursor.fetchall():
-        by_study.setdefault(pk, []).append((modality, instances))
+        if instances:
+            by_study.setdefault(pk, []).append((modality, instances))
     for pk, rows in by_study.items():
         modalities = tuple(sorted({modality for modality, _ in rows if modality}))
         found[pk] = Facts(modalities, series=len(rows), instances=sum(number for _, number in rows))

@@ -52,9 +52,17 @@ def _group(pattern: str, *, alphabetic: bool, other: bool) -> Condition:
         )
         values.append(sql_pattern if wild else pattern)
     condition = f"({' OR '.join(either)})"
-    if wanted := grams_of_pattern(pattern):  # the index finds the few that can match at all
-        return f"(st.name_grams @> %s AND {condition})", [wanted, *values]
+    if wild and (wanted := grams_of_pattern(pattern)):  # the index finds the few that can match at all
+        return _first(f"st.name_grams @> %s AND {condition}"), [wanted, *values]
     return condition, values
+
+
+def _first(condition: str) -> str:
+    """Return a condition that is looked up by itself, whatever order and limit stand around it.
+
+    Else the database would often rather walk through all studies in their order, hoping to fill a page.
+    """
+    return f"st.pk = ANY(ARRAY(SELECT st.pk FROM dicom_study st WHERE {condition}))"
 
 
 def literal_in(sql: str, value: str) -> Condition:
@@ -71,7 +79,8 @@ def literal_in(sql: str, value: str) -> Condition:
 def fuzzy(value: str) -> Condition:
     """Return the condition that the PatientName of `st` is like a key."""
     name = "st.name_alphabetic || st.name_other"
-    return _all_words(value, f"'^' || dicom_words({name})", "st.name_grams", "st.name_sounds")
+    condition, values = _all_words(value, f"'^' || dicom_words({name})", "st.name_grams", "st.name_sounds")
+    return (_first(condition), values) if values else (condition, values)
 
 
 def fuzzy_in(sql: str, value: str) -> Condition:

@@ -32,7 +32,7 @@ class Question:
 
     `after` is the key of the row behind which the page begins; `computed` names what is to be counted
     (None: all that an answer of DICOMweb holds); `above` says whether the attributes of the levels
-    above are wanted.
+    above are wanted. `raw` names attributes that are wanted alone, as the JSON text of their values.
     """
 
     level: Level
@@ -43,13 +43,14 @@ class Question:
     after: Key | None = None
     computed: frozenset[str] | None = None
     above: bool = True
+    raw: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """One row of an answer: the attributes of its level and, below it, those above.
 
-    `key` is its place in the order, for the page behind it.
+    `key` is its place in the order, for the page behind it; `raw` is what `Question.raw` asked for.
     """
 
     study: Attributes
@@ -58,6 +59,7 @@ class Found:
     facts: Facts = NOTHING
     transfer_syntax: str = ""
     key: Key = ()
+    raw: tuple[str | None, ...] = ()
 
     def at(self, level: Level) -> Attributes:
         """Return the attributes of one level."""
@@ -111,8 +113,9 @@ def find(connection: Any, question: Question) -> list[Found]:
         values.append(tuple(question.after))
     direction = " DESC" if downwards else ""
     cursor = connection.cursor()
+    columns = _PKS[question.level] if question.raw is None else _raw_columns(question)
     cursor.execute(
-        f"SELECT {_PKS[question.level]}, {', '.join(order)} FROM {_FROM[question.level]} WHERE {where}"
+        f"SELECT {columns}, {', '.join(order)} FROM {_FROM[question.level]} WHERE {where}"
         f" ORDER BY {', '.join(sql + direction for sql in order)} LIMIT %s OFFSET %s",
         (*values, question.limit, question.offset),
     )
@@ -122,6 +125,9 @@ def find(connection: Any, question: Question) -> list[Found]:
     wanted = EVERYTHING[question.level] if question.computed is None else question.computed
     told = facts.told(cursor, wanted, [row[0] for row in rows], [row[1] for row in rows])
     level = question.level
+    if question.raw is not None:
+        end = 2 + len(question.raw)
+        return [Found({}, facts=told(row[0], row[1]), key=row[end:], raw=row[2:end]) for row in rows]
     studies, series = {}, {}
     if level > Level.STUDY and question.above:
         studies = _attributes(cursor, "dicom_study", {row[0] for row in rows})
@@ -196,6 +202,26 @@ def _order(question: Question) -> tuple[str, ...]:
     if question.level is Level.SERIES:
         return _SERIES_ORDER if within_one else ("se.pk",)
     return _INSTANCE_ORDER if within_one else ("i.pk",)
+
+
+def _raw_columns(question: Question) -> str:
+    columns = ["st.pk", "NULL::bigint" if question.level is Level.STUDY else "se.pk"]
+    for name in question.raw or ():
+        if question.level is Level.INSTANCE and name in _IDENTIFYING:
+            columns.append(f"'[\"' || {_IDENTIFYING[name]} || '\"]'")
+        else:
+            columns.append(f"{keys.ALIAS[_kept_at(name)]}.attributes -> '{name}' ->> 'Value'")
+    return ", ".join(columns)
+
+
+_IDENTIFYING = {"00080016": "i.sop_class", keys.SOP_UID: "i.sop_uid"}
+
+
+def _kept_at(name: str) -> Level:
+    level = keys.level_of(name)
+    if level is None:
+        raise ValueError(f"{name} is not kept in the index")
+    return level
 
 
 def _attributes(cursor: Any, table: str, pks: set[int]) -> dict[int, Attributes]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dicom_node.sending.recode import PLAIN
-from dicom_node.upper_layer.negotiation import Context, Proposed
+from dicom_node.pixels.transcode import DEFLATED, LOSSLESS, convertible
+from dicom_node.upper_layer.negotiation import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Context, Proposed
 
 MOST_CONTEXTS = 128
 """Context ids are the odd numbers of a byte (PS3.8 9.3.2.2)."""
+
+PLAIN = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
+"""What everybody takes, the syntax that keeps more first."""
 
 Pair = tuple[str, str]
 """SOP class and stored transfer syntax."""
@@ -47,7 +50,7 @@ def plan(pairs: Iterable[Pair], most: int = MOST_CONTEXTS) -> list[tuple[frozens
 def choices(
     contexts: Sequence[Context], sop_class: str, stored: str, *, as_scp: bool = False
 ) -> list[Context]:
-    """Return the accepted contexts for an instance, the best first: as stored, then plain ones.
+    """Return the accepted contexts for an instance, the best first: as stored, plain, coded without loss.
 
     `as_scp` asks for contexts in which the requestor took the role of the SCP: those that C-GET sends on.
     """
@@ -56,8 +59,8 @@ def choices(
         for context in contexts
         if context.abstract_syntax == sop_class and (context.as_scp if as_scp else context.as_scu)
     ]
-    wanted = [stored, *(syntax for syntax in PLAIN if syntax != stored)]
+    order = [stored, *PLAIN, DEFLATED, *LOSSLESS]
     return sorted(
-        (context for context in fitting if context.transfer_syntax in wanted),
-        key=lambda context: wanted.index(context.transfer_syntax),
+        (context for context in fitting if convertible(stored, context.transfer_syntax)),
+        key=lambda context: order.index(context.transfer_syntax),
     )

@@ -25,6 +25,9 @@ from dicom_node.upper_layer import pdu
 from dicom_node.upper_layer.errors import AssociationLost, ProtocolError
 
 BUFFER_BYTES: Final = 256 * 1024
+SMALL_BYTES: Final = 64 * 1024
+"""Fragments up to this length are put together with the next ones before they are handed on."""
+
 MAX_CONTROL_BYTES: Final = 1024 * 1024
 """Longest PDU other than P-DATA-TF; an A-ASSOCIATE-RQ of 128 contexts with 40 syntaxes each has 150 KB."""
 
@@ -107,6 +110,8 @@ class Connection:
                 self._at = at + take
                 self._pdv_left = left = left - take
                 context, control = self._pdv
+                if not left and control == 0 and take <= SMALL_BYTES:
+                    return self._gathered(at, at + take)
                 return context, control, not left, self._view[at : at + take]
             if self._pdu_left:
                 self._need(6)
@@ -127,6 +132,31 @@ class Connection:
             if length < 6:
                 raise ProtocolError(f"a P-DATA-TF of {length} bytes", pdu.INVALID_PARAMETER)
             self._pdu_left = length
+
+    def _gathered(self, start: int, end: int) -> tuple[int, int, bool, memoryview]:
+        """Return a fragment with those that follow it in the buffer as one piece.
+
+        Senders with short PDUs would else cost a round of hashing and writing for each. What follows is
+        moved down over the headers between them.
+        """
+        view = self._view
+        context, control = self._pdv
+        while not control and not self._pdu_left and not self._pdv_left and self._end - self._at > 12:
+            kind, length = _PDU(view, self._at)
+            value, following, control_next = _PDV(view, self._at + 6)
+            if (kind, following) != (pdu.DATA_TF, context) or value != length - 4 or control_next & 1:
+                break
+            if not 2 < value <= SMALL_BYTES:
+                break
+            control = control_next
+            at = self._at + 12
+            take = min(value - 2, self._end - at)
+            view[end : end + take] = view[at : at + take]
+            end += take
+            self._at = at + take
+            self._pdv_left = value - 2 - take
+            self._pdv = (context, control)
+        return context, control, not self._pdv_left, view[start:end]
 
     def has_more(self) -> bool:
         """Whether something of the other side is here already; never waits."""

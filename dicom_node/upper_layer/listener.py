@@ -66,11 +66,13 @@ class Listener:
         serve: Serve,
         *,
         busy: Callable[[], bool] = lambda: False,
+        artim_s: float = ARTIM_S,
         most_silent: int = MOST_SILENT,
     ) -> None:
         self._doors = {door.socket.fileno(): door for door in doors}
         self._serve = serve
         self._busy = busy
+        self._artim_s = artim_s
         self._most_silent = most_silent
         self._visits: set[Visit] = set()
         self._lock = threading.Condition()
@@ -124,12 +126,19 @@ class Listener:
             select.select([self._wake_read], [], [], 0.1)
             return
         accepted.setblocking(True)
-        threading.Thread(target=self._visit, args=(door, accepted, address[0]), daemon=True).start()
+        thread = threading.Thread(target=self._visit, args=(door, accepted, address[0]), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads: this caller has to come again
+            log.error("no thread can be started for a connection")
+            accepted.close()
 
     def _visit(self, door: Door, accepted: socket.socket, address: str) -> None:
         visit: Visit | None = None
         try:
-            visit = Visit(Connection(accepted), address.removeprefix("::ffff:"), time.monotonic() + ARTIM_S)
+            visit = Visit(
+                Connection(accepted), address.removeprefix("::ffff:"), time.monotonic() + self._artim_s
+            )
             self._enter(visit)
             self._secure(door, visit)
             self._serve(visit)

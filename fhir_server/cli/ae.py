@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.dimse import peers
+from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.identity import password_hash
+from dicom_node.dimse.secure import as_client
+from dicom_node.dimse.verify import verify
 from fhir_server.cli.command import Refused, add_json, add_settings, answer
 from fhir_server.cli.installation import database
 from fhir_server.config import Config
@@ -24,6 +27,7 @@ EXAMPLES = """\
   xinglin ae add WORKSTATION '*' --right find --right move --right get
   xinglin ae add PACS pacs.example.org 2762 --tls --certificate CN=pacs.example.org
   xinglin ae add MOBILE '*' --user ward7 --password-file ward7.txt --most 2
+  xinglin ae echo PACS
   xinglin ae list --json
   xinglin ae remove CT1
 """
@@ -59,13 +63,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="list all entities")
     remove = actions.add_parser("remove", help="remove an entity")
     remove.add_argument("title", metavar="TITLE")
-    for action in (add, listing, remove):
+    echo = actions.add_parser("echo", help="C-ECHO an entity: whether it answers, and in how many ms")
+    echo.add_argument("title", metavar="TITLE")
+    add_settings(echo, "ae_title", "dimse_tls_cert", "dimse_tls_key", "dimse_tls_ca")
+    for action in (add, listing, remove, echo):
         add_json(action)
         add_settings(action, "database_url", "data_dir")
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:
     """Do what was asked and say what stands."""
+    if arguments.action == "echo":
+        return _echo(arguments, config)
     with database(config) as url:
         engine = Engine(url, size=1)
         if arguments.action == "add":
@@ -80,6 +89,20 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
         "\n".join(map(_line, known)) or "no entity is listed",
     )
     return 0
+
+
+def _echo(arguments: argparse.Namespace, config: Config) -> int:
+    """Ask an entity whether it is there; 1 when it is not."""
+    with database(config) as url:
+        engine = Engine(url, size=1)
+        remote = Destinations(engine).find(arguments.title)
+        engine.close()
+    if remote is None:
+        raise Refused(f"no entity {arguments.title!r} with a host and a port; `xinglin ae list` shows all")
+    found = verify(remote, config.ae_title.strip(), as_client(config))
+    words = "answers" if found.answered else f"does not answer: {found.words}"
+    answer(arguments, {"title": remote.title, **asdict(found)}, f"{remote.title} {words} ({found.ms:.0f} ms)")
+    return 0 if found.answered else 1
 
 
 def _peer(arguments: argparse.Namespace) -> peers.Peer:

@@ -78,6 +78,10 @@ def exposure(config: Config) -> Iterator[Finding]:
         yield Finding(
             "base URL", "advice", "not set: links name this machine; set base_url to the public address"
         )
+    if config.dimse and not is_loopback(config.dimse_host) and config.dimse_tls == "off":
+        yield Finding(
+            "DIMSE encryption", "advice", "images come in unencrypted; set dimse_tls where senders can do it"
+        )
     if config.dimse and not config.patient_id_system:
         says = "patient_id_system is not set: studies whose PatientID names no issuer wait"
         yield Finding("patient identifiers", "advice", says)
@@ -94,9 +98,11 @@ def libraries(config: Config) -> Iterator[Finding]:
 def ports(config: Config) -> Iterator[Finding]:
     """Whether the ports are free or ours."""
     served = (config.data_dir / "serve.lock").exists() and _is_held(config)
+    tls = [("DIMSE TLS", config.dimse_host, config.dimse_tls_port)] if config.dimse_tls == "own-port" else []
     for name, host, port in (
         ("HTTP", config.host, config.port),
         ("DIMSE", config.dimse_host, config.dimse_port),
+        *tls,
     ):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

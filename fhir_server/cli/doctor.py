@@ -27,7 +27,9 @@ _SIGNS = {"ok": "✓", "advice": "!", "broken": "✗"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add_json(parser)
-    add_settings(parser, "host", "port", "dimse_host", "dimse_port", "data_dir", "database_url", "auth")
+    add_settings(
+        parser, "host", "port", "dimse_host", "dimse_port", "dimse_tls", "data_dir", "database_url", "auth"
+    )
 
 
 def run(arguments: argparse.Namespace, config: Config) -> int:

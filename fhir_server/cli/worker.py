@@ -49,13 +49,15 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 def loop(config: Config, stop: Stop, ready: Callable[[], None]) -> None:
     """Run the drains that the application names until `stop` is set."""
-    from fhir_server.app import create_drains, create_runners, worker_heartbeat
+    from fhir_server.app import create_drains, create_runners, create_workflow_drains, worker_heartbeat
 
     drains = create_drains(config)
     for number, runner in enumerate(create_runners(config, stop.is_set)):
         # daemons: what they have not committed when the process ends, nobody has been told
         name = f"jobs-{number}"
         threading.Thread(target=drain_all, args=({name: runner.drain}, stop), name=name, daemon=True).start()
+    for name, drain in create_workflow_drains(config).items():
+        threading.Thread(target=drain_all, args=({name: drain}, stop), name=name, daemon=True).start()
     heartbeat = Heartbeat(worker_heartbeat(config))
     heartbeat.beat()
     ready()

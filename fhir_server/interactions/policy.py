@@ -59,7 +59,13 @@ def _read(rule: str) -> tuple[tuple[str, str], str]:
     return (endpoint, type_name), found["action"]
 
 
-_SERVICES = {"system/load": "load", "system/dicom-bridge": "dicom", "system/cds-hooks": "cds"}
+_SERVICES = {
+    "system/load": "load",
+    "system/dicom-bridge": "dicom",
+    "system/worklist": "dicom",
+    "system/mpps": "dicom",
+    "system/cds-hooks": "cds",
+}
 
 
 def endpoint_of(grant: Grant) -> str:

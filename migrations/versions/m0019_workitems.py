@@ -1,13 +1,13 @@
 """Workitems of the unified worklist, who watches them, and what was reported of them.
 
 Revision ID: m0019
-Revises: m0017
+Revises: m0018
 """
 
 from alembic import op
 
 revision = "m0019"
-down_revision = "m0017"
+down_revision = "m0018"
 branch_labels = None
 depends_on = None
 

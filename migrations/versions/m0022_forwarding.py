@@ -1,4 +1,4 @@
-"""What is sent on to other application entities: rules, and the queue that they fill.
+"""What is sent on to other application entities: rules, the queue that they fill, what fails.
 
 A trigger notes what enters the index, in the transaction that enters it, so that nothing that is
 indexed is overlooked whoever writes the index; it does nothing where there is no rule. A dump
@@ -73,6 +73,19 @@ CREATE TABLE dicom_forward_destination (
 );
 COMMENT ON TABLE dicom_forward_destination IS 'How a destination fares; one that cannot be reached rests, and the others do not wait for it';
 
+CREATE TABLE dicom_failure (
+    first_at timestamptz(3) NOT NULL,
+    last_at timestamptz(3) NOT NULL,
+    count bigint NOT NULL,
+    title text COLLATE "C" NOT NULL,
+    address text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    PRIMARY KEY (title, address, kind, reason)
+);
+COMMENT ON TABLE dicom_failure IS 'What went wrong last with each application entity, equal failures counted';
+CREATE INDEX dicom_failure_last ON dicom_failure (last_at);
+
 CREATE FUNCTION dicom_forward_arrived() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM dicom_forward_rule) THEN
@@ -87,7 +100,7 @@ CREATE TRIGGER forward_arrived AFTER INSERT ON dicom_instance
 DOWNGRADE = """
 DROP TRIGGER forward_arrived ON dicom_instance;
 DROP FUNCTION dicom_forward_arrived();
-DROP TABLE dicom_forward_destination, dicom_forward_item, dicom_forward_job, dicom_forward_new, dicom_forward_rule;
+DROP TABLE dicom_failure, dicom_forward_destination, dicom_forward_item, dicom_forward_job, dicom_forward_new, dicom_forward_rule;
 """
 
 

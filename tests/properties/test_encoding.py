@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dicom_node import header
 from dicom_node.attributes import read
 from dicom_node.dictionary import hex_of, tag_of
 from dicom_node.encode import Unsayable, encode
+from dicom_node.forms import Form
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (
     "1.2.840.10008.1.2",
@@ -241,3 +243,17 @@ def test_items_do_not_bring_a_character_set_of_their_own() -> None:
     dataset = _by_pydicom(raw, EXPLICIT)
     assert isinstance(dataset.RequestAttributesSequence, Sequence)
     assert "SpecificCharacterSet" not in dataset.RequestAttributesSequence[0]
+
+
+@settings(max_examples=60)
+@given(_CASES, st.sampled_from(SYNTAXES))
+def test_a_form_writes_the_same_bytes(case: tuple[str, dict[str, Any]], transfer_syntax: str) -> None:
+    terms, attributes = case
+    fixed = {"00080052": {"vr": "CS", "Value": ["STUDY"]}}
+    told = {"00201206": {"vr": "IS", "Value": [3]}}
+    names = [*attributes, "00081030"]  # one that has no value
+    form = Form(fixed, names, list(told), transfer_syntax, terms)
+    written = [json.dumps(attributes[name].get("Value"), ensure_ascii=False) for name in attributes]
+    values = [None if value == "null" else value for value in written]
+    whole = {**attributes, **fixed, **told, "00081030": {"vr": "LO"}}
+    assert form.encode([*values, None], told) == encode(whole, transfer_syntax, character_set=terms)

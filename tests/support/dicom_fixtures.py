@@ -26,7 +26,7 @@ from tests.support.clock import FixedClock
 from tests.support.dicom_data import encoded
 
 
-@dataclass
+@dataclass(repr=False)
 class Node:
     """A DICOM node of one test: its folder, its database, its way in."""
 

@@ -175,12 +175,70 @@ def test_pages_do_not_overlap(archive: Node, web: FlaskClient) -> None:
     assert answer.headers["X-Total-Count"] == "3"
 
 
-@pytest.mark.clause("PS3.18 8.3.4.2", "fuzzy matching that is not done is said in a Warning")
-def test_fuzzymatching_is_literal_and_says_so(archive: Node, web: FlaskClient) -> None:
-    answer = web.get("/dicom-web/studies?PatientName=abott*&fuzzymatching=true")
-    assert (answer.status_code, answer.json) == (200, [])
-    assert answer.headers["Warning"].startswith("299 ")
-    assert "Only literal matching has been performed" in answer.headers["Warning"]
+@pytest.mark.clause("PS3.18 8.3.4.2", "fuzzymatching finds names by sound, beginning and likeness")
+def test_fuzzymatching(archive: Node, web: FlaskClient) -> None:
+    assert uids(search(web, "/studies", PatientName="abot")) == []
+    assert uids(search(web, "/studies", PatientName="abot", fuzzymatching="true")) == [S3]
+    assert uids(search(web, "/studies", PatientName="Joerg Mueller", fuzzymatching="true")) == [S1]
+    assert uids(search(web, "/studies", PatientName="abot", fuzzymatching="false")) == []
+    assert web.get("/dicom-web/studies?fuzzymatching=perhaps").status_code == 400
+
+
+@pytest.mark.clause("PS3.18 8.3.4", "date and time are matched together")
+def test_dates_with_times(archive: Node, web: FlaskClient) -> None:
+    span = {"StudyDate": "20250615-20260102", "StudyTime": "110000-030405"}
+    assert uids(search(web, "/studies", **span)) == [S1, S2]
+    assert uids(search(web, "/studies", **{**span, "StudyTime": "120001-030404"})) == []
+    there = {"StudyDate": "20250615", "StudyTime": "1400-1401", "TimezoneOffsetFromUTC": "+0200"}
+    assert uids(search(web, "/studies", **there)) == [S2]
+    assert web.get("/dicom-web/studies?TimezoneOffsetFromUTC=MEZ").status_code == 400
+
+
+def test_pages_go_on_behind_the_last_row(archive: Node, web: FlaskClient) -> None:
+    for path, count in (("/instances", 5), ("/series", 4), ("/studies", 3)):
+        whole = search(web, path, limit="100")
+        assert len(whole) == count
+        pages = [search(web, path, limit="2", offset=str(offset)) for offset in range(0, count, 2)]
+        assert [one for page in pages for one in page] == whole
+        assert search(web, path, limit="2", offset=str(count + 3)) == []
+
+
+def test_the_same_answer_is_not_sent_twice(archive: Node, web: FlaskClient) -> None:
+    first = web.get("/dicom-web/studies")
+    again = web.get("/dicom-web/studies", headers={"If-None-Match": f'"x", W/{first.headers["ETag"]}'})
+    assert (again.status_code, again.data) == (304, b"")
+    assert first.headers["X-Total-Count"] == "3"
+    archive.add(ct(4))
+    other = web.get("/dicom-web/studies", headers={"If-None-Match": first.headers["ETag"]})
+    assert other.status_code == 200
+    assert other.headers["ETag"] != first.headers["ETag"]
+
+
+def test_parts_of_sequences_are_included_and_matched_in_one_item(archive: Node, web: FlaskClient) -> None:
+    path = "RequestAttributesSequence"
+    (found,) = search(
+        web, "/instances", SeriesInstanceUID=f"{S3}.1", includefield=f"{path}.RequestedProcedureID"
+    )
+    assert found["00400275"]["Value"] == [{"00401001": {"vr": "SH", "Value": ["RP7"]}}]
+    both = {f"{path}.ScheduledProcedureStepID": "SPS7", f"{path}.RequestedProcedureID": "RP7"}
+    assert len(search(web, "/series", **both)) == 1
+    assert search(web, "/series", **{**both, f"{path}.RequestedProcedureID": "RP6"}) == []
+
+
+def test_what_is_counted_is_included_when_it_is_asked_for(archive: Node, web: FlaskClient) -> None:
+    (found,) = search(
+        web, "/studies", StudyInstanceUID=S1, includefield="NumberOfPatientRelatedStudies,SOPClassesInStudy"
+    )
+    assert found["00201200"]["Value"] == [1]
+    assert found["00080062"]["Value"] == ["1.2.840.10008.5.1.4.1.1.2"]
+
+
+def test_a_limit_that_is_too_high_is_lowered_and_said(archive: Node, web: FlaskClient) -> None:
+    answer = web.get("/dicom-web/studies?limit=1000000&includefield=PixelData")
+    assert len(answer.json) == 3
+    warnings = answer.headers.getlist("Warning")
+    assert any("lowered to 5000" in one for one in warnings)
+    assert any("PixelData cannot be included" in one for one in warnings)
 
 
 @pytest.mark.clause("PS3.18 8.3.4.3", "includefield adds attributes; all gives everything of the level")

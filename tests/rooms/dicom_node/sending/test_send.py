@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.encaps import encapsulate
+from pydicom.uid import MPEG4HP41, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
 from dicom_node.dimse.requestor import Remote
 from dicom_node.dimse.send import Fate, Originator, Outlet, Result
 from dicom_node.index.locate import Located, located
-from tests.support.dicom_data import ROOT_UID, ct, data_set_of
+from tests.support.dicom_data import ROOT_UID, ct, data_set_of, encoded
 from tests.support.dicom_fixtures import Node
 from tests.support.dicom_peers import Receiver, cutting, free_port, storescp
 
@@ -77,13 +78,24 @@ def test_coded_pixels_are_decoded_for_a_peer_that_takes_plain_ones(node: Node) -
         assert (got.pixel_array == plain.pixel_array).all()
 
 
+def broken(node: Node, number: int, syntax: str) -> Located:
+    """Return an instance whose coded pixels are none."""
+    dataset = ct(number=number)
+    dataset.PixelData = encapsulate([b"\xff\x4f\xff\x51 no code stream"])
+    dataset["PixelData"].is_undefined_length = True
+    dataset["PixelData"].VR = "OB"
+    node.ingest.store([encoded(dataset)], syntax, "CT1")
+    with node.engine.connection() as connection:
+        return located(connection, f"{ROOT_UID}.1", "", str(dataset.SOPInstanceUID))[0]
+
+
 def test_what_cannot_be_decoded_fails_by_name_and_the_rest_goes(node: Node) -> None:
-    lossless = coded(node, "SC_rgb_jpeg_gdcm.dcm")
     others = stored(node, 2)
+    garbled, video = broken(node, 8, JPEG2000Lossless), broken(node, 9, MPEG4HP41)
     with storescp("+x=") as peer:
-        results = sent(node, [others[0], lossless, others[1]], peer)
-        assert [result.fate for result in results] == [Fate.SENT, Fate.NOT_WRITABLE, Fate.SENT]
-        assert "1.2.840.10008.1.2.4.70" in results[1].reason
+        results = sent(node, [others[0], garbled, video, others[1]], peer)
+        assert [each.fate for each in results] == [Fate.SENT, Fate.NOT_WRITABLE, Fate.NO_CONTEXT, Fate.SENT]
+        assert "cannot be decoded" in results[1].reason
 
 
 def test_a_missing_file_fails_alone(node: Node) -> None:

@@ -99,10 +99,34 @@ def test_application_entities_are_added_listed_and_removed(folder):
     data = ("--data-dir", str(folder / "ae"))
     assert xinglin("migrate", *data).returncode == 0
     assert xinglin("ae", "add", "CT1", "10.0.0.7", "104", *data).returncode == 0
-    done = xinglin("ae", "add", "WS", "*", *data, "--json")
+    passcode = folder / "passcode"
+    passcode.write_text("secret\n")
+    more = (
+        "--right", "find", "--right", "move", "--tls", "--certificate", "CN=WS", "--called", "OLD",
+        "--most", "2", "--user", "ward7", "--password-file", str(passcode), "--character-set", "ISO_IR 100",
+    )  # fmt: skip
+    done = xinglin("ae", "add", "WS", "*", *more, *data, "--json")
+    plain = {
+        "title": "CT1", "host": "10.0.0.7", "port": 104, "rights": ["*"], "called_title": "", "tls": False,
+        "certificate": "", "user_name": "", "password": False, "max_associations": 0, "character_set": "",
+    }  # fmt: skip
     assert json.loads(done.stdout)["entities"] == [
-        {"title": "CT1", "host": "10.0.0.7", "port": 104}, {"title": "WS", "host": "*", "port": None}
+        plain,
+        {
+            "title": "WS", "host": "*", "port": None, "rights": ["find", "move"], "called_title": "OLD",
+            "tls": True, "certificate": "CN=WS", "user_name": "ward7", "password": True,
+            "max_associations": 2, "character_set": "ISO_IR 100",
+        },
     ]  # fmt: skip
+    for wrong in (
+        ("X" * 17, "*"), ("CT1", "*", "70000"), ("CT1", "*", "--certificate", "CN=1"),
+        ("CT1", "*", "--password-file", str(passcode)),
+        ("CT1", "*", "--user", "x", "--password-file", "/none"),
+        ("CT1", "*", "--most", "-1"),
+    ):  # fmt: skip
+        refused = xinglin("ae", "add", *wrong, *data)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1), refused.stderr
+    assert xinglin("ae", "add", "WS", "*", *data).returncode == 0  # all of it anew
     assert xinglin("ae", "remove", "CT1", *data).returncode == 0
     assert xinglin("ae", "list", *data).stdout == "WS               *\n"
     done = xinglin("ae", "remove", "CT1", *data)

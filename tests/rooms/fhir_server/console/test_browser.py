@@ -71,7 +71,18 @@ def test_a_card_as_an_ehr_shows_it(served: House, page: Page) -> None:
     assert page.problems() == []
 
 
-@pytest.mark.parametrize("path", ["/console/patients", "/console/studies", "/console/cds", "/console/jobs"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/console/patients",
+        "/console/studies",
+        "/console/dicom",
+        "/console/dicom/queue",
+        "/console/dicom/quarantine",
+        "/console/cds",
+        "/console/jobs",
+    ],
+)
 def test_every_control_has_a_name(served: House, page: Page, path: str) -> None:
     """WCAG 2.2, 1.3.1 and 4.1.2: fields have labels, buttons and links a text, images an alternative."""
     served.admit()

@@ -1,0 +1,1 @@
+"""Orders, worklist, performed procedure steps, storage commitment."""
