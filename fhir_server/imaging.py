@@ -85,7 +85,7 @@ def drains(config: Config, entry: Entry) -> dict[str, Callable[[], int]]:
     return {
         "dicom-patients": Followed(entry).drain,
         "dicom-bridge": Bridge(
-            entry, bridge_settings(config), dicom_files(config), after=partial(_notify, config)
+            entry, bridge_settings(config), dicom_files(config), told=partial(_notify, config)
         ).drain,
         "dicom-lifecycle": create_lifecycle(config, entry.engine).drain,
         "dicom-metadata": MetadataDrain(

@@ -72,14 +72,11 @@ class BridgeSettings:
     rejection: rejection.Rules = field(default_factory=lambda: rejection.rules((), ("*",), timedelta(0)))
 
 
-After = Callable[[Any, Study], None]
-
-
 class Bridge:
     """The drain with what it remembers between turns: studies that failed, and when to try again.
 
-    Without `files` only ImagingStudies are written, no reports and documents. `after` hears of each
-    study that was told, on the transaction that forgets its rows.
+    Without `files` only ImagingStudies are written, no reports and documents. `told` is called with
+    each study whose ImagingStudy has changed, on the transaction that forgets that it was due.
     """
 
     def __init__(
@@ -87,11 +84,10 @@ class Bridge:
         entry: Entry,
         settings: BridgeSettings,
         files: FileStore | None = None,
-        *,
-        after: After | None = None,
+        told: Callable[[Any, Study], None] | None = None,
     ) -> None:
-        self._after = after
         self._entry = entry
+        self._told = told
         self._settings = settings
         self._files = files
         self._documents = files and Documents(entry, GRANT, files, settings.address, settings.zone)
@@ -128,7 +124,8 @@ class Bridge:
                         return True  # told when it is due again
                     if self._waits_for_correction(connection, found):
                         return False
-                    self._write(found)
+                    if self._write(found) and self._told is not None:
+                        self._told(cursor, found)
                 elif study_uid is not None:
                     cursor.execute("SELECT FROM dicom_study WHERE study_uid = %s", (study_uid,))
                     if cursor.fetchone() is None:  # else it is here again, and told by its own rows
@@ -138,8 +135,6 @@ class Bridge:
             except (FhirError, NoSystem) as error:
                 self._postpone(study_pk, error)
                 return False
-            if found is not None and self._after is not None:
-                self._after(cursor, found)
             cursor.execute(_FORGET, (study_pk, rows))
             connection.commit()
         self._waiting.pop(study_pk, None)
@@ -177,7 +172,8 @@ class Bridge:
                     )
         return done
 
-    def _write(self, found: Study) -> None:
+    def _write(self, found: Study) -> bool:
+        """Write what a study says; whether its ImagingStudy has changed."""
         settings = self._settings
         if not self._endpoint_told:
             self._entry.write(
@@ -187,11 +183,14 @@ class Bridge:
         subject = self._entry.write(
             GRANT, lambda context: find_subject(context, found, settings.issuers, settings.patient_id_system)
         )
-        around = self._entry.write(GRANT, lambda context: self._imaging_study(context, found, subject))
+        around, changed = self._entry.write(
+            GRANT, lambda context: self._imaging_study(context, found, subject)
+        )
         if self._documents:
             self._documents.tell(found, around)
+        return changed
 
-    def _imaging_study(self, context: Context, found: Study, subject: Subject) -> Around:
+    def _imaging_study(self, context: Context, found: Study, subject: Subject) -> tuple[Around, bool]:
         uid = token(UID_SYSTEM, study_identifier(found.study_uid))
         standing = resources(context, "ImagingStudy", [("identifier", uid)])
         present = standing[0] if standing else None
@@ -216,7 +215,8 @@ class Bridge:
             ask(context, found, decided, address)
         else:
             settle(context, found.study_uid, decided, decided is not subject)
-        return Around(decided.reference, address, tuple(told.based_on), resource.get("started"))
+        around = Around(decided.reference, address, tuple(told.based_on), resource.get("started"))
+        return around, bool(result.changes)
 
     def _withdraw(self, study_uid: str, status: str) -> None:
         def work(context: Context) -> None:

@@ -350,3 +350,19 @@ def test_two_workers_tell_of_each_study_once(node: Node, fhir: Fhir, bridge: Cal
         thread.join()
     assert len(fhir.all("ImagingStudy")) == 6
     assert all(fhir.versions("ImagingStudy", one["id"]) == 1 for one in fhir.all("ImagingStudy"))
+
+
+def test_peers_are_notified_when_a_study_has_changed_for_fhir(node: Node, fhir: Fhir) -> None:
+    told: list[int] = []
+    bridge = Bridge(fhir.entry, SETTINGS, node.files, lambda cursor, study: told.append(study.instance_count))
+    node.add(ct(number=1))
+    assert bridge.drain() == 1
+    node.add(ct(number=2))
+    assert bridge.drain() == 1
+    with node.engine.connection() as connection:  # told again, and nothing is new
+        connection.cursor().execute(
+            "INSERT INTO dicom_outbox (study_pk, written_at) SELECT pk, %s FROM dicom_study", (node.clock(),)
+        )
+        connection.commit()
+    assert bridge.drain() == 1
+    assert told == [1, 2]

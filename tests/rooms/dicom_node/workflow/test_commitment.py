@@ -345,7 +345,7 @@ def test_availability(node: Node, delivery: Delivery) -> None:
         bridge = Bridge(
             hospital.entry,
             BridgeSettings(0.0, 30.0, MRN, "http://node.example/dicom-web"),
-            after=lambda cursor, study: availability.tell(cursor, ["RIS"], study, "XINGLIN", node.clock()),
+            told=lambda cursor, study: availability.tell(cursor, ["RIS"], study, "XINGLIN", node.clock()),
         )
         assert bridge.drain() == 1
         node.add(ct(series=2, number=2))
