@@ -95,9 +95,9 @@ class Indexer:
                 self._turn.notify_all()
 
     def hurry(self) -> None:
-        """Index what waits without waiting for more."""
+        """Index what waits without waiting for more, and write the audit of it: a sender has ended."""
         with self._turn:
-            if self._queue:
+            if self._thread is not None:
                 self._hurry = True
                 self._turn.notify_all()
 
@@ -144,7 +144,8 @@ class Indexer:
                 if batch:
                     self._index(batch)
                     self._forget(batch)
-                if not batch or time.monotonic() > adopt_at + ADOPT_S:
+                self._tell()
+                if time.monotonic() > adopt_at + (ADOPT_S if batch else 0):
                     for folder in journal.orphans(self._files):
                         self._adopt(folder, everything=False)
                     adopt_at = time.monotonic() + ADOPT_S
@@ -156,19 +157,27 @@ class Indexer:
                 self._back(batch, error)
                 self._working(str(error) if isinstance(error, Unavailable) else type(error).__name__)
                 with self._turn:
+                    self._hurry = False
                     self._turn.wait_for(lambda: self._closing, pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 adopt_at = time.monotonic() + ADOPT_S
+
+    def _tell(self) -> None:
+        with self._turn:
+            everything = self._hurry and not self._queue
+            if everything:
+                self._hurry = False
+        self._writer.tell(everything=everything)
 
     def _next(self, adopt_at: float) -> list[Kept] | None:
         """Wait for a batch; an empty one when it is time to look around, None at the end."""
         with self._turn:
             while not self._queue:
                 left_s = adopt_at - time.monotonic()
+                if self._hurry or left_s <= 0:
+                    return []
                 if self._closing:
                     return None
-                if left_s <= 0:
-                    return []
                 self._turn.wait(left_s)
             if self._closing and self.problem:
                 return None
@@ -181,8 +190,6 @@ class Indexer:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             self._in_hand = len(batch)
             self._in_memory -= sum(1 for each in batch if each.instance is not None)
-            if not self._queue:
-                self._hurry = False
             return batch
 
     def _index(self, batch: Sequence[Kept]) -> None:

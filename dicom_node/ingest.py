@@ -21,6 +21,7 @@ from dicom_node import quarantine
 from dicom_node.files.journal import Entry, Journal
 from dicom_node.files.store import FileStore
 from dicom_node.index.batch import Arrival, IndexWriter, KeptFile, NotIndexable
+from dicom_node.index.ledger import Ledger
 from dicom_node.indexer import Indexer, Kept
 from dicom_node.instance import Instance
 from dicom_node.reception import Reception, instance_in
@@ -53,7 +54,8 @@ class Ingest:
     """Receives instances for one process; thread-safe. Close it to give its folder up.
 
     `backlog` bounds the instances that are acknowledged and have no row yet, which grow in number
-    while the database is away. Build it after the last fork.
+    while the database is away. With `title`, ours, what comes is written down for the audit here;
+    without, the caller sees to it. Build it after the last fork.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Ingest:
         clock: Callable[[], datetime],
         durability: Durability = Durability.INDEX,
         backlog: int = BACKLOG,
+        title: str = "",
     ) -> None:
         self.files = files
         self._clock = clock
@@ -71,7 +74,7 @@ class Ingest:
         self._journal = Journal(files)
         self.folder = self._journal.folder
         """A folder for bytes on their way in; emptied when this process is gone."""
-        self._index = IndexWriter(engine)
+        self._index = IndexWriter(engine, Ledger(title, clock) if title else None)
         self._reader = SecondReader()
         self._indexer = Indexer(
             files,
@@ -201,9 +204,9 @@ class Ingest:
         digest = incoming.digest()
         doubt = instance.problem or _contradiction(reception.stated, instance)
         if self.files.holds(digest, size_bytes) and self._index.holds(digest):
-            return Outcome(
-                Verdict.STORED_DOUBTFUL if doubt else Verdict.DUPLICATE, doubt, instance, size_bytes
-            )
+            self._index.present(instance, reception.calling_ae)
+            verdict = Verdict.STORED_DOUBTFUL if doubt else Verdict.DUPLICATE
+            return Outcome(verdict, doubt, instance, size_bytes)
         entry = self._journal.keep(incoming, digest, reception.calling_ae, reception.received_at)
         if self._durability is Durability.INDEX:
             return self._committed(Kept(entry, size_bytes, instance, threading.Event()), instance, doubt)

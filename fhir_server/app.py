@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import Flask
@@ -32,12 +34,14 @@ from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.secure import as_client
 from dicom_node.files.store import FileStore
 from dicom_node.forward.worker import Forwarder, ForwardSettings
+from dicom_node.index.studies import Study
 from dicom_node.ingest import Durability, Ingest
 from dicom_node.lifecycle import rejection
 from dicom_node.lifecycle.drain import Lifecycle
 from dicom_node.lifecycle.drain import Settings as LifecycleSettings
 from dicom_node.lifecycle.rejection import Rules
 from dicom_node.way_in import WayIn
+from dicom_node.workflow import availability
 from dicom_node.workflow import changes as worklist_changes
 from dicom_node.workflow.chart import WorkflowSettings
 from dicom_node.workflow.commitment import Checks
@@ -268,7 +272,9 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     entry = create_entry(config, config.database_url, connections=4)
     return {
         "dicom-patients": Followed(entry).drain,
-        "dicom-bridge": Bridge(entry, bridge_settings(config), dicom_files(config)).drain,
+        "dicom-bridge": Bridge(
+            entry, bridge_settings(config), dicom_files(config), after=partial(_notify, config)
+        ).drain,
         "dicom-lifecycle": create_lifecycle(config, entry.engine).drain,
         "dicom-metadata": MetadataDrain(
             entry.engine, dicom_files(config), dicomweb_address(config), utc_now
@@ -280,9 +286,13 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     }
 
 
+def _notify(config: Config, cursor: Any, study: Study) -> None:
+    availability.tell(cursor, config.availability_notify, study, config.ae_title.strip(), utc_now())
+
+
 def create_workflow_drains(config: Config) -> dict[str, Callable[[], int]]:
     """Return the queues that a modality waits for; each is drained in a thread of its own."""
-    entry = create_entry(config, config.database_url, connections=4)
+    entry = create_entry(config, config.database_url, connections=8)
     settings = workflow_settings(config)
     checks = Checks(dicom_files(config), config.ae_title, entry.clock, hashes=config.commitment_verifies_hash)
     delivery = Delivery(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from conformance.benchmarks import disk, load, memory, plans, targets, workloads
 from conformance.benchmarks.data import stream
+from conformance.benchmarks.dicom import receive
 from conformance.benchmarks.installations import Installed, Places
 from conformance.benchmarks.journeys import Journey, Sent, Sizes, hospitals, reading, writing
 from conformance.benchmarks.processes import Tree, postmaster_under
@@ -20,7 +21,7 @@ from conformance.benchmarks.thirty import asking
 from conformance.benchmarks.thirty.questions import Question, deep, searches_of_others, thirty
 from conformance.benchmarks.thirty.report import Thirty
 
-PARTS = ("questions", "journeys", "workloads", "disk", "memory")
+PARTS = ("questions", "journeys", "workloads", "disk", "memory", "dicom")
 _HELLO_READS = 500
 _CROWD = 16
 
@@ -40,6 +41,9 @@ class Options:
     graphs: int = 60
     mixed_requests: int = 100_000
     changed: int = 6000
+    images: int = 0
+    """A round over DIMSE; 0: what each way of sending has by itself."""
+
     workers: int = 2
     threads: int = 4
     parts: Sequence[str] = PARTS
@@ -61,7 +65,7 @@ class Options:
 
 QUICK = Options(
     resources=20_000, rounds=2, requests=100, question_requests=60, question_s=0.15, deep_page=100, graphs=12,
-    mixed_requests=4000, changed=1500,
+    mixed_requests=4000, changed=1500, images=40,
 )  # fmt: skip
 """A look, not a proof: below three minutes."""
 
@@ -88,6 +92,15 @@ class _Run:
         return target
 
     def all(self) -> None:
+        options, report = self.options, self.report
+        if set(options.parts) != {"dicom"}:
+            self.fhir()
+        if "dicom" in options.parts and options.wants("dicom"):
+            say("C-STORE beside Orthanc")
+            report.receiving = receive.measure(self.folder, rounds=options.rounds, images=options.images)
+
+    def fhir(self) -> None:
+        """Measure what has to do with resources."""
         options, report = self.options, self.report
         small = self.install(
             options.resources, "", journeys=bool({"journeys", "workloads"} & {*options.parts})

@@ -11,7 +11,7 @@ told when they are.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -72,13 +72,25 @@ class BridgeSettings:
     rejection: rejection.Rules = field(default_factory=lambda: rejection.rules((), ("*",), timedelta(0)))
 
 
+After = Callable[[Any, Study], None]
+
+
 class Bridge:
     """The drain with what it remembers between turns: studies that failed, and when to try again.
 
-    Without `files` only ImagingStudies are written, no reports and documents.
+    Without `files` only ImagingStudies are written, no reports and documents. `after` hears of each
+    study that was told, on the transaction that forgets its rows.
     """
 
-    def __init__(self, entry: Entry, settings: BridgeSettings, files: FileStore | None = None) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        settings: BridgeSettings,
+        files: FileStore | None = None,
+        *,
+        after: After | None = None,
+    ) -> None:
+        self._after = after
         self._entry = entry
         self._settings = settings
         self._files = files
@@ -126,6 +138,8 @@ class Bridge:
             except (FhirError, NoSystem) as error:
                 self._postpone(study_pk, error)
                 return False
+            if found is not None and self._after is not None:
+                self._after(cursor, found)
             cursor.execute(_FORGET, (study_pk, rows))
             connection.commit()
         self._waiting.pop(study_pk, None)

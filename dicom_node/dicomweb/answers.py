@@ -13,6 +13,9 @@ from flask import Response, request
 from fhir_server.rest import ranges
 from fhir_server.rest.request import Request
 
+SMALL_BYTES = 1024 * 1024
+"""A body up to this length is in memory as a whole while it is sent; a longer one is only in pieces."""
+
 Slice = Callable[[int, int], Iterable[bytes]]
 
 
@@ -48,7 +51,7 @@ def answer(body: Body) -> Response:
         response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{body.length}"
         response.headers["Content-Length"] = str(stop - start)
     else:
-        response = Response(body.pieces, direct_passthrough=True)
+        response = Response(_at_once(body), direct_passthrough=True)
         if body.length is not None:
             response.headers["Content-Length"] = str(body.length)
     response.headers["Content-Type"] = body.content_type
@@ -60,6 +63,12 @@ def answer(body: Body) -> Response:
         response.headers["Cache-Control"] = "private, no-cache"
     response.headers.update(body.headers)
     return response
+
+
+def _at_once(body: Body) -> Iterable[bytes]:
+    """Return the pieces of a small body as one: it is sent by one call instead of as a stream of some."""
+    small = body.length is not None and body.length <= SMALL_BYTES
+    return [b"".join(body.pieces)] if small and request.method == "GET" else body.pieces
 
 
 def accept() -> str | None:

@@ -11,6 +11,7 @@ from threading import BoundedSemaphore
 from dicom_node.files.store import FileStore
 from dicom_node.index.locate import Located, located
 from dicom_node.pixels.frame_tables import FrameTables
+from dicom_node.pixels.pictures import Pictures
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.engine import Engine, Mode
@@ -37,6 +38,7 @@ class Archive:
     time_zone: str = "UTC"
     decoders: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(DECODERS))
     frame_tables: FrameTables = field(default_factory=FrameTables)
+    pictures: Pictures = field(default_factory=Pictures)
 
     @contextmanager
     def turn(self) -> Iterator[None]:

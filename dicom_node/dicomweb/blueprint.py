@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
 from dicom_node.dicomweb import retrieval, searching
+from dicom_node.dicomweb.accesses import Accesses
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.files.store import FileStore
 from fhir_server.authorization.grant import Grant
@@ -62,6 +64,9 @@ def create(
         )
     for rule, view in routes.items():
         blueprint.add_url_rule(rule, endpoint=rule.replace(".", "_"), view_func=view, methods=["GET"])
+    for rule in ("", "/"):
+        here = partial(retrieval.root, archive, Accesses(engine))
+        blueprint.add_url_rule(rule, endpoint=f"root{rule}", view_func=here, methods=["GET", "OPTIONS"])
     blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
     blueprint.after_request(_shared_with_browsers)
     blueprint.register_error_handler(Exception, _refusal)

@@ -183,30 +183,48 @@ def _is_image(wanted: Accepted) -> bool:
 
 
 def _video(archive: Archive, ranges: Sequence[Accepted], instance: Located, file: Path, found: Value) -> Body:
-    """Return a video as the stream that it is (PS3.5 8.2.5): its fragments one after the other."""
     media = VIDEO[instance.transfer_syntax]
     chosen = next((one for one in ranges if allows(one.media, media) or allows(one.media, OCTETS)), None)
     if chosen is None:
         raise NotAcceptable(f"this is a video; it is given as {media} or {OCTETS}")
     given = media if allows(chosen.media, media) else OCTETS
-    stream = _stream(found)
-    size = stream.length
-    address = f"{archive.address_of(instance)}/bulkdata/{PIXEL_DATA}"
-    etag = f'"{blake3(f"{instance.digest} video".encode()).hexdigest(16)}"'
-    headers = {"Content-Location": address, "Vary": "Accept"}
-    if chosen.multipart:
-        boundary = etag.strip('"')
-        described = f"{given}; transfer-syntax={instance.transfer_syntax}"
-        part = Part(described, _pieces(file, stream, 0, size), address, size)
-        whole = length([part], boundary)
-        return Body(content_type(given, boundary), write([part], boundary), whole, headers, etag)
+    body = _whole(archive, instance, file, _stream(found), given)
+    if not chosen.multipart or body.length is None:
+        return body
+    boundary = body.etag.strip('"')
+    described = f"{given}; transfer-syntax={instance.transfer_syntax}"
+    part = Part(described, body.pieces, body.headers["Content-Location"], body.length)
+    whole = length([part], boundary)
+    return Body(content_type(given, boundary), write([part], boundary), whole, body.headers, body.etag)
+
+
+def video(archive: Archive, instance: Located) -> Body:
+    """Return a video as the stream that it is (PS3.5 8.2.5): its fragments one after the other."""
+    file = archive.file(instance)
+    with opened(file) as content:
+        found = _found(content, PIXEL_DATA)
+    return _whole(archive, instance, file, _stream(found), VIDEO[instance.transfer_syntax])
+
+
+def document(archive: Archive, instance: Located, path: str, media: str) -> Body:
+    """Return a value as a document of its own; it may have the byte of padding that files need."""
+    file = archive.file(instance)
+    with opened(file) as content:
+        found = _found(content, path)
+    return _whole(archive, instance, file, found, media)
+
+
+def _whole(archive: Archive, instance: Located, file: Path, found: Value, media: str) -> Body:
+    size = found.length
+    address = f"{archive.address_of(instance)}/bulkdata/{found.path}"
+    etag = f'"{blake3(f"{instance.digest} {found.path} {media}".encode()).hexdigest(16)}"'
     return Body(
-        given,
-        _pieces(file, stream, 0, size),
+        media,
+        _pieces(file, found, 0, size),
         size,
-        headers,
+        {"Content-Location": address, "Vary": "Accept"},
         etag,
-        lambda start, stop: _pieces(file, stream, start, stop),
+        lambda start, stop: _pieces(file, found, start, stop),
     )
 
 

@@ -72,7 +72,7 @@ class Form:
 
 def frames(archive: Archive, accept: str | None, instance: Located, numbers: str) -> Body:
     """Return frames of an instance, numbered from 1 ("3" or "1,2,5")."""
-    wanted = _numbers(numbers)
+    wanted = listed(numbers)
     accepting, form = chosen(accepted(accept), instance)
     bodies = _frames(archive, instance, form, wanted)
     head = list(itertools.islice(bodies, 1))  # what is wrong shows before the answer begins
@@ -207,7 +207,8 @@ def _hash(*texts: str) -> str:
     return str(blake3("\n".join(texts).encode()).hexdigest(16))
 
 
-def _numbers(text: str) -> list[int]:
+def listed(text: str) -> list[int]:
+    """Return the frames that an address names ("1,2,5"). Raises Invalid."""
     numbers = [
         int(part) if part.isascii() and part.isdigit() and len(part) < 10 else 0 for part in text.split(",")
     ]

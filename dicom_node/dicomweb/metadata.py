@@ -1,7 +1,8 @@
-"""Metadata of a study, a series or an instance as DICOM JSON (PS3.18 10.4.1.1.2).
+"""Metadata of a study, a series or an instance as DICOM JSON, or as XML (PS3.18 10.4.1.1.2, 8.7.3.1).
 
 That of series is written once (metadata_parts.py) and sent as it lies there, compressed, with an
-entity tag; a study is its series one after the other. One instance is read when it is asked for.
+entity tag; a study is its series one after the other. One instance is read when it is asked for, and so
+is XML, of which each instance is a part.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from collections.abc import Iterator, Sequence
 
 from blake3 import blake3
 
-from dicom_node.dicomweb import json_model
+from dicom_node.dicomweb import json_model, native_model
 from dicom_node.dicomweb.answers import Body
 from dicom_node.dicomweb.archive import Archive
-from dicom_node.dicomweb.media import DICOM_JSON, accepted, choose
-from dicom_node.dicomweb.metadata_parts import MetadataParts, Part, gzipped, lengths, plain
+from dicom_node.dicomweb.media import DICOM_JSON, accepted, allows, choose
+from dicom_node.dicomweb.metadata_parts import MetadataParts, SeriesPart, gzipped, lengths, plain
+from dicom_node.dicomweb.multipart import Part, content_type, write
+from dicom_node.dicomweb.native_model import DICOM_XML
 from dicom_node.files.store import FileStore
 from dicom_node.index.locate import Located, SeriesState, located, series_states
 from fhir_server.database.engine import Engine, Mode
@@ -25,7 +28,9 @@ JSON_TYPES = (DICOM_JSON, "application/json")
 
 def of_instance(archive: Archive, accept: str | None, instance: Located) -> Body:
     """Return the metadata of one instance, an array of one."""
-    media = choose(accepted(accept), JSON_TYPES)
+    media = _media(accept)
+    if media == DICOM_XML:
+        return _as_xml(archive, [instance])
     text = json_model.metadata(archive.file(instance), archive.address_of(instance))
     body = b"[" + json_model.encode(text) + b"]"
     etag = blake3(f"{instance.digest} {archive.address}".encode()).hexdigest(12)
@@ -34,7 +39,9 @@ def of_instance(archive: Archive, accept: str | None, instance: Located) -> Body
 
 def of_series(archive: Archive, accept: str | None, encodings: str, study: str, series: str = "") -> Body:
     """Return the metadata of a series, or of all of a study. `encodings` is the header Accept-Encoding."""
-    media = choose(accepted(accept), JSON_TYPES)
+    media = _media(accept)
+    if media == DICOM_XML:
+        return _as_xml(archive, archive.locate(study, series))
     archive.may("read")
     with archive.engine.connection(Mode.SINGLE) as connection:
         states = series_states(connection, study, series)
@@ -55,11 +62,32 @@ def of_series(archive: Archive, accept: str | None, encodings: str, study: str, 
     packed_bytes, plain_bytes = lengths(parts)
     if _takes_gzip(encodings):
         headers["Content-Encoding"] = "gzip"
-        return Body(media, _small(gzipped(parts), packed_bytes), packed_bytes, headers, f'"{etag}-gzip"')
+        return Body(media, gzipped(parts), packed_bytes, headers, f'"{etag}-gzip"')
     return Body(media, plain(parts), plain_bytes, headers, f'"{etag}"')
 
 
-def written(engine: Engine, files: FileStore, store: MetadataParts, state: SeriesState) -> Part | None:
+def _media(accept: str | None) -> str:
+    """Return the media type of the answer; XML only comes as multipart (8.7.3.1). Raises NotAcceptable."""
+    ranges = accepted(accept)
+    for wanted in ranges:
+        if wanted.multipart and wanted.media == DICOM_XML:
+            return DICOM_XML
+        if not wanted.multipart and any(allows(wanted.media, media) for media in JSON_TYPES):
+            break
+    return choose(ranges, (*JSON_TYPES, f'multipart/related; type="{DICOM_XML}"'))
+
+
+def _as_xml(archive: Archive, found: Sequence[Located]) -> Body:
+    boundary = str(blake3(" ".join(one.digest for one in found).encode()).hexdigest(16))
+    files = [archive.file(one) for one in found]
+    parts = (
+        Part(DICOM_XML, [native_model.encode(json_model.metadata(file, archive.address_of(one)))])
+        for one, file in zip(found, files, strict=True)
+    )
+    return Body(content_type(DICOM_XML, boundary), write(parts, boundary), None, {"Vary": "Accept"})
+
+
+def written(engine: Engine, files: FileStore, store: MetadataParts, state: SeriesState) -> SeriesPart | None:
     """Write the part of a series as it is now and return it; None when nothing of it is left.
 
     Raises OSError when it cannot be kept.
@@ -85,14 +113,6 @@ def _told(archive: Archive, study: str, series: str) -> Iterator[bytes]:
         yield opening + text
         opening = b","
     yield b"]"
-
-
-def _small(pieces: Iterator[bytes], size: int) -> Iterator[bytes] | list[bytes]:
-    """Return what is no longer than a piece at once: it is sent with one call."""
-    return [b"".join(pieces)] if size <= SMALL_BYTES else pieces
-
-
-SMALL_BYTES = 512 * 1024
 
 
 def _takes_gzip(encodings: str) -> bool:

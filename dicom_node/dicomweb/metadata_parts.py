@@ -34,7 +34,7 @@ _GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SeriesPart:
     """A part on disk: its place, the sizes of its JSON and of its deflated form, and the sum of the JSON.
 
     `shift` is what the sum of something before it is multiplied by when this is put behind it.
@@ -59,7 +59,7 @@ class MetadataParts:
         key = f"{FORMAT} {self.address} {state.count} {state.pk_sum} {state.pk_max}"
         return f"{state.pk}-{blake3(key.encode()).hexdigest(12)}.part"
 
-    def find(self, state: SeriesState) -> Part | None:
+    def find(self, state: SeriesState) -> SeriesPart | None:
         """Return the part of a series in this state, if it was written."""
         path = self._path(state)
         try:
@@ -68,9 +68,9 @@ class MetadataParts:
                 whole = os.fstat(file.fileno()).st_size == _HEAD.size + packed_bytes
         except (OSError, struct.error):  # not written, or broken: made anew
             return None
-        return Part(path, crc, shift, raw_bytes, packed_bytes) if magic == _MAGIC and whole else None
+        return SeriesPart(path, crc, shift, raw_bytes, packed_bytes) if magic == _MAGIC and whole else None
 
-    def write(self, state: SeriesState, objects: Iterable[bytes]) -> Part:
+    def write(self, state: SeriesState, objects: Iterable[bytes]) -> SeriesPart:
         """Write the part of a series; `objects` are the JSON texts of its instances. Raises OSError."""
         path = self._path(state)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ class MetadataParts:
         finally:
             making.unlink(missing_ok=True)
         self._forget(state.pk, but=path)
-        return Part(path, crc, shift, raw_bytes, packed_bytes)
+        return SeriesPart(path, crc, shift, raw_bytes, packed_bytes)
 
     def forget(self, series_pk: int) -> None:
         """Remove what is kept of a series; to be called when instances of it are removed for good."""
@@ -106,7 +106,7 @@ class MetadataParts:
         return self.folder / f"{series_pk // 1000:03}"
 
 
-def gzipped(parts: Sequence[Part]) -> Iterator[bytes]:
+def gzipped(parts: Sequence[SeriesPart]) -> Iterator[bytes]:
     """Yield the JSON array of all parts as one gzip stream; nothing is compressed or decompressed."""
     crc, size = zlib.crc32(b"["), 1
     yield _GZIP_HEAD + _stored(b"[")
@@ -120,7 +120,7 @@ def gzipped(parts: Sequence[Part]) -> Iterator[bytes]:
     yield _stored(b"]", last=True) + struct.pack("<II", crc, size & 0xFFFFFFFF)
 
 
-def plain(parts: Sequence[Part]) -> Iterator[bytes]:
+def plain(parts: Sequence[SeriesPart]) -> Iterator[bytes]:
     """Yield the JSON array of all parts as text."""
     yield b"["
     for number, part in enumerate(parts):
@@ -134,7 +134,7 @@ def plain(parts: Sequence[Part]) -> Iterator[bytes]:
     yield b"]"
 
 
-def lengths(parts: Sequence[Part]) -> tuple[int, int]:
+def lengths(parts: Sequence[SeriesPart]) -> tuple[int, int]:
     """Return how many bytes `gzipped` and `plain` will give."""
     joints = max(0, len(parts) - 1)
     packed = len(_GZIP_HEAD) + 8 + (2 + joints) * len(_stored(b"["))
@@ -143,7 +143,7 @@ def lengths(parts: Sequence[Part]) -> tuple[int, int]:
     )
 
 
-def _packed(part: Part) -> Iterator[bytes]:
+def _packed(part: SeriesPart) -> Iterator[bytes]:
     with open(part.path, "rb", buffering=0) as file:
         file.seek(_HEAD.size)
         while piece := file.read(PIECE_BYTES):

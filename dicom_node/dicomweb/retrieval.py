@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from flask import Response, request
+from flask import Response, current_app, request
 
-from dicom_node.dicomweb import bulk_data, frames, metadata, rendered, wado
+from dicom_node.dicomweb import bulk_data, capabilities, frames, metadata, rendered, wado, wado_uri
+from dicom_node.dicomweb.accesses import Accesses
 from dicom_node.dicomweb.answers import accept, answer
 from dicom_node.dicomweb.archive import Archive
 
@@ -38,7 +39,46 @@ def routes(archive: Archive) -> dict[str, View]:
         "/frames/<frames>/thumbnail": lambda **uids: _rendered(archive, thumbnail=True, **uids),
         "/bulkdata/<path:path>": lambda path, **uids: _bulk_data(archive, path, **uids),
     }
-    return found | {f"{_INSTANCE}{ending}": view for ending, view in of_an_instance.items()}
+    found |= {f"{_INSTANCE}{ending}": view for ending, view in of_an_instance.items()}
+    accesses = Accesses(archive.engine)
+    return {rule: _noted(archive, accesses, view) for rule, view in found.items()}
+
+
+def _noted(archive: Archive, accesses: Accesses, view: View) -> View:
+    """Return a view whose answers are written down for the audit, before anything of them is sent."""
+
+    def noting(**uids: str) -> Response:
+        response = view(**uids)
+        if response.status_code < 400 and request.method == "GET":
+            accesses.note(archive.caller().subject, request.remote_addr or "", uids["study"])
+        return response
+
+    return noting
+
+
+def root(archive: Archive, accesses: Accesses) -> Response:
+    """Answer at the address of the services themselves: capabilities, and WADO-URI (PS3.18 8.9, 9)."""
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        return Response()  # a browser asks what it may ask
+    if request.args and request.method != "OPTIONS":
+        response = answer(wado_uri.retrieve(archive, accept(), request.args))
+        if request.method == "GET":
+            accesses.note(archive.caller().subject, request.remote_addr or "", request.args["studyUID"])
+        return response
+    archive.may("read")
+    return answer(capabilities.described(archive.address, _all_routes(), accept()))
+
+
+def _all_routes() -> Iterator[tuple[str, str]]:
+    """Yield method and rule of every transaction that the services know, refusals left out."""
+    prefix = request.url_rule.rule.rstrip("/") if request.url_rule else ""
+    for rule in current_app.url_map.iter_rules():
+        name = rule.endpoint.partition(".")[2]
+        if not rule.rule.startswith(f"{prefix}/") or name.startswith(("no ", "unknown", "root")):
+            continue
+        methods = rule.methods or set()
+        for method in {"GET"} if "PATCH" in methods else methods & {"GET", "POST", "PUT", "DELETE"}:
+            yield method, rule.rule.removeprefix(prefix)
 
 
 def _of(uids: dict[str, str]) -> tuple[str, str, str]:
@@ -70,6 +110,5 @@ def _bulk_data(archive: Archive, path: str, **uids: str) -> Response:
 
 def _rendered(archive: Archive, *, frames: str = "", thumbnail: bool = False, **uids: str) -> Response:
     found = archive.locate(*_of(uids))
-    one = found[0] if "instance" in uids else found[len(found) // 2]  # the middle of a series shows the most
-    body = rendered.rendered(archive, accept(), one, frames or "1", request.args, thumbnail=thumbnail)
-    return answer(body)
+    found = found[:1] if "instance" in uids else found
+    return answer(rendered.rendered(archive, accept(), found, frames, request.args, thumbnail=thumbnail))

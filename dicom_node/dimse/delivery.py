@@ -20,7 +20,7 @@ from dicom_node.dimse.exchange import Exchange
 from dicom_node.dimse.exchange import Message as Incoming
 from dicom_node.dimse.requestor import Remote, associate
 from dicom_node.dimse.service import Response
-from dicom_node.encode import encode
+from dicom_node.encode import Unsayable, encode
 from dicom_node.upper_layer.errors import UpperLayerError
 from dicom_node.upper_layer.negotiation import Context, Proposed
 from dicom_node.workflow import messages
@@ -83,6 +83,8 @@ class Delivery:
             self._call(remote, left)
         except UpperLayerError as error:
             self._failed(left, str(error))
+        except Unsayable as error:  # nothing that would get better
+            self._failed(left[:1], str(error), for_good=True)
 
     def _call(self, remote: Remote, left: list[Message]) -> None:
         """Send messages one by one and take each off `left` when its fate is known."""

@@ -69,7 +69,7 @@ class Dispatch:
         service = self._by_class.get(message.context.abstract_syntax)
         if service is None and field == CommandField.C_STORE_RQ:
             if _may(exchange.caller.rights, "store"):
-                self._receiver.receive(exchange, message)
+                self._receive(exchange, message)
             else:
                 _refuse(exchange, message, status.NOT_AUTHORIZED, "no right to store")
             return
@@ -89,6 +89,12 @@ class Dispatch:
                 exchange.respond(message, response)
         finally:
             responses.close()
+
+    def _receive(self, exchange: Exchange, message: Message) -> None:
+        try:
+            self._receiver.receive(exchange, message)
+        except FhirError as error:  # before anything was read
+            _refuse(exchange, message, status.of_error(error), str(error))
 
 
 def _refuse(exchange: Exchange, message: Message, code: int, reason: str) -> None:

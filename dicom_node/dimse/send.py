@@ -31,8 +31,11 @@ from dicom_node.upper_layer.negotiation import Context
 from fhir_server.observability import events
 from fhir_server.outcome import FhirError
 
-LOSSES_IN_A_ROW: Final = 3
-"""Associations that may be lost without one instance arriving before the rest is given up."""
+TRIES_OF_ONE: Final = 2
+"""How often an instance is sent whose association is lost; then it fails, and the next one has its turn."""
+
+LOST_IN_A_ROW: Final = 2
+"""Instances that may be lost one after the other before the rest counts as not reached."""
 
 TIMEOUT_S: Final = 60.0
 """How long a peer may take to answer; some index before they do."""
@@ -51,6 +54,7 @@ class Fate(Enum):
     NO_CONTEXT = "the peer takes neither its SOP class nor a transfer syntax that it can be brought into"
     NOT_WRITABLE = "it cannot be brought into a transfer syntax that the peer takes"
     MISSING = "its file is not there"
+    LOST = "the association was lost while it was sent"
     UNREACHED = "the peer was not reached"
 
 
@@ -116,10 +120,9 @@ class Outlet:
         wanted = list(instances)
         for pairs, proposals in plan((each.sop_class, each.transfer_syntax) for each in wanted):
             some = deque(each for each in wanted if (each.sop_class, each.transfer_syntax) in pairs)
-            losses = 0
+            losses = lost_in_a_row = 0
             while some:
-                lost = ""
-                established = False
+                gone, established = "", False
                 try:
                     with associate(
                         remote,
@@ -132,17 +135,26 @@ class Outlet:
                         established = True
                         while some:
                             result = self.store(association, some[0])
-                            losses = 0
+                            losses = lost_in_a_row = 0
                             some.popleft()
-                            yield result
+                            try:
+                                yield result
+                            except GeneratorExit:
+                                return  # out of the block, which releases the association
                 except AssociationLost as error:
-                    losses, lost = losses + 1 if established else LOSSES_IN_A_ROW, str(error)
+                    losses += 1
+                    if not established:
+                        gone = str(error)
+                    elif losses == TRIES_OF_ONE:  # it may be this very instance that the peer cannot stand
+                        yield Result(some.popleft(), Fate.LOST, reason=str(error))
+                        losses, lost_in_a_row = 0, lost_in_a_row + 1
+                        gone = str(error) if lost_in_a_row == LOST_IN_A_ROW else ""
                 except _Broken as broken:
                     yield Result(some.popleft(), Fate.NOT_WRITABLE, reason=broken.reason)
                 except (UpperLayerError, OSError) as error:
-                    losses, lost = LOSSES_IN_A_ROW, str(error)
-                if losses >= LOSSES_IN_A_ROW:
-                    yield from (Result(each, Fate.UNREACHED, reason=lost) for each in some)
+                    gone = str(error)
+                if gone:
+                    yield from (Result(each, Fate.UNREACHED, reason=gone) for each in some)
                     some.clear()
 
     def store(self, association: Storer, instance: Located, *, as_scp: bool = False) -> Result:

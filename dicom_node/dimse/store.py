@@ -18,6 +18,7 @@ from dicom_node.dimse.status import CANNOT_UNDERSTAND, FAILED, OF_VERDICT
 from dicom_node.dimse.trail import Trail
 from dicom_node.failures import NOT_STORED, Failures
 from dicom_node.ingest import Ingest, Outcome
+from fhir_server.authorization.permit import permit
 
 Listener = Callable[[Outcome, float], None]
 """Told of every instance: what became of it, and how many milliseconds that took."""
@@ -103,6 +104,7 @@ class Receiver:
         A status that is not success carries the reason as Error Comment (0000,0902).
         """
         begun = time.monotonic()
+        permit(exchange.caller.grant, "create", "ImagingStudy")
         command, context = message.command, message.context
         if message.data_set == b"":
             exchange.respond(message, Response(CANNOT_UNDERSTAND, comment="there is no data set"))

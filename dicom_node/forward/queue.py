@@ -39,6 +39,7 @@ class Job:
     hours: str
     tries: int
     queued_at: datetime
+    commits: bool = False
 
 
 _TAKE = """
@@ -53,9 +54,10 @@ WHERE i.pk = ANY(%s) AND i.current
 """
 _JOB = """
 INSERT INTO dicom_forward_job AS job
-    (study_pk, queued_at, due_at, quiet_s, priority, destination, rule, hours)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+    (study_pk, queued_at, due_at, quiet_s, priority, commits, destination, rule, hours)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (destination, study_pk, rule) WHERE state = 'waiting' DO UPDATE SET due_at = CASE
+    WHEN job.commits THEN least(job.due_at, excluded.due_at)
     WHEN job.quiet_s > 0 AND job.tries = 0
     THEN greatest(job.due_at, least(excluded.due_at, job.queued_at + %s * job.quiet_s * interval '1 s'))
     ELSE job.due_at END
@@ -121,8 +123,9 @@ def _queue(
 ) -> int:
     cursor.execute(
         _JOB,
-        (study_pk, now, due, rule.quiet_s, rule.priority, destination, rule.name, rule.hours, LONGEST_QUIET),
-    )
+        (study_pk, now, due, rule.quiet_s, rule.priority, rule.commits, destination, rule.name, rule.hours,
+         LONGEST_QUIET),
+    )  # fmt: skip
     job_pk = cursor.fetchone()[0]
     execute_values(cursor, _ITEMS, [(pk, job_pk, destination) for pk in pks], page_size=len(pks))
     return int(cursor.rowcount)
@@ -141,7 +144,7 @@ WHERE job.state = 'waiting' AND job.due_at <= %(now)s
 GROUP BY job.destination
 """
 _CANDIDATES = """
-SELECT pk, destination, rule, hours, tries, queued_at FROM dicom_forward_job
+SELECT pk, destination, rule, hours, tries, queued_at, commits FROM dicom_forward_job
 WHERE destination = %s AND state = 'waiting' AND due_at <= %s ORDER BY priority DESC, due_at, pk LIMIT 50
 """
 
@@ -171,7 +174,7 @@ def claim(connection: Any, destination: str, now: datetime, zone: ZoneInfo) -> J
         if not cursor.fetchone()[0]:
             continue
         cursor.execute(  # somebody may have ended it between our two looks
-            "SELECT pk, destination, rule, hours, tries, queued_at FROM dicom_forward_job"
+            "SELECT pk, destination, rule, hours, tries, queued_at, commits FROM dicom_forward_job"
             " WHERE pk = %s AND state = 'waiting' AND due_at <= %s",
             (job.pk, now),
         )
@@ -190,7 +193,8 @@ _NEXT = f"""
 SELECT item.instance_pk, {COLUMNS}
 FROM dicom_forward_item item JOIN dicom_instance i ON i.pk = item.instance_pk AND i.current
     JOIN dicom_series se ON se.pk = i.series_pk JOIN dicom_study st ON st.pk = i.study_pk
-WHERE item.job_pk = %s AND item.instance_pk > %s ORDER BY item.instance_pk LIMIT %s
+WHERE item.job_pk = %s AND item.instance_pk > %s AND item.transaction_uid = ''
+ORDER BY item.instance_pk LIMIT %s
 """
 _VANISHED = """
 DELETE FROM dicom_forward_item item WHERE job_pk = %s

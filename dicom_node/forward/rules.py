@@ -45,7 +45,8 @@ class Rule:
     """One rule. The instances that fit all criteria go to `destination`.
 
     `quiet_s`: only when nothing of the study has come for so long; `hours`: only then, 19:00-06:00;
-    a higher `priority` goes first.
+    a higher `priority` goes first. `commits`: what was sent counts as arrived only when the
+    destination has committed its storage (PS3.4 Annex J).
     """
 
     name: str
@@ -54,6 +55,7 @@ class Rule:
     priority: int = 0
     quiet_s: float = 0.0
     hours: str = ""
+    commits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,10 @@ def add(engine: Engine, rule: Rule, clock: Callable[[], datetime]) -> None:
         cursor = connection.cursor()
         cursor.execute(
             "INSERT INTO dicom_forward_rule"
-            " (created_at, quiet_s, priority, name, destination, hours, criteria)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (name) DO NOTHING",
+            " (created_at, quiet_s, priority, commits, name, destination, hours, criteria)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (name) DO NOTHING",
             (
-                clock(), rule.quiet_s, rule.priority, rule.name, title, checked(rule.hours),
+                clock(), rule.quiet_s, rule.priority, rule.commits, rule.name, title, checked(rule.hours),
                 json.dumps({name: text for name, text in rule.criteria.items() if text.strip()}),
             ),
         )  # fmt: skip
@@ -121,7 +123,8 @@ def rules(connection: Any) -> list[Rule]:
     """Return all rules, in the order of their names."""
     cursor = connection.cursor()
     cursor.execute(
-        "SELECT name, destination, criteria, priority, quiet_s, hours FROM dicom_forward_rule ORDER BY name"
+        "SELECT name, destination, criteria, priority, quiet_s, hours, commits"
+        " FROM dicom_forward_rule ORDER BY name"
     )
     return [Rule(*row) for row in cursor.fetchall()]
 

@@ -20,9 +20,10 @@ from dicom_node.dimse.requestor import Remote
 from dicom_node.dimse.send import Fate, Outlet, Result
 from dicom_node.failures import UNREACHED, Failures
 from dicom_node.files.store import FileStore
-from dicom_node.forward import overview, queue
+from dicom_node.forward import overview, queue, verification
 from dicom_node.forward.hours import opening
 from dicom_node.forward.queue import Job
+from dicom_node.index.locate import Located
 from dicom_node.sending.record import record
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
@@ -34,8 +35,10 @@ GRANT: Final = Grant.system("dicom-forward")
 INSTANCES_AN_ASSOCIATION: Final = 1000
 NOTED_TOGETHER: Final = 50
 NOTED_AFTER_S: Final = 1.0
+ASKED_TOGETHER: Final = 500
 FIRST_REST_S: Final = 5.0
 MEASURED_EVERY_S: Final = 30.0
+VERIFIED_EVERY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,14 @@ class Forwarder:
         self._senders: dict[str, list[threading.Thread]] = {}
         self._measured = -MEASURED_EVERY_S
         self._known: set[str] = set()
+        self._verified = -VERIFIED_EVERY_S
 
     def drain(self) -> int:
         """Sort what has come, and see that every destination with work has senders; how many were sorted."""
         now = self._clock()
         with self._engine.connection() as connection:
             sorted_ = queue.sort(connection, now, self._settings.zone)
+        self._verify(now)
         with self._engine.connection(Mode.SINGLE) as connection:
             waiting = queue.due(connection, now)
         self._senders = {
@@ -97,6 +102,15 @@ class Forwarder:
                 running.append(sender)
         self._measure()
         return sorted_
+
+    def _verify(self, now: datetime) -> None:
+        """Look now and then what destinations have committed; what they have not is sent again."""
+        if time.monotonic() < self._verified + VERIFIED_EVERY_S:
+            return
+        self._verified = time.monotonic()
+        for doubted in verification.settle(self._engine, now):
+            with self._engine.connection(Mode.SINGLE) as connection:
+                self._try_again(connection, doubted.job, doubted.reason, for_good=doubted.for_good)
 
     def _measure(self) -> None:
         """Tell metrics now and then how long the queue is."""
@@ -139,7 +153,7 @@ class Forwarder:
         if remote is None:
             self._rest(connection, job, "no such application entity, or no port for it")
             return False
-        sent = _Sent(connection, job, self._clock)
+        sent = _Sent(self._engine, connection, job, self._clock)
         after = 0
         try:
             while found := queue.items(connection, job, after, INSTANCES_AN_ASSOCIATION):
@@ -163,16 +177,17 @@ class Forwarder:
             self._rest(connection, job, sent.unreached)
             return False
         if not sent.refused:
-            queue.finish(connection, job)
+            if not queue.finish(connection, job) and job.commits:
+                verification.wait(connection, job)
             return True
-        self._put_off(connection, job, sent)
+        self._try_again(connection, job, f"{sent.refused} instances: {sent.reason}")
         return True
 
-    def _put_off(self, connection: Any, job: Job, sent: _Sent) -> None:
+    def _try_again(self, connection: Any, job: Job, reason: str, *, for_good: bool = False) -> None:
+        """Put a job off of which something has not arrived, or give it up."""
         now, settings = self._clock(), self._settings
-        reason = f"{sent.refused} instances: {sent.reason}"
         old = job.queued_at <= now - timedelta(hours=settings.max_age_hours)
-        if old or job.tries + 1 >= settings.tries:
+        if for_good or old or job.tries + 1 >= settings.tries:
             queue.fail(connection, job, reason)
             events.emit(events.ForwardFailed(job.destination, 1))
             return
@@ -200,9 +215,10 @@ class Forwarder:
 class _Sent:
     """What has been sent of a job, noted in the database a few at a time."""
 
-    def __init__(self, connection: Any, job: Job, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, connection: Any, job: Job, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
         self._connection, self._job, self._clock = connection, job, clock
-        self._arrived: list[int] = []
+        self._arrived: list[tuple[int, Located]] = []
         self._refusals: list[tuple[int, int, str]] = []
         self._noted = time.monotonic()
         self.refused = 0
@@ -213,7 +229,7 @@ class _Sent:
     def note(self, pk: int, result: Result) -> None:
         """Take a result into account; it is in the database after `flush` at the latest."""
         if result.arrived:
-            self._arrived.append(pk)
+            self._arrived.append((pk, result.instance))
             study = result.instance.study_uid
             self.studies[study] = self.studies.get(study, 0) + 1
         elif result.fate is Fate.UNREACHED:
@@ -223,14 +239,21 @@ class _Sent:
             self.reason = self.reason or result.reason
             self._refusals.append((pk, result.status, result.reason))
         waiting = len(self._arrived) + len(self._refusals)
-        if waiting >= NOTED_TOGETHER or time.monotonic() - self._noted > NOTED_AFTER_S:
+        if self._job.commits:  # each flush is a request for commitment: a few large ones
+            if waiting >= ASKED_TOGETHER:
+                self.flush()
+        elif waiting >= NOTED_TOGETHER or time.monotonic() - self._noted > NOTED_AFTER_S:
             self.flush()
 
     def flush(self) -> None:
         """Write down what is not yet."""
         self._noted = time.monotonic()
-        if self._arrived:
-            queue.arrived(self._connection, self._job, self._arrived, self._clock())
+        if self._arrived and self._job.commits:
+            verification.ask(self._engine, self._job, self._arrived, self._clock())
+            self._arrived = []
+        elif self._arrived:
+            pks = [pk for pk, _ in self._arrived]
+            queue.arrived(self._connection, self._job, pks, self._clock())
             self._arrived = []
         if self._refusals:
             queue.refused(self._connection, self._job, self._refusals)

@@ -22,6 +22,7 @@ from psycopg2 import errors
 from dicom_node import announce
 from dicom_node.attributes import Attributes
 from dicom_node.index import tombstones
+from dicom_node.index.ledger import Ledger
 from dicom_node.index.writer import Patient, Place, as_json, correct, issuer_of, patient_of, place, whole
 from dicom_node.instance import Instance, first
 from fhir_server.database.engine import Engine, Mode
@@ -95,8 +96,9 @@ class _Series:
 class IndexWriter:
     """Writes instances into the index; one for a process, used by all its threads."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, ledger: Ledger | None = None) -> None:
         self._engine = engine
+        self._ledger = ledger
         self._known: OrderedDict[tuple[str, str], _Series] = OrderedDict()
         self._lock = Lock()
 
@@ -109,6 +111,21 @@ class IndexWriter:
                 return cursor.fetchone() is not None
         except (Unavailable, psycopg2.Error):
             return False
+
+    def present(self, instance: Instance, calling_ae: str) -> None:
+        """Note for the audit an instance that was sent although its row is there."""
+        if self._ledger is not None:
+            self._ledger.add(instance, calling_ae, issuer_of(instance.study, calling_ae), new=False)
+
+    def tell(self, *, everything: bool) -> None:
+        """Write the audit of what was stored, or what of it is due. Raises Unavailable."""
+        ledger = self._ledger
+        if ledger is None or not ledger or not (everything or ledger.due()):
+            return
+        with self._engine.connection() as connection:
+            ledger.write(connection.cursor())
+            connection.commit()
+        ledger.written()
 
     def write(self, arrivals: Sequence[Arrival]) -> list[Written]:
         """Put instances into the index and commit; all of them or none.
@@ -143,10 +160,18 @@ class IndexWriter:
         _copy(cursor, [(arrivals[at], said[at].place) for at in plain])
         for at in rest:
             written[at] = _one(cursor, arrivals[at], said[at])
+            if written[at].version > 1 and written[at].new and self._ledger is not None:
+                instance, file = arrivals[at]
+                issuer = said[at].patient.issuer
+                self._ledger.replaced(cursor, instance, file.calling_ae, issuer, written[at].version)
         new = (at for at, each in enumerate(written) if each.new)
         announce.all_changed(cursor, {said[at].place.study_pk: arrivals[at].file.received_at for at in new})
         connection.commit()
         self._remember(arrivals, said)
+        if self._ledger is not None:
+            for (instance, file), saying, became in zip(arrivals, said, written, strict=True):
+                if not became.new or became.version == 1:
+                    self._ledger.add(instance, file.calling_ae, saying.patient.issuer, new=became.new)
         return written
 
     def _places(self, cursor: Any, arrivals: Sequence[Arrival]) -> list[_Saying]:

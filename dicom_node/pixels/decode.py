@@ -22,6 +22,9 @@ from dicom_node.files.content import Content
 from dicom_node.pixels.image import DOUBLE_PIXEL_DATA, FLOAT_PIXEL_DATA, Frames, Image
 from fhir_server.outcome import Unprocessable
 
+MOST_FRAME_BYTES = 512 * 1024 * 1024
+"""A frame that claims to be larger is not decoded: a few bytes may claim anything."""
+
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 ENCAPSULATED_PLAIN = "1.2.840.10008.1.2.1.98"
 LOSSLESS_JPEG = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
@@ -63,10 +66,16 @@ def decode(content: Content, image: Image, frames: Frames, index: int) -> tuple[
     (rows, columns) for one sample a pixel, (rows, columns, 3) for colour, which comes out as RGB
     where a decoder had to change the colour space. Raises Unprocessable when it cannot be decoded.
     """
+    size = image.rows * image.columns * image.samples * max(8, image.bits_allocated) // 8
+    if size > MOST_FRAME_BYTES:
+        raise Unprocessable(
+            f"a frame of {size} bytes is not decoded here, {MOST_FRAME_BYTES} are the most; it can be"
+            " retrieved as it is"
+        )
     raw = frames.frame(index)
     if content.transfer_syntax == DEFLATED_FRAMES:
         try:
-            raw = zlib.decompress(raw, -zlib.MAX_WBITS)
+            raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(raw, size + 8)
         except zlib.error as error:
             raise Unprocessable(f"the frame cannot be inflated: {error}") from error
     elif frames.encapsulated and content.transfer_syntax != ENCAPSULATED_PLAIN:

@@ -90,7 +90,11 @@ class Association:
             raise
 
     def send(self, context: Context, command: bytes, data_set: bytes | Iterable[bytes] | None = None) -> None:
-        """Send a message: its command and, if any, its data set, in one go. Raises AssociationLost."""
+        """Send a message: its command and, if any, its data set, in one go. Raises AssociationLost.
+
+        When the pieces of a data set raise in the middle, the association is aborted: half a message
+        cannot be taken back.
+        """
         head = [*self._held, *self._fragments(context.id, command, COMMAND)]
         self._held, self._held_bytes = [], 0
         try:

@@ -70,6 +70,8 @@ class Slots:
         """Count one less."""
         key = _key(title)
         with self._alone():
+            if self._memory.closed:  # this process is ending
+                return
             self._total -= 1
             self._own[key] -= 1
             if self._own[key] <= 0:
@@ -92,9 +94,10 @@ class Slots:
         """Give the counters of this process up."""
         with self._alone():
             self._memory[self._start : self._start + _BLOCK_BYTES] = bytes(_BLOCK_BYTES)
-        self._memory.close()
+            self._memory.close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
+            self._descriptor = -1
 
     def _others(self, key: bytes) -> tuple[int, int]:
         total = of_title = 0

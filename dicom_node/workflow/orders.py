@@ -14,19 +14,19 @@ from functools import partial
 from typing import Any
 
 from dicom_node.workflow import changes, rows
-from dicom_node.workflow.changes import ABOUT_PATIENTS, ORDER, SCHEDULES, Waiting
+from dicom_node.workflow.changes import ABOUT_PATIENTS, GRANT, ORDER, SCHEDULES, Waiting
 from dicom_node.workflow.chart import Chart, WorkflowSettings
 from dicom_node.workflow.requested import UID_SYSTEM, study_uid_of
 from dicom_node.workflow.steps import order_of
-from fhir_server.authorization.grant import Grant
-from fhir_server.database.unit_of_work import RunAgain
+from fhir_server.database.unit_of_work import RunAgain, lock_number
 from fhir_server.interactions.context import Context
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.update import update
+from fhir_server.observability import events
 from fhir_server.outcome import FhirError, PreconditionFailed, Unavailable
 
-GRANT = Grant.system("worklist")
-AT_A_TIME = 100
+AT_A_TIME = 25
+_LOCK = lock_number("worklist")
 LONGEST_DELAY = timedelta(minutes=10)
 
 log = logging.getLogger("dicom_node")
@@ -47,9 +47,15 @@ class Orders:
         An order that cannot be written is tried again later, ever less often, and stands in the worklist
         meanwhile. Raises Unavailable when the database is away.
         """
+        with self._entry.engine.connection() as guard:
+            # alone: what another one is just writing, a change of a Patient would not find to be concerned
+            cursor = guard.cursor()
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))
+            return self._drain(guard) if cursor.fetchone()[0] else 0
+
+    def _drain(self, guard: Any) -> int:
         now = self._entry.clock()
-        with self._entry.engine.connection() as connection:
-            waiting = changes.waiting(connection, now, AT_A_TIME)
+        waiting = changes.waiting(guard, now, AT_A_TIME)
         if not waiting:
             return 0
         failed: list[tuple[str, int]] = []
@@ -71,7 +77,8 @@ class Orders:
         others = [one for one in waiting if one.type_name != ORDER]
         if not others:
             return found
-        addresses = [f"{one.type_name}/{one.id}" for one in others]
+        plans = [f"{one.type_name}/{one.id}" for one in others if one.type_name in SCHEDULES]
+        details = [f"{one.type_name}/{one.id}" for one in others if one.type_name not in SCHEDULES]
         patients: list[str] = []
         for one in others:
             if one.type_name in SCHEDULES | ABOUT_PATIENTS:
@@ -80,7 +87,8 @@ class Orders:
                 found |= {id_: 0 for kind, _, id_ in kinds if kind == ORDER and id_ not in found}
                 patients += [f"Patient/{id_}" for kind, _, id_ in kinds if kind == "Patient"]
         with self._entry.engine.connection() as connection:
-            found |= {id_: 0 for id_ in rows.orders_of(connection, addresses, patients) if id_ not in found}
+            more = rows.orders_of(connection, plans, details, patients)
+            found |= {id_: 0 for id_ in more if id_ not in found}
         return found
 
     def bring(self, id_: str, attempts: int = 0) -> bool:
@@ -93,6 +101,9 @@ class Orders:
             if not attempts:
                 log.warning("ServiceRequest/%s does not take its study UID: %s", id_, type(error).__name__)
             self._entry.write(GRANT, lambda context: bring(context, self._settings, id_, told=False))
+            return False
+        except Exception as error:  # a resource that we cannot read must not hold up the others
+            events.emit(events.crashed(error))
             return False
         return True
 

@@ -32,6 +32,7 @@ from fhir_server.interactions.context import Context
 from fhir_server.interactions.create import create
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.update import update
+from fhir_server.observability import events
 from fhir_server.outcome import FhirError, PreconditionFailed, Unavailable
 
 GRANT = Grant.system("mpps")
@@ -83,6 +84,8 @@ class Procedures:
         except (FhirError, NoSystem) as error:
             if not attempts:
                 log.warning("performed step %d is not told to FHIR yet: %s", pk, type(error).__name__)
+        except Exception as error:  # one that we cannot read must not hold up the others
+            events.emit(events.crashed(error))
         with self._entry.engine.connection() as connection:
             delay = min(LONGEST_DELAY, timedelta(seconds=2 ** min(attempts + 1, 12)))
             performed.later(connection.cursor(), pk, now + delay)

@@ -14,10 +14,16 @@ import psycopg2.extras
 
 from dicom_node.attributes import Attributes
 from dicom_node.index.matching import fold_name, read_date
-from dicom_node.workflow.elements import attributes, items, name_of, value, values
+from dicom_node.workflow.elements import items, name_of, value, values
 from dicom_node.workflow.matching import START_DATE, STATION, bounds, matches
 from dicom_node.workflow.steps import Step
 from fhir_server.database.unit_of_work import UnitOfWork
+
+SCHEDULED_STEPS = name_of("ScheduledProcedureStepSequence")
+_STEP_ID = name_of("ScheduledProcedureStepID")
+_STEP_STATUS = name_of("ScheduledProcedureStepStatus")
+_STUDY_UID = name_of("StudyInstanceUID")
+_PROCEDURE_ID = name_of("RequestedProcedureID")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +82,19 @@ def keep_steps(unit: UnitOfWork, order_pk: int, steps: Sequence[Step]) -> None:
         )
 
 
-def orders_of(connection: Any, addresses: Sequence[str], patients: Sequence[str]) -> list[str]:
-    """Return the ids of orders that were made of some resources, or are for some patients."""
+def orders_of(
+    connection: Any, plans: Sequence[str], details: Sequence[str], patients: Sequence[str]
+) -> list[str]:
+    """Return the ids of orders that some resources concern.
+
+    All that `plans` schedule; of those that `details` tell of or that are for `patients`, the open ones.
+    """
     cursor = connection.cursor()
     cursor.execute(
-        "SELECT id FROM worklist_order WHERE depends && %s::text[] OR patient = ANY(%s)",
-        (list(addresses), list(patients)),
+        "SELECT id FROM worklist_order AS o WHERE depends && %s::text[]"
+        " OR ((depends && %s::text[] OR patient = ANY(%s))"
+        " AND EXISTS (SELECT FROM worklist_step AS s WHERE s.order_pk = o.pk AND s.open))",
+        (list(plans), list(details), list(patients)),
     )
     return [row[0] for row in cursor.fetchall()]
 
@@ -113,16 +126,14 @@ def matching(rows: Sequence[tuple[Any, ...]], identifier: Attributes) -> Iterato
 def completed(
     whole: Attributes, step_pk: int, order_pk: int, study_uid: str, *, begun: bool = False
 ) -> Attributes:
-    """Return a step with our own ids, and its status as a running MPPS has it."""
-    (scheduled,) = items(whole, "ScheduledProcedureStepSequence")
-    scheduled = scheduled | attributes(ScheduledProcedureStepID=f"SPS{step_pk}")
+    """Return a step, which is completed, with our own ids, and its status as a running MPPS has it."""
+    (scheduled,) = whole[SCHEDULED_STEPS]["Value"]
+    scheduled[_STEP_ID] = {"vr": "SH", "Value": [f"SPS{step_pk}"]}
     if begun:
-        scheduled |= attributes(ScheduledProcedureStepStatus="STARTED")
-    return whole | attributes(
-        ScheduledProcedureStepSequence=[scheduled],
-        StudyInstanceUID=study_uid,
-        RequestedProcedureID=f"RP{order_pk}",
-    )
+        scheduled[_STEP_STATUS] = {"vr": "CS", "Value": ["STARTED"]}
+    whole[_STUDY_UID] = {"vr": "UI", "Value": [study_uid]}
+    whole[_PROCEDURE_ID] = {"vr": "SH", "Value": [f"RP{order_pk}"]}
+    return whole
 
 
 def step_of_id(text: str) -> int | None:
@@ -165,6 +176,3 @@ def _narrowed(identifier: Attributes) -> tuple[list[str], list[Any]]:
         if (last := read_date(high)) is not None:
             add("s.start_date <= %s", last)
     return conditions, parameters
-
-
-SCHEDULED_STEPS = name_of("ScheduledProcedureStepSequence")

@@ -17,6 +17,7 @@ from fhir_server.database.engine import Engine
 EXAMPLES = """\
   xinglin forward add ct-to-pacs PACS --modality CT,MR --source 'CT*'
   xinglin forward add night TELERAD --study '*stroke*' --quiet 60 --hours 19:00-06:00 --priority 5
+  xinglin forward add vault ARCHIVE --commit
   xinglin forward list
   xinglin forward queue --json
   xinglin forward send 1.2.840.113619.2.55.3 PACS
@@ -49,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="wait until nothing of the study has come for so many seconds [0]",
     )
     add.add_argument("--hours", metavar="HH:MM-HH:MM", default="", help="send only at this time of the day")
+    add.add_argument(
+        "--commit",
+        action="store_true",
+        help="sent counts as arrived only when the destination commits its storage (PS3.4 Annex J)",
+    )
     listing = actions.add_parser("list", help="list all rules")
     remove = actions.add_parser("remove", help="remove a rule; what it has queued is sent all the same")
     remove.add_argument("name", metavar="NAME")
@@ -86,6 +92,7 @@ def _add(arguments: argparse.Namespace, engine: Engine) -> None:
         arguments.priority,
         arguments.quiet,
         arguments.hours,
+        arguments.commit,
     )
     rules.add(engine, rule, _now)
     _warn_unless_listed(engine, arguments.destination)
@@ -121,6 +128,8 @@ def _line(rule: Rule) -> str:
         words.append(f"quiet {rule.quiet_s:g} s")
     if rule.hours:
         words.append(rule.hours)
+    if rule.commits:
+        words.append("committed")
     return f"{rule.name} -> {rule.destination}: {'; '.join(words)}"
 
 

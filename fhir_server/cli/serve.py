@@ -179,6 +179,8 @@ def _listen_dimse(config: Config, patience_s: float) -> list[socket.socket]:
     """Open the listening sockets of DIMSE, the one of TLS last; all its processes accept from them."""
     if not config.dimse:
         return []
+    # counts of processes that were killed together with their supervisor must not hold places
+    (config.data_dir / "run" / "dimse.slots").unlink(missing_ok=True)
     ports = [(config.dimse_port, "--dimse-port")]
     if _own_tls_port(config):
         ports.append((config.dimse_tls_port, "--dimse-tls-port"))

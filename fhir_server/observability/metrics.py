@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from fhir_server.observability.events import (
+    AssociationEnded,
+    AssociationRejected,
     CardsServed,
     Crashed,
     DestinationUnreached,
@@ -50,6 +52,8 @@ HELP = {
     "xinglin_forward_failed_studies": "studies whose forwarding was given up",
     "xinglin_disk_free_bytes": "free bytes of the disk of the data folder",
     "xinglin_disk_total_bytes": "size of the disk of the data folder",
+    "xinglin_associations_total": "DICOM associations that ended, released or lost",
+    "xinglin_associations_rejected_total": "DICOM associations refused, by source and reason of PS3.8 9.3.4",
     "xinglin_cds_cards_total": "cards that CDS services gave",
     "xinglin_cds_seconds": "time to answer a CDS Hooks call",
     "xinglin_profiles_broken_total": "writes that did not keep a profile they claim, stored or refused",
@@ -144,6 +148,11 @@ class Meter:
             case SearchServed(resource_type, _, rows, sql_ms):
                 add("xinglin_search_rows_total", (("type", resource_type),), rows)
                 observe("xinglin_search_sql_seconds", (), sql_ms / 1000)
+            case AssociationEnded(_, _, lost):
+                add("xinglin_associations_total", (("end", "lost" if lost else "released"),))
+            case AssociationRejected(_, source, reason):
+                numbers = (("source", str(source)), ("reason", str(reason)))
+                add("xinglin_associations_rejected_total", numbers)
             case InstanceReceived(outcome, size_bytes, _):
                 add("xinglin_instances_total", (("outcome", outcome),))
                 add("xinglin_instance_bytes_total", (("outcome", outcome),), size_bytes)

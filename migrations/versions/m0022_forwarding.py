@@ -21,6 +21,7 @@ CREATE TABLE dicom_forward_rule (
     created_at timestamptz(3) NOT NULL,
     quiet_s double precision NOT NULL,
     priority integer NOT NULL,
+    commits boolean NOT NULL,
     name text COLLATE "C" NOT NULL UNIQUE,
     destination text COLLATE "C" NOT NULL,
     hours text COLLATE "C" NOT NULL,
@@ -40,6 +41,7 @@ CREATE TABLE dicom_forward_job (
     quiet_s double precision NOT NULL,
     priority integer NOT NULL,
     tries integer NOT NULL DEFAULT 0,
+    commits boolean NOT NULL,
     state text COLLATE "C" NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'failed')),
     destination text COLLATE "C" NOT NULL,
     rule text COLLATE "C" NOT NULL,
@@ -54,13 +56,17 @@ CREATE INDEX dicom_forward_job_due ON dicom_forward_job (destination, priority D
 
 CREATE TABLE dicom_forward_item (
     instance_pk bigint NOT NULL,
+    asked_at timestamptz(3),
     job_pk bigint NOT NULL REFERENCES dicom_forward_job,
     status integer NOT NULL DEFAULT 0,
     destination text COLLATE "C" NOT NULL,
+    transaction_uid text COLLATE "C" NOT NULL DEFAULT '',
     reason text NOT NULL DEFAULT '',
     PRIMARY KEY (destination, instance_pk)
 );
-COMMENT ON TABLE dicom_forward_item IS 'An instance that has not arrived yet; its row goes when the destination has answered';
+COMMENT ON COLUMN dicom_forward_item.transaction_uid IS 'The storage commitment that the destination was asked for after it had answered';
+COMMENT ON TABLE dicom_forward_item IS 'An instance that has not arrived yet; its row goes when the destination has answered, or committed';
+CREATE INDEX dicom_forward_item_asked ON dicom_forward_item (transaction_uid) WHERE transaction_uid <> '';
 CREATE INDEX dicom_forward_item_job ON dicom_forward_item (job_pk, instance_pk);
 
 CREATE TABLE dicom_forward_destination (

@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,8 @@ class Page:
 
 
 @contextmanager
-def browser(width: int = 1280, height: int = 900) -> Iterator[Page]:
-    """Start a headless browser with one window; everything ends with the block."""
+def browser(width: int = 1280, height: int = 900, extra: Sequence[str] = ()) -> Iterator[Page]:
+    """Start a headless browser with one window; everything ends with the block. `extra` are its flags."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -122,7 +122,8 @@ def browser(width: int = 1280, height: int = 900) -> Iterator[Page]:
     try:
         server = f"http://127.0.0.1:{port}"
         _await(f"{server}/status")
-        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"]
+        arguments += extra or ["--disable-gpu"]
         options = {
             "args": [*arguments, f"--window-size={width},{height}"],
             "binary": next(path for name in _CHROMIUMS if (path := shutil.which(name))),

@@ -10,10 +10,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dicom_node.workflow.chart import WorkflowSettings
-from dicom_node.workflow.orders import GRANT, Orders
+from dicom_node.workflow.orders import Orders
 from dicom_node.workflow.procedures import Procedures
 from dicom_node.workflow.requested import study_uid_of
 from fhir_server.app import create_entry
+from fhir_server.authorization.grant import Grant
 from fhir_server.config import Config
 from fhir_server.interactions.context import Context
 from fhir_server.interactions.create import create
@@ -25,6 +26,7 @@ from fhir_server.interactions.search_type import resources
 from fhir_server.interactions.update import update
 from fhir_server.model import json_format
 
+GRANT = Grant.anonymous()
 MRN = "urn:hospital:mrn"
 IMAGING = {"coding": [{"system": "http://snomed.info/sct", "code": "363679005"}]}
 V2 = "http://terminology.hl7.org/CodeSystem/v2-0203"

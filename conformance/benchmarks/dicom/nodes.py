@@ -37,6 +37,7 @@ class Node:
     tree: Tree
     stored: Callable[[], int]
     process: subprocess.Popen[Any]
+    database: Database | None = None
 
     def stop(self) -> None:
         """Stop it."""
@@ -49,14 +50,17 @@ class Node:
                 self.process.wait()
 
 
-def start_ours(folder: Path) -> Node:
-    """Start our server with its data in `folder`; one HTTP worker, DIMSE as it is set by default."""
+def start_ours(folder: Path, *, worker: bool = False) -> Node:
+    """Start our server with its data in `folder`; one HTTP worker, DIMSE as it is set by default.
+
+    `worker` lets the background worker run too, which makes FHIR resources and metadata of what has come.
+    """
     data = folder / "ours"
     data.mkdir(parents=True)
     with open(folder / "ours.log", "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "fhir_server", "serve", "--data-dir", str(data), "--port", "0",
-             "--dimse-port", "0", "--workers", "1", "--json"],
+             "--dimse-port", "0", "--workers", "1", "--json", "--worker" if worker else "--no-worker"],
             stdout=subprocess.PIPE, stderr=log, cwd=_ROOT,
             env={**os.environ, "XINGLIN_PATIENT_ID_SYSTEM": "urn:benchmark:patients"},
         )  # fmt: skip
@@ -74,7 +78,8 @@ def start_ours(folder: Path) -> Node:
     def stored() -> int:
         return int(database.value("SELECT count(*) FROM dicom_instance"))
 
-    return Node("ours", "XINGLIN", port, Tree(process.pid, postmaster_under(process.pid)), stored, process)
+    tree = Tree(process.pid, postmaster_under(process.pid))
+    return Node("ours", "XINGLIN", port, tree, stored, process, database)
 
 
 def start_orthanc(folder: Path, port: int, http_port: int) -> Node:

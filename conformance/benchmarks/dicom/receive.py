@@ -160,15 +160,16 @@ def measure(folder: Path, *, rounds: int, ways: Sequence[Way] = WAYS, images: in
                 for turn in range(rounds + 1):
                     number += 1
                     count = images or way.images
-                    with _images(pattern, number, count, way.associations) as folders:
+                    with images_of(pattern, number, count, way.associations) as folders:
                         for node in nodes if turn % 2 else reversed(nodes):
-                            sent = _send(node, way, folders, count)
+                            sent = send(node, way, folders, count)
                             if turn:  # the first one warms up
                                 received.rounds.setdefault(node.name, []).append(sent)
     return found
 
 
-def _send(node: Node, way: Way, folders: Sequence[Path], count: int) -> Sent:
+def send(node: Node, way: Way, folders: Sequence[Path], count: int) -> Sent:
+    """Send the images in some folders, an association each, and return what that took of a node."""
     environment = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
     if way.nodelay:
         environment["TCP_NODELAY"] = "1"
@@ -215,7 +216,7 @@ def _nodes(place: Path) -> Iterator[list[Node]]:
 
 
 @contextmanager
-def _images(pattern: Images, number: int, count: int, parts: int) -> Iterator[list[Path]]:
+def images_of(pattern: Images, number: int, count: int, parts: int) -> Iterator[list[Path]]:
     """Give folders with the images of a round, in memory, so that reading them costs the senders little."""
     folder = Path(tempfile.mkdtemp(prefix="xinglin-images-", dir=TMPFS if TMPFS.is_dir() else None))
     try:

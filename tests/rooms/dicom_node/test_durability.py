@@ -21,13 +21,14 @@ import pytest
 from dicom_node.files.store import FileStore
 from dicom_node.ingest import Durability, Ingest, Verdict
 from fhir_server.database.engine import Engine
-from tests.support import ingest_process
+from tests.support import dimse_node, ingest_process
 from tests.support.clause import clause
 from tests.support.clock import FixedClock
 from tests.support.dicom_data import ct, encoded
 from tests.support.dicom_fixtures import Node
 from tests.support.ingest_process import EXPLICIT, instance
 from tests.support.server import wait_for
+from tests.support.wire_dicom import Wire, associate_rq, context, data, store_rq
 
 KEPT = {"STORED", "DUPLICATE", "NEW_VERSION"}
 
@@ -85,11 +86,32 @@ def test_the_row_follows_the_answer(node: Node, behind: Ingest) -> None:
 
 def test_versions_in_one_batch_keep_their_order(node: Node, behind: Ingest) -> None:
     said = [encoded(ct(StudyDescription=text, pixels=8)) for text in ("one", "two", "one", "three")]
-    for data in said:
-        assert behind.store([data], EXPLICIT, "CT1").verdict is Verdict.STORED
+    for one in said:
+        assert behind.store([one], EXPLICIT, "CT1").verdict is Verdict.STORED
     assert behind.settle(60)
     assert node.kept(ct().SOPInstanceUID) == [said[0], said[1], said[3]]
     assert node.rows("SELECT attributes #>> '{00081030,Value,0}' FROM dicom_study") == [("three",)]
+
+
+@clause("PS3.15 A.5.3.7", "what came is told by sender and study, what replaced another at once")
+def test_what_came_is_written_down_for_the_audit(node: Node) -> None:
+    ingest = Ingest(node.files, node.engine, node.clock, Durability.JOURNAL, title="XINGLIN")
+    for number in range(1, 4):
+        ingest.store([instance(1, number)[1]], EXPLICIT, "CT1")
+    ingest.settle(60)
+    ingest.store([instance(1, 1)[1]], EXPLICIT, "CT1")
+    ingest.store([instance(1, 2, StudyDescription="Right")[1]], EXPLICIT, "CT2")
+    ingest.settle(60)
+    ingest.hurry()
+    of_sender = (
+        "SELECT event ->> 'action', sum((event #>> '{study,instances}')::int)::int FROM dicom_audit"
+        " WHERE event #>> '{source,ae}' = %s GROUP BY 1 ORDER BY 1"
+    )
+    wait_for(lambda: sum(count for _, count in node.rows(of_sender, "CT1")) == 4, 60)
+    assert node.rows(of_sender, "CT1")[0][0] == "C"
+    assert node.rows(of_sender, "CT2") == [("U", 1)]
+    ingest.close()
+    assert sum(count for _, count in node.rows(of_sender, "CT1")) == 4
 
 
 @clause("PS3.4 B.2.3", "without its database the node keeps what it can, then says A7xx, then goes on")
@@ -110,6 +132,35 @@ def test_the_database_goes_away_and_comes_back(node: Node, behind: Ingest, door:
     for number in range(1, 22):
         uid, data = instance(1, number)
         assert node.kept(uid) == [data]
+
+
+@clause("PS3.4 B.2.3", "an association that goes on while the database is away: 0000, A701, 0000")
+def test_over_dimse_the_database_goes_away_and_comes_back(node: Node, door: Door, tmp_path: Path) -> None:
+    def stored(wire: Wire, number: int) -> int:
+        uid, content = instance(1, number)
+        wire.send(data(1, 3, store_rq(uid, number)))
+        wire.send(data(1, 2, content))
+        return wire.status()
+
+    with dimse_node.running(node.engine.url, tmp_path / "node", dimse_backlog="5") as (_, port):
+        with Wire(port) as wire:
+            wire.associate([context(1, ct().SOPClassUID, (EXPLICIT,))])
+            assert stored(wire, 1) == 0
+            wait_for(lambda: node.rows("SELECT count(*) FROM dicom_instance") == [(1,)], 60)
+            door.shut()
+            assert [stored(wire, number) for number in range(2, 9)] == [0] * 5 + [0xA701] * 2
+            with Wire(port) as other:  # and nobody new is let in
+                other.send(associate_rq([context(1, ct().SOPClassUID, (EXPLICIT,))]))
+                kind, body = other.pdu()
+                assert (kind, body[1]) == (3, 2)  # A-ASSOCIATE-RJ, transient
+            door.open()
+            wait_for(lambda: stored(wire, 7) == 0, 60)
+            wire.release()
+        wait_for(lambda: node.rows("SELECT count(*) FROM dicom_instance") == [(7,)], 60)
+    node.files = FileStore(tmp_path / "node" / "dicom")
+    for number in range(1, 8):
+        uid, content = instance(1, number)
+        assert node.kept(uid) == [content]
 
 
 def test_commit_first_says_so_when_there_is_no_row_and_makes_it_later(node: Node, door: Door) -> None:

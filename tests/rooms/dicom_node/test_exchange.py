@@ -18,6 +18,7 @@ from dicom_node.dimse.requestor import OURS, Remote, associate
 from dicom_node.dimse.service import Caller, Request, Response, Service
 from dicom_node.dimse.store import Receiver
 from dicom_node.dimse.trail import Trail
+from dicom_node.failures import Failures
 from dicom_node.upper_layer.association import accept
 from dicom_node.upper_layer.errors import AssociationLost
 from dicom_node.upper_layer.listener import Door, Listener, Visit
@@ -36,9 +37,8 @@ PENDING, CANCELLED = 0xFF00, 0xFE00
 @contextmanager
 def serving(node: Node, *services: Service) -> Iterator[Remote]:
     """A listener with services of this test beside C-STORE."""
-    dispatch = Dispatch(
-        services, Receiver(node.ingest, lambda outcome, ms: None, Trail(node.engine, node.clock, "NODE"))
-    )
+    trail, failures = Trail(node.engine, node.clock, "NODE"), Failures(node.engine, node.clock)
+    dispatch = Dispatch(services, Receiver(node.ingest, lambda outcome, ms: None, trail, failures))
     rights = frozenset({"*"})
 
     def serve(visit: Visit) -> None:
@@ -263,3 +263,17 @@ def test_the_other_side_ends_it_in_the_middle(node: Node) -> None:
         associate(remote, "ASKER", [Proposed(FIND)]) as association,
     ):
         list(association.requests(association.contexts[0], find_rq(), b"identifier"))
+
+
+def test_a_data_set_that_cannot_be_read_to_its_end_aborts(node: Node) -> None:
+    def breaking() -> Iterator[bytes]:
+        yield bytes(500_000)
+        raise OSError("the disk has gone")
+
+    with (
+        serving(node, finding(lambda request: [Response(0)])) as remote,
+        pytest.raises(OSError, match="the disk has gone"),
+        associate(remote, "ASKER", [Proposed(FIND)]) as association,
+    ):
+        association.request(association.contexts[0], find_rq(), breaking())
+    assert association.association.ended

@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 
 from dicom_node.dimse import peers
-from dicom_node.dimse.application_entity import ApplicationEntity
+from dicom_node.dimse.application_entity import ApplicationEntity, services
 from dicom_node.dimse.identity import password_hash
 from dicom_node.dimse.peers import Peer
+from dicom_node.dimse.store import is_storage
 from dicom_node.upper_layer.slots import Slots
 from tests.support import dimse_node
 from tests.support.dicom_data import ct, encoded, file_of
@@ -69,6 +70,7 @@ def echoes(port: int, *items: bytes, **options: Any) -> int | tuple[int, ...]:
         return status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, NO_DELAY], ids=["nagle", "nodelay"])
 def test_fifty_hostile_callers_at_a_time_while_a_normal_sender_runs(
     node: Node, tmp_path: Path, environment: dict[str, str]
@@ -302,6 +304,7 @@ def _peak_memory_kb(pid: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
+@pytest.mark.slow
 def test_an_acceptor_killed_during_stores_is_started_again_and_nothing_acknowledged_is_lost() -> None:
     with tempfile.TemporaryDirectory(prefix="xinglin-dimse-") as name:
         Path(name).chmod(0o755)  # the account of the embedded Postgres must be able to enter it
@@ -376,3 +379,11 @@ def test_slots_are_counted_over_processes(tmp_path: Path) -> None:
     first.give_back("CT1")
     assert first.total() == 0
     first.close()
+
+
+def test_each_service_has_a_right_of_its_name_and_sop_classes_of_its_own(node: Node) -> None:
+    found = services(node.config, node.engine, node.files, node.clock)
+    assert {one.name for one in found} <= {"echo", *peers.RIGHTS}
+    claimed = [uid for one in found for uid in one.sop_classes]
+    assert len(claimed) == len(set(claimed))
+    assert not [uid for uid in claimed if is_storage(uid)]

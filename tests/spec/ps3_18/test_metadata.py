@@ -10,6 +10,7 @@ import warnings
 import zlib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pydicom
 import pydicom.data
@@ -18,6 +19,7 @@ from flask.testing import FlaskClient
 
 from dicom_node.dicomweb import json_model
 from dicom_node.dicomweb.metadata_drain import MetadataDrain
+from tests.spec.ps3_18.test_retrieve import parts as parts_of
 from tests.support.dicom_data import ROOT_UID, ct
 from tests.support.dicom_fixtures import ADDRESS, Node
 
@@ -202,3 +204,16 @@ def _values(element: dict[str, Any]) -> list[Any]:
         if value not in (None, "", {}):
             found.append(value)
     return found
+
+
+@pytest.mark.clause("PS3.18 8.7.3.1", "metadata as XML, a part an instance")
+@pytest.mark.parametrize("path", [OF_STUDY, OF_SERIES])
+def test_metadata_as_xml(node: Node, web: FlaskClient, path: str) -> None:
+    node.add(ct(1, 1, 1), ct(1, 1, 2))
+    answer = web.get(path, headers={"Accept": 'multipart/related; type="application/dicom+xml"'})
+    found = parts_of(answer)
+    assert [media for media, _, _ in found] == ["application/dicom+xml"] * 2
+    document = ElementTree.fromstring(found[0][2])
+    names = {one.get("keyword") for one in document}
+    assert {"PatientID", "StudyInstanceUID", "PixelData"} <= names
+    assert web.get(path, headers={"Accept": "application/dicom+xml"}).status_code == 406

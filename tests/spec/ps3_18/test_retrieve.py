@@ -117,7 +117,7 @@ def test_one_instance_without_multipart(archive: Node, web: FlaskClient) -> None
         (INSTANCE, "text/plain", 406),
         (f"{INSTANCE}/metadata", "application/xml", 406),
         (f"{INSTANCE}/frames/1", "video/mp4", 406),
-        (f"{INSTANCE}/rendered", "image/gif", 406),
+        (f"{INSTANCE}/rendered", "image/webp", 406),
         (f"{INSTANCE}9", "*/*", 404),
         (f"/dicom-web/studies/{STUDY}9", "*/*", 404),
         (f"{INSTANCE}/frames/2", "*/*", 404),

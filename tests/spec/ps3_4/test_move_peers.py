@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -25,6 +22,7 @@ from tests.support.clause import clause
 from tests.support.dicom_data import ROOT_UID, ct
 from tests.support.dicom_fixtures import Node
 from tests.support.dicom_peers import free_port, listening, program, storescp
+from tests.support.orthanc_node import call, orthanc
 from tests.support.server import wait_for
 
 STUDY_UID = f"{ROOT_UID}.1"
@@ -95,38 +93,6 @@ def test_tls_stranger(archive: Node, tls_port: int, tmp_path: Path) -> None:
         assert final.Status == 0xA702
         assert final.ErrorComment.startswith("no TLS with DEST")
         assert not peer.files()
-
-
-@contextmanager
-def orthanc(folder: Path, node_port: int) -> Iterator[tuple[int, str]]:
-    """Give the DICOM port and the address of the API of an Orthanc that knows us as NODE."""
-    port, http = free_port(), free_port()
-    folder.mkdir()
-    settings = {
-        "StorageDirectory": str(folder), "IndexDirectory": str(folder), "DicomAet": "ORTHANC",
-        "DicomPort": port, "HttpPort": http, "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
-        "DicomAlwaysAllowStore": True, "Plugins": [],
-        "DicomModalities": {"NODE": ["XINGLIN", "127.0.0.1", node_port]},
-    }  # fmt: skip
-    file = folder / "orthanc.json"
-    file.write_text(json.dumps(settings))
-    log = folder / "log"
-    with log.open("wb") as out:
-        process = subprocess.Popen([program("Orthanc"), str(file)], stdout=out, stderr=subprocess.STDOUT)
-    try:
-        listening(port, process, log)
-        listening(http, process, log)
-        yield port, f"http://127.0.0.1:{http}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def call(address: str, body: Any = None) -> Any:
-    """GET, or POST a JSON body."""
-    data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(address, data), timeout=60) as response:
-        return json.load(response)
 
 
 @clause("PS3.4 C.4.2", "Orthanc is a destination, and retrieves what it has found here")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import MPEG4HP41, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import CTImageStorage
 
 from dicom_node.dimse.requestor import Remote
 from dicom_node.dimse.send import Fate, Originator, Outlet, Result
@@ -144,3 +147,22 @@ def test_who_stops_asking_ends_the_association(node: Node) -> None:
         assert next(results).arrived
         results.close()  # type: ignore[attr-defined]
         assert len(peer.files()) == 1
+
+
+def test_an_instance_that_a_peer_cannot_stand_fails_alone(node: Node) -> None:
+    """The peer hangs up whenever it comes; what stands behind it arrives all the same."""
+    instances = stored(node, 5)
+    bad = instances[2].sop_uid
+
+    def store(event: Any) -> int:
+        if event.request.AffectedSOPInstanceUID == bad:
+            event.assoc.abort()
+        return 0
+
+    ae = AE("DEST")
+    ae.add_supported_context(CTImageStorage)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    remote = Remote("DEST", "127.0.0.1", server.server_address[1])
+    fates = [each.fate for each in Outlet(node.files, "test").send(instances, remote, "XINGLIN")]
+    server.shutdown()
+    assert fates == [Fate.SENT, Fate.SENT, Fate.LOST, Fate.SENT, Fate.SENT]

@@ -14,17 +14,19 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, MRImageStorage
 from pynetdicom import AE, build_role, evt
 
+from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.dimse import peers
 from dicom_node.dimse.application_entity import ApplicationEntity
 from dicom_node.dimse.delivery import Delivery
 from dicom_node.dimse.destinations import Destinations
 from dicom_node.dimse.peers import Peer
-from dicom_node.index.studies import study_of
 from dicom_node.workflow import availability, commitment
 from dicom_node.workflow.commitment import Checks
 from tests.support.clause import clause
 from tests.support.dicom_data import ROOT_UID, ct
 from tests.support.dicom_fixtures import Node
+from tests.support.orders import MRN
+from tests.support.orders import hospital as hospital_of
 from tests.support.server import wait_for
 
 PUSH = "1.2.840.10008.1.20.1"
@@ -339,16 +341,19 @@ def test_availability(node: Node, delivery: Delivery) -> None:
 
     with listening(queue.Queue(), "RIS", create=create) as port:
         peers.add(node.engine, Peer("RIS", "127.0.0.1", port), node.clock)
-        with node.engine.connection() as connection:
-            found = study_of(connection, f"{ROOT_UID}.1")
-            assert found is not None
-            for _ in range(2):  # the newer takes the place of the one that waits
-                availability.tell(connection.cursor(), ["RIS"], found, "XINGLIN", node.clock())
-            connection.commit()
+        hospital = hospital_of(node.config, node.clock)
+        bridge = Bridge(
+            hospital.entry,
+            BridgeSettings(0.0, 30.0, MRN, "http://node.example/dicom-web"),
+            after=lambda cursor, study: availability.tell(cursor, ["RIS"], study, "XINGLIN", node.clock()),
+        )
+        assert bridge.drain() == 1
+        node.add(ct(series=2, number=2))
+        assert bridge.drain() == 1  # the newer takes the place of the one that waits
         assert delivery.drain() == 1
         given = told.get(timeout=30)
     assert given.StudyInstanceUID == f"{ROOT_UID}.1"
-    assert [len(one.ReferencedSOPSequence) for one in given.ReferencedSeriesSequence] == [2, 1]
+    assert [len(one.ReferencedSOPSequence) for one in given.ReferencedSeriesSequence] == [2, 2]
     instance = given.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     assert (instance.InstanceAvailability, instance.RetrieveAETitle) == ("ONLINE", "XINGLIN")
     assert given.ReferencedPerformedProcedureStepSequence == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from pynetdicom import AE
 from tests.support.clause import clause
 from tests.support.dicom_fixtures import Node
 from tests.support.orders import DCM, Hospital, order, patient
-from tests.support.server import wait_for
+from tests.support.server import Server, wait_for
 
 WORKLIST = "1.2.840.10008.5.1.4.31"
 
@@ -370,3 +372,28 @@ def test_answers_as_wlmscpfs(
         if mine.get("PregnancyStatus") is None and other.get("PregnancyStatus") == "4":
             del other["PregnancyStatus"]  # it says "unknown" of men, too
         assert mine == other
+
+
+def test_an_order_is_seen_by_a_modality_within_seconds(fresh_database_url: str, tmp_path: Path) -> None:
+    """The whole server: an order comes by REST, a modality asks, performs and reports."""
+    server = Server(tmp_path / "data", "--database-url", fresh_database_url)
+    try:
+
+        def post(resource: dict[str, Any]) -> dict[str, Any]:
+            request = urllib.request.Request(
+                f"{server.url}/fhir/{resource['resourceType']}",
+                json.dumps(resource).encode(),
+                {"Content-Type": "application/fhir+json", "Prefer": "return=representation"},
+            )
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return dict(json.load(response))
+
+        def asked() -> list[Dataset]:
+            return ask(server.facts["dimse_port"], keys(StudyInstanceUID=""))
+
+        subject = post(patient())
+        post(order(f"Patient/{subject['id']}"))
+        (answer,) = wait_for(asked, 20)
+        assert answer.StudyInstanceUID.startswith("2.25.")
+    finally:
+        server.stop()

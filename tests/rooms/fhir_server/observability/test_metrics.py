@@ -8,7 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fhir_server.observability.events import CardsServed, Crashed, ProcessEnded, RequestServed, SearchServed
+from fhir_server.observability.events import (
+    AssociationEnded,
+    AssociationRejected,
+    CardsServed,
+    Crashed,
+    ProcessEnded,
+    RequestServed,
+    SearchServed,
+)
 from fhir_server.observability.metrics import Meter, Numbers, render
 
 ROOT = Path(__file__).parents[4]
@@ -61,8 +69,11 @@ def test_every_event_that_counts_shows_up(tmp_path):
     for event in (
         READ, SearchServed("Observation", 3, 20, 4.1), CardsServed("stroke-early-aspirin", 1, 12.0),
         ProcessEnded("http-1", 7, -9, 12.0, 0.0), Crashed("KeyError", "x.py:1:f"),
+        AssociationEnded(500, 2100.0, False), AssociationRejected(1, 1, 7),
     ):  # fmt: skip
         meter(event)
     text = render(tmp_path)
+    assert 'xinglin_associations_total{end="released"} 1' in text
+    assert 'xinglin_associations_rejected_total{source="1",reason="7"} 1' in text
     for name in ("xinglin_search_rows_total", "xinglin_cds_seconds_bucket", "xinglin_process_restarts_total"):
         assert name in text
