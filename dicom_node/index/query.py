@@ -17,7 +17,6 @@ from dicom_node.index.conditions import Manner, Match, conditions
 from dicom_node.index.facts import EVERYTHING, NOTHING, Facts
 from dicom_node.index.moments import CLOCK, DAY
 from dicom_node.instance import Level
-from fhir_server.database import prepared
 
 __all__ = ["Found", "Manner", "Match", "Question", "count", "find", "stream", "supported"]
 
@@ -121,8 +120,9 @@ def find(connection: Any, question: Question) -> list[Found]:
     )
     values.append(question.limit)
     if _by_key(question):  # its plan does not depend on the values
-        statement, values = prepared.run(cursor, statement, values)
-    cursor.execute(statement, values)
+        facts.ask(cursor, statement, values)
+    else:
+        cursor.execute(statement, values)
     rows = cursor.fetchall()
     if not rows:
         return []

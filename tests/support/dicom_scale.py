@@ -36,7 +36,9 @@ class Watched(psycopg2.extensions.cursor):  # type: ignore[misc]  # psycopg2 shi
     def execute(self, sql: Any, parameters: Any = None) -> Any:
         begun = time.perf_counter()
         done = super().execute(sql, parameters)
-        self.seen.append(((time.perf_counter() - begun) * 1000, self.query.decode()))
+        sql = self.query.decode()
+        if not sql.startswith(("PREPARE", "DEALLOCATE", "EXPLAIN")):
+            self.seen.append(((time.perf_counter() - begun) * 1000, sql))
         return done
 
 

@@ -13,8 +13,9 @@ from pydicom.sequence import Sequence
 
 from dicom_node.dimse import identifier
 from dicom_node.index.conditions import Manner, conditions
-from dicom_node.index.query import supported
+from dicom_node.index.query import Match, Question, find, supported
 from dicom_node.instance import Level
+from fhir_server.database.engine import Engine, Mode
 from fhir_server.outcome import Invalid
 from tests.support.dicom_data import encoded
 
@@ -86,3 +87,11 @@ def test_sequences_within_sequences_have_an_end() -> None:
         inner = item
     with pytest.raises(Invalid, match="sequences within each other"):
         identifier.parse(encoded(asked), EXPLICIT)
+
+
+def test_a_session_that_lost_what_was_prepared_is_asked_all_the_same(engine: Engine) -> None:
+    question = Question(Level.STUDY, (Match(("0020000D",), "1.2.3"),))
+    for _ in range(4):
+        with engine.connection(Mode.SINGLE) as connection:
+            assert find(connection, question) == []
+            connection.cursor().execute("DEALLOCATE ALL")
