@@ -157,7 +157,7 @@ class Indexer:
                 if batch:
                     self._index(batch)
                     self._forget(batch)
-                self._tell()
+                self._calm()
                 if time.monotonic() > adopt_at + (ADOPT_S if batch else 0):
                     for folder in journal.orphans(self._files):
                         self._adopt(folder, everything=False)
@@ -175,12 +175,11 @@ class Indexer:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 adopt_at = time.monotonic() + ADOPT_S
 
-    def _tell(self) -> None:
+    def _calm(self) -> None:
+        """End the hurry once nothing waits."""
         with self._turn:
-            everything = self._hurry and not self._queue
-            if everything:
+            if not self._queue:
                 self._hurry = False
-        self._writer.tell(everything=everything)
 
     def _next(self, adopt_at: float) -> list[Kept] | None:
         """Wait for a batch; an empty one when it is time to look around, None at the end."""

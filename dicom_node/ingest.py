@@ -208,7 +208,6 @@ class Ingest:
         digest = incoming.digest()
         doubt = instance.problem or _contradiction(reception.stated, instance)
         if self.files.holds(digest, size_bytes) and self._index.holds(digest):
-            self._index.present(instance, reception.calling_ae)
             verdict = Verdict.STORED_DOUBTFUL if doubt else Verdict.DUPLICATE
             return Outcome(verdict, doubt, instance, size_bytes)
         entry = self._journal.keep(incoming, digest, reception.calling_ae, reception.received_at)

@@ -67,8 +67,6 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
                 ),
             },
             config.time_zone,
-            audit_log,
-            config.ae_title,
         ),
         url_prefix="/dicom-web",
     )

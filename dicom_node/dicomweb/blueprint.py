@@ -12,8 +12,7 @@ from functools import partial
 from flask import Blueprint, Response, request
 from psycopg2.errors import QueryCanceled
 
-from dicom_node.audit_log import AuditLog
-from dicom_node.dicomweb import retrieval, searching, told
+from dicom_node.dicomweb import retrieval, searching
 from dicom_node.dicomweb.accesses import Accesses
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.files.store import FileStore
@@ -42,18 +41,14 @@ def create(
     caller: Callable[[], Grant],
     changing: Changing | None = None,
     time_zone: str = "UTC",
-    log: AuditLog | None = None,
-    ae_title: str = "",
 ) -> Blueprint:
     """Return the blueprint. `address` is its public address, `caller` gives the Grant of a request.
 
-    `changing` are the transactions that do more than search and retrieve (storage.py, workitems.py);
-    `log` is told what the node `ae_title` is asked for.
+    `changing` are the transactions that do more than search and retrieve (storage.py, workitems.py).
     """
     archive = Archive(engine, files, address.rstrip("/"), caller, time_zone)
     blueprint = Blueprint("dicomweb", __name__)
-    searches = searching.routes(archive)
-    routes = {**searches, **retrieval.routes(archive)}
+    routes = {**searching.routes(archive), **retrieval.routes(archive)}
     allowed: dict[str, set[str]] = {rule: {"GET"} for rule in routes}
     for (method, rule), view in (changing or {}).items():
         allowed.setdefault(rule, set()).add(method)
@@ -71,8 +66,6 @@ def create(
         blueprint.add_url_rule(rule, endpoint=f"root{rule}", view_func=here, methods=["GET", "OPTIONS"])
     blueprint.add_url_rule("/<path:rest>", endpoint="unknown", view_func=_unknown, methods=_METHODS)
     blueprint.after_request(_shared_with_browsers)
-    if log is not None:
-        blueprint.after_request(told.teller(log, searches.keys(), ae_title, caller))
     blueprint.register_error_handler(Exception, _refusal)
     return blueprint
 

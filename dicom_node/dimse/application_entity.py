@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicom_node.audit_log import AuditLog
 from dicom_node.dimse import commitment, echo, find, get, move, mpps, peers, secure, worklist
 from dicom_node.dimse.admission import Admission, Admitted
 from dicom_node.dimse.destinations import Destinations
@@ -97,9 +96,8 @@ class ApplicationEntity:
         self._admission = Admission(
             config, engine, self._slots, ingest.congested, self.trail, clock, failures
         )
-        self._log = AuditLog(engine, clock)
         self._receiver = Receiver(ingest, _note, self.trail, failures)
-        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), self._receiver, self._log)
+        self._dispatch = Dispatch(services(config, engine, ingest.files, clock), self._receiver)
         self._sockets = list(sockets) or listening(config)
         self.ports = [one.getsockname()[1] for one in self._sockets]
         """Of `sockets`, in their order."""
@@ -123,7 +121,6 @@ class ApplicationEntity:
         for one in self._sockets:
             one.close()
         self._slots.close()
-        self._log.flush()
 
     def _serve(self, visit: Visit) -> None:
         """Be the other side of one connection, in its thread."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 
-from dicom_node.audit_log import AuditLog
 from dicom_node.dimse import status
-from dicom_node.dimse.asked import queried
 from dicom_node.dimse.command import AFFECTED_SOP_CLASS_UID, RESPONSE, CommandField, text
 from dicom_node.dimse.exchange import Exchange, Message
 from dicom_node.dimse.service import Handler, Request, Response, Service
@@ -23,7 +21,6 @@ from fhir_server.observability import events
 from fhir_server.outcome import FhirError
 
 _KNOWN = frozenset(CommandField)
-_QUERY_RETRIEVE = "1.2.840.10008.5.1.4.1.2."
 _OF_ONE_CLASS = frozenset(
     (CommandField.C_ECHO_RQ, CommandField.C_FIND_RQ, CommandField.C_GET_RQ, CommandField.C_MOVE_RQ)
 )
@@ -32,8 +29,7 @@ _OF_ONE_CLASS = frozenset(
 class Dispatch:
     """The table of services of one application entity."""
 
-    def __init__(self, services: Sequence[Service], receiver: Receiver, log: AuditLog | None = None) -> None:
-        self._log = log
+    def __init__(self, services: Sequence[Service], receiver: Receiver) -> None:
         self._by_class: Mapping[str, Service] = {
             uid: service for service in services for uid in service.sop_classes
         }
@@ -87,9 +83,6 @@ class Dispatch:
             _refuse(exchange, message, status.UNRECOGNIZED_OPERATION, reason)
             return
         request = Request(exchange, message.context, message.command, exchange.whole(message))
-        of_archive = message.context.abstract_syntax.startswith(_QUERY_RETRIEVE)
-        if self._log is not None and of_archive and field == CommandField.C_FIND_RQ:
-            self._log.note(queried(request, self._log.now()))
         responses = _guarded(handler, request)
         try:
             for response in responses:

@@ -112,21 +112,6 @@ class IndexWriter:
         except (Unavailable, psycopg2.Error):
             return False
 
-    def present(self, instance: Instance, calling_ae: str) -> None:
-        """Note for the audit an instance that was sent although its row is there."""
-        if self._ledger is not None:
-            self._ledger.add(instance, calling_ae, issuer_of(instance.study, calling_ae), new=False)
-
-    def tell(self, *, everything: bool) -> None:
-        """Write the audit of what was stored, or what of it is due. Raises Unavailable."""
-        ledger = self._ledger
-        if ledger is None or not ledger or not (everything or ledger.due()):
-            return
-        with self._engine.connection() as connection:
-            ledger.write(connection.cursor())
-            connection.commit()
-        ledger.written()
-
     def write(self, arrivals: Sequence[Arrival]) -> list[Written]:
         """Put instances into the index and commit; all of them or none.
 
@@ -168,10 +153,6 @@ class IndexWriter:
         announce.all_changed(cursor, {said[at].place.study_pk: arrivals[at].file.received_at for at in new})
         connection.commit()
         self._remember(arrivals, said)
-        if self._ledger is not None:
-            for (instance, file), saying, became in zip(arrivals, said, written, strict=True):
-                if not became.new or became.version == 1:
-                    self._ledger.add(instance, file.calling_ae, saying.patient.issuer, new=became.new)
         return written
 
     def _places(self, cursor: Any, arrivals: Sequence[Arrival]) -> list[_Saying]:

@@ -102,9 +102,7 @@ def web(node: Node) -> FlaskClient:
         **deletion.routes(node.engine, timedelta(days=7), Grant.anonymous),
     }
     app.register_blueprint(
-        blueprint.create(
-            node.engine, node.files, ADDRESS, Grant.anonymous, changing, "UTC", node.log, "NODE"
-        ),
+        blueprint.create(node.engine, node.files, ADDRESS, Grant.anonymous, changing, "UTC"),
         url_prefix="/dicom-web",
     )
     return app.test_client()

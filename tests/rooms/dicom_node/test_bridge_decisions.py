@@ -20,6 +20,7 @@ from fhir_server.authorization.grant import Grant
 from tests.rooms.dicom_node.test_bridge import SETTINGS, STUDY, SYSTEM, Fhir, fhir, patient
 from tests.support.dicom_data import ct, encoded
 from tests.support.dicom_fixtures import Node
+from tests.support.server import wait_for
 
 __all__ = ["fhir"]
 GRANT = Grant("radiology/desk")
@@ -47,10 +48,15 @@ class Worker:
         )
         self.bridge = Strict(fhir.entry, settings, node.files)
         self.followed = Followed(fhir.entry)
+        self._node = node
         self._clock = node.clock
 
     def rest(self) -> None:
         """Work until nothing is left to do."""
+        # the change feed shows nothing behind a transaction that is open anywhere in the cluster
+        ((last,),) = self._node.rows("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+        oldest = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+        wait_for(lambda: self._node.rows(oldest)[0][0] >= last)
         for _ in range(30):
             self._clock.advance(seconds=2)
             done = [self.followed.drain(), self.bridge.drain(), self.lifecycle.drain()]
