@@ -21,17 +21,18 @@ INSTANCES = int(os.environ.get("XINGLIN_SCALE", "100000"))
 STUDIES = INSTANCES // 50
 
 MOST_PAGES = {
-    "exact Study Instance UID": 40,
-    "exact Patient ID": 80,
-    "exact Accession Number": 40,
-    "exact SOP Instance UID": 40,
+    "exact Study Instance UID": 100,
+    "exact Patient ID": 200,
+    "exact Accession Number": 100,
+    "exact SOP Instance UID": 100,
     "instances of a series": 80,
     "a month, one modality, all of it": 4_000,
     "name that nobody has": 20,
-    "newest hundred": 4_000,
+    "newest hundred": 8_000,
     "instances of all, first page": 1_000,
 }
-"""8 kB each, all statements of the search together."""
+"""8 kB each, all statements of the search together; what the dearer of two plans needs, between which the
+sample of an ANALYZE decides (82 pages instead of 19 for an exact key)."""
 
 
 @pytest.fixture(scope="module")
