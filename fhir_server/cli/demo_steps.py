@@ -105,9 +105,11 @@ def study(demo: Demo) -> str:
     except (UpperLayerError, scanner.NotStored) as error:
         raise StepFailed(str(error)) from error
     uid = str(images[0].StudyInstanceUID)
-    found = _get(f"{demo.root}/dicom-web/studies/{uid}/instances")
-    if len(found) != len(images):
-        raise StepFailed(f"{len(images)} images were sent, the study has {len(found)}")
+    _await(  # the index follows what was acknowledged within moments
+        lambda: _get(f"{demo.root}/dicom-web/studies/{uid}/instances"),
+        lambda found: len(found) == len(images),
+        f"{len(images)} images in the study",
+    )
     imaging = _await(
         lambda: _first(demo, f"ImagingStudy?identifier=urn:dicom:uid|urn:oid:{uid}"),
         lambda resource: resource.get("numberOfInstances") == len(images),
