@@ -15,10 +15,10 @@ from typing import Any
 
 from dicom_node.bridge.codes import clean
 from dicom_node.bridge.imaging_study import UID_SYSTEM, study_identifier
+from dicom_node.coding_schemes import DCM
 
 Resource = dict[str, Any]
 
-DCM = "http://dicom.nema.org/resources/ontology/DCM"
 AE_TITLE = "urn:xinglin:ae-title"
 _ENTITY_TYPE = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
 _ENTITY_ROLE = "http://terminology.hl7.org/CodeSystem/object-role"

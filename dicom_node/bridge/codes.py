@@ -11,33 +11,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from dicom_node.attributes import Attributes
+from dicom_node.coding_schemes import SNOMED, SYSTEMS
 from dicom_node.instance import first
 
 Resource = dict[str, Any]
-
-DCM: Final = "http://dicom.nema.org/resources/ontology/DCM"
-SCT: Final = "http://snomed.info/sct"
-UCUM: Final = "http://unitsofmeasure.org"
-SYSTEMS: Final = {
-    "SCT": SCT,
-    "SRT": "http://snomed.info/srt",
-    "SNM3": "http://snomed.info/srt",
-    "LN": "http://loinc.org",
-    "DCM": DCM,
-    "UCUM": UCUM,
-    "RADLEX": "http://radlex.org",
-    "C4": "http://www.ama-assn.org/go/cpt",
-    "I10": "http://hl7.org/fhir/sid/icd-10",
-    "I9": "http://hl7.org/fhir/sid/icd-9-cm",
-    "I10C": "http://hl7.org/fhir/sid/icd-10-cm",
-    "I10P": "http://www.cms.gov/Medicare/Coding/ICD10",
-    "RXNORM": "http://www.nlm.nih.gov/research/umls/rxnorm",
-    "FMA": "http://purl.org/sig/fma",
-    "NCIt": "http://ncicb.nci.nih.gov/xml/owl/EVS/Thesaurus.owl",
-    "ICDO3": "http://terminology.hl7.org/CodeSystem/icd-o-3",
-    "MDC": "urn:iso:std:iso:11073:10101",
-    "ISO3166_1": "urn:iso:std:iso:3166",
-}
 
 _BODY_PARTS: Final = """
 ABDOMEN 818981001|ABDOMENPELVIS 818982008|ADRENAL 23451007|ANKLE 70258002|AORTA 15825003|ARM 53120007
@@ -86,7 +63,7 @@ def coding(item: Any) -> Resource | None:
     return without_gaps(
         {
             "system": system,
-            "version": text(item, "00080103") if system not in (SCT, None) else None,
+            "version": text(item, "00080103") if system not in (SNOMED, None) else None,
             "code": code,
             "display": text(item, "00080104"),
         }
@@ -119,12 +96,12 @@ def body_site(found: Attributes) -> tuple[Resource | None, Resource | None]:
     examined = text(found, "00180015")
     if site is None and examined:
         code = BODY_PARTS.get(re.sub(r"[\s_^-]", "", examined.upper()))
-        site = {"system": SCT, "code": code, "display": examined} if code else {"display": examined}
+        site = {"system": SNOMED, "code": code, "display": examined} if code else {"display": examined}
     side = _LATERALITY.get(text(found, "00200060").upper())
     for modifier in items(region, "00082220") if region else []:
         code = text(modifier, "00080100")
         side = next((one for one in _LATERALITY.values() if one[0] == code), side)
-    laterality = {"system": SCT, "code": side[0], "display": side[1]} if side else None
+    laterality = {"system": SNOMED, "code": side[0], "display": side[1]} if side else None
     return site, laterality
 
 

@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 
 from dicom_node.attributes import Attributes
 from dicom_node.bridge.codes import (
-    DCM,
     body_site,
     clean,
     concepts,
@@ -26,6 +25,7 @@ from dicom_node.bridge.codes import (
 )
 from dicom_node.bridge.moments import TIMEZONE, moment
 from dicom_node.bridge.people import named
+from dicom_node.coding_schemes import DCM
 from dicom_node.index.studies import InstanceRow, SeriesRow, Study
 from dicom_node.instance import first
 

@@ -14,9 +14,10 @@ from decimal import Decimal
 from typing import Any, Final
 
 from dicom_node.attributes import Attributes
-from dicom_node.bridge.codes import DCM, SCT, UCUM, clean, coding, concept, text, without_gaps
+from dicom_node.bridge.codes import clean, coding, concept, text, without_gaps
 from dicom_node.bridge.moments import date_time
 from dicom_node.bridge.source import UID_SYSTEM, Source
+from dicom_node.coding_schemes import DCM, SNOMED, UCUM
 from dicom_node.structured_report.content import coded, meaning
 from dicom_node.structured_report.measurements import Found, Group, Image, Measurement, Subject
 
@@ -34,7 +35,7 @@ _ABSENT: Final = {
     "114008": "unknown",
     "114009": "masked",
 }
-_LATERALITY: Final = {"system": SCT, "code": "272741003", "display": "Laterality"}
+_LATERALITY: Final = {"system": SNOMED, "code": "272741003", "display": "Laterality"}
 _DERIVATION: Final = {"system": DCM, "code": "121401", "display": "Derivation"}
 
 Resource = dict[str, Any]

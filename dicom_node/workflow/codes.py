@@ -9,28 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from dicom_node.attributes import Attributes
+from dicom_node.coding_schemes import DESIGNATORS, SYSTEMS
 from dicom_node.workflow.elements import attributes, is_uid, value
 
-DCM = "http://dicom.nema.org/resources/ontology/DCM"
-LOINC = "http://loinc.org"
-SNOMED = "http://snomed.info/sct"
 LOCAL = "99LOCAL"
-DESIGNATORS = {
-    SNOMED: "SCT",
-    LOINC: "LN",
-    DCM: "DCM",
-    "http://www.radlex.org": "RADLEX",
-    "http://radlex.org": "RADLEX",
-    "http://www.ama-assn.org/go/cpt": "C4",
-    "http://hl7.org/fhir/sid/icd-10": "I10",
-    "http://hl7.org/fhir/sid/icd-10-cm": "I10C",
-    "http://www.cms.gov/Medicare/Coding/ICD10": "I10P",
-    "http://unitsofmeasure.org": "UCUM",
-}
-SYSTEMS = {designator: system for system, designator in DESIGNATORS.items()} | {
-    "SRT": "http://snomed.info/srt",
-    "CPT4": "http://www.ama-assn.org/go/cpt",
-}
 
 Resource = dict[str, Any]
 

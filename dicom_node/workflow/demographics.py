@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from dicom_node.attributes import Attributes
+from dicom_node.coding_schemes import LOINC, SNOMED
 from dicom_node.workflow.changes import BODY_HEIGHT, BODY_WEIGHT, PREGNANCY
 from dicom_node.workflow.chart import Chart, WorkflowSettings
-from dicom_node.workflow.codes import LOINC, SNOMED, code_items, text_of
+from dicom_node.workflow.codes import code_items, text_of
 from dicom_node.workflow.elements import attributes, is_uid
 from dicom_node.workflow.person import person_name
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from dicom_node.workflow.codes import DCM, LOINC, SNOMED
+from dicom_node.coding_schemes import DCM, LOINC, SNOMED
 
 V2_DEPARTMENT: Final = "http://terminology.hl7.org/CodeSystem/v2-0074"
 RADLEX: Final = ("http://www.radlex.org", "http://radlex.org")

@@ -7,7 +7,8 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from dicom_node.attributes import Attributes
-from dicom_node.workflow.codes import DCM, SNOMED, coding_of
+from dicom_node.coding_schemes import DCM, SNOMED
+from dicom_node.workflow.codes import coding_of
 from dicom_node.workflow.elements import items, value, values
 from dicom_node.workflow.moments import fhir_instant, moment
 from dicom_node.workflow.performed import COMPLETED, IN_PROGRESS

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from dicom_node.attributes import Attributes
+from dicom_node.coding_schemes import DCM
 from dicom_node.workflow.chart import Chart, concepts
-from dicom_node.workflow.codes import DCM, code_items, text_of
+from dicom_node.workflow.codes import code_items, text_of
 from dicom_node.workflow.demographics import universal
 from dicom_node.workflow.elements import attributes, is_uid, short
 from dicom_node.workflow.moments import date_time
