@@ -111,39 +111,39 @@ CREATE FUNCTION cds_admit(
     p_hours double precision, p_most integer
 ) RETURNS TABLE (card uuid, verdict text) LANGUAGE plpgsql AS $$
 DECLARE
-    found record;
+    one record;
     counts jsonb := '{}';
     so_far integer;
     place text;
 BEGIN
-    FOR found IN SELECT DISTINCT r, d FROM unnest(p_readers, p_days) AS x (r, d) WHERE r IS NOT NULL ORDER BY r, d
+    FOR one IN SELECT DISTINCT r, d FROM unnest(p_readers, p_days) AS x (r, d) WHERE r IS NOT NULL ORDER BY r, d
     LOOP
-        INSERT INTO cds_burden AS b (tenant, reader, day, cards) VALUES (p_tenant, found.r, found.d, 0)
+        INSERT INTO cds_burden AS b (tenant, reader, day, cards) VALUES (p_tenant, one.r, one.d, 0)
             ON CONFLICT (tenant, reader, day) DO UPDATE SET cards = b.cards
             RETURNING b.cards INTO so_far;
-        counts := counts || jsonb_build_object(encode(found.r, 'hex') || found.d, so_far);
+        counts := counts || jsonb_build_object(encode(one.r, 'hex') || one.d, so_far);
     END LOOP;
-    FOR found IN
+    FOR one IN
         SELECT c, k, r, d, a FROM unnest(p_cards, p_keys, p_readers, p_days, p_at) WITH ORDINALITY
             AS x (c, k, r, d, a, n) ORDER BY k, n
     LOOP
-        card := found.c;
-        place := encode(found.r, 'hex') || found.d;
+        card := one.c;
+        place := encode(one.r, 'hex') || one.d;
         so_far := (counts ->> place)::integer;
-        IF found.r IS NOT NULL AND p_most > 0 AND so_far >= p_most THEN
+        IF one.r IS NOT NULL AND p_most > 0 AND so_far >= p_most THEN
             verdict := 'capped';
         ELSE
             verdict := 'shown';
-            IF found.k IS NOT NULL AND p_hours > 0 THEN
+            IF one.k IS NOT NULL AND p_hours > 0 THEN
                 INSERT INTO cds_shown AS s (tenant, key, shown_at, card)
-                    VALUES (p_tenant, found.k, found.a, found.c)
+                    VALUES (p_tenant, one.k, one.a, one.c)
                     ON CONFLICT (tenant, key) DO UPDATE SET shown_at = EXCLUDED.shown_at, card = EXCLUDED.card
                     WHERE s.shown_at <= EXCLUDED.shown_at - make_interval(secs => p_hours * 3600);
                 IF NOT FOUND THEN
                     verdict := 'repeated';
                 END IF;
             END IF;
-            IF verdict = 'shown' AND found.r IS NOT NULL THEN
+            IF verdict = 'shown' AND one.r IS NOT NULL THEN
                 counts := jsonb_set(counts, ARRAY[place], to_jsonb(so_far + 1));
             END IF;
         END IF;
