@@ -13,6 +13,7 @@ from cds_hooks.calls import Calls
 from cds_hooks.operation.burden import Burden
 from cds_hooks.operation.modes import Modes
 from cds_hooks.operation.spool import Spool
+from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.store import Store
 from cds_hooks.records.switches import Switches
 from fhir_server.authorization.grant import Grant
@@ -31,7 +32,8 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     engine = Engine(
         config.database_url, size=3, statement_timeout_ms=_STATEMENT_MS, application_name="xinglin cds"
     )
-    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration)
+    states = ModelLog(engine)
+    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration, log=states)
     burden = alert_burden(config)
     records = Store(engine, repeat_hours=burden.repeat_hours, most_a_day=burden.most_a_day)
     calls = Calls(
