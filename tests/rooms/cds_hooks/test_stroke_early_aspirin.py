@@ -407,7 +407,7 @@ def test_the_sample_patient_gets_one_card_with_a_draft() -> None:
 
 
 NINE = {
-    "inputs with time and reference": r"\| systolic pressure \| 168 mm\[Hg\] \| 2026-\S+ \| Observation/\S+",
+    "inputs with time and reference": r"\| systolic pressure \| 168 mmHg \| 2026-\S+ \| Observation/\S+",
     "top contributions": r"What moved it most",
     "baseline risk": r"Baseline risk .* \| [\d.]+ \|",
     "absolute benefit with interval": r"Fewer with aspirin.* \| \*\*[\d.]+\*\* \(95 % CI [\d.]+ to [\d.]+\)",
