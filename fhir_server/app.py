@@ -13,6 +13,7 @@ import cds_hooks.blueprint
 import cds_hooks.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
+from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.store import Store
 from dicom_node.workflow import changes as worklist_changes
 from fhir_server import imaging
@@ -66,7 +67,8 @@ def create_app(config: Config) -> Flask:
     capabilities = Capabilities(entry.settings, BUILT, started, auth=config.auth, operations=offered())
     door = Door(Installation(entry, config, capabilities), _observe)
     app.wsgi_app = in_front(door, app.wsgi_app)  # type: ignore[method-assign, assignment]
-    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration)
+    states = ModelLog(entry.engine)
+    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration, log=states)
     records = Store(entry.engine)
     calls = Calls(services, records, entry=entry, base_urls=entry.settings.base_urls)
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
