@@ -21,7 +21,6 @@ from uuid import UUID, uuid4
 from cds_hooks import prefetch
 from cds_hooks import request as requests
 from cds_hooks.facts.chart import OtherPatient
-from cds_hooks.hooks.hook import resources as bundled
 from cds_hooks.hooks.table import HOOKS
 from cds_hooks.operation import burden as burdens
 from cds_hooks.operation import inputs as documents
@@ -162,8 +161,7 @@ class Calls:
         hook = HOOKS[request.hook]
         source = prefetch.own_store(request, self._entry, self._base_urls, Grant.system("cds-hooks"))
         gathered = prefetch.gather(work.service.prefetch, request, hook, source)
-        drafts = [draft for name in hook.bundles for draft in bundled(request.context[name])]
-        found = Inputs(request.hook, request.context, [*gathered.resources, *drafts])
+        found = Inputs(request.hook, request.context, [*gathered.resources, *hook.carried(request.context)])
         work.document = found.document()
         return documents.decide(work.service, work.call_id, work.received_at, found)
 

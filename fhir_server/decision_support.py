@@ -34,8 +34,9 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     engine = Engine(
         config.database_url, size=3, statement_timeout_ms=_STATEMENT_MS, application_name="xinglin cds"
     )
-    states = ModelLog(engine)
-    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration, log=states)
+    services = registry.services(
+        [config.data_dir / "models"], demonstration=config.demonstration, log=ModelLog(engine)
+    )
     burden = alert_burden(config)
     records = Store(engine, repeat_hours=burden.repeat_hours, most_a_day=burden.most_a_day)
     calls = Calls(
