@@ -40,8 +40,8 @@ class AuditDrain:
     def drain(self) -> int:
         """Write the next AuditEvents; return how many. Raises Unavailable when the database is away.
 
-        What FHIR refuses (a reference that leads to nothing, where these are enforced) is told by
-        identifiers instead; if that is refused too, it is passed over and said in the log.
+        What FHIR refuses (a client's id may be none by FHIR's rules) is told by identifiers
+        instead; if that is refused too, it is passed over and said in the log.
         """
         rows = audit_rows.untold(self._entry.engine, AT_ONCE)
         if not rows:

@@ -24,14 +24,14 @@ from cds_hooks.operation.modes import Mode
 from cds_hooks.operation.replay import replay
 from cds_hooks.operation.spool import Spool
 from cds_hooks.records.chain import Sealer, verify
-from cds_hooks.records.entries import Call
+from cds_hooks.records.entries import Call, Offer
 from cds_hooks.records.store import Store
 from cds_hooks.records.switches import Switch, Switches
 from cds_hooks.service import Decision, Facts
 from conformance.samples import stroke
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
-from fhir_server.interactions import integrity, search_type, transaction
+from fhir_server.interactions import search_type, transaction
 from fhir_server.interactions.context import Settings
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
@@ -204,19 +204,31 @@ def test_ids_of_our_own_are_references_and_refusals_and_switches_are_told(engine
         assert [i for i in validator.validate(event) if i.severity in ("error", "fatal")] == []
 
 
-def test_a_reference_that_is_refused_is_told_by_identifier(engine: Engine, own: Entry) -> None:
-    enforced = dataclasses.replace(
-        own.settings,
-        referential_integrity=integrity.action("enforce"),
-        indexer=dataclasses.replace(own.settings.indexer, references=True),
+def test_what_fhir_refuses_is_passed_over_and_said_in_the_log(
+    engine: Engine, own: Entry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An id that FHIR does not know as one must not keep the others from being told."""
+    odd = Call(
+        uuid4(),
+        NOW,
+        1,
+        200,
+        "s",
+        ("shown",),
+        b"\1",
+        '{"cards":[]}',
+        hook="patient-view",
+        patient="a b",
+        own_ids=True,
     )
-    strict = dataclasses.replace(own, settings=enforced)
-    transaction.execute(own, Grant.system("test"), stroke.transaction(own.clock()))
-    door, _ = client(Store(engine), entry=own, base_urls=(OURS,), clock=own.clock)
-    assert door.post(URL, json=stroke.call(str(uuid4()), fhir_server=OURS)).json["cards"]
-    (event,) = told(strict)
-    assert event["agent"][0]["who"]["identifier"]["value"] == "demo", "there is no Practitioner/demo here"
-    assert event["entity"][0]["what"]["identifier"]["value"] == stroke.PATIENT_ID
+    Store(engine).keep(
+        [Offer(odd), Offer(dataclasses.replace(odd, call_id=uuid4(), hook="not a code ", patient="7"))]
+    )
+    Store(engine).keep([Offer(dataclasses.replace(odd, call_id=uuid4(), patient="7"))])
+    events = told(own)
+    assert str(odd.call_id) in {event["id"] for event in events}
+    assert any(event["entity"][0]["what"].get("reference") == "Patient/7" for event in events)
+    assert "a b" not in caplog.text
 
 
 # The spool --------------------------------------------------------------------------------------
