@@ -22,7 +22,6 @@ from uuid import UUID, uuid4
 from cds_hooks import cards, prefetch
 from cds_hooks import request as requests
 from cds_hooks.facts.chart import Chart, OtherPatient
-from cds_hooks.hooks.hook import resources as bundled
 from cds_hooks.hooks.table import HOOKS
 from cds_hooks.records.entries import Call
 from cds_hooks.records.store import Records
@@ -116,8 +115,7 @@ class Calls:
         hook = HOOKS[request.hook]
         source = prefetch.own_store(request, self._entry, self._base_urls, Grant.system("cds-hooks"))
         gathered = prefetch.gather(work.service.prefetch, request, hook, source)
-        drafts = [draft for name in hook.bundles for draft in bundled(request.context[name])]
-        resources = [*gathered.resources, *drafts]
+        resources = [*gathered.resources, *hook.carried(request.context)]
         work.input_hash = input_hash(request, resources)
         chart = Chart.of(request.patient_id, work.received_at, resources)
         return work.service.decide(Facts(work.call_id, request.hook, request.context, chart))

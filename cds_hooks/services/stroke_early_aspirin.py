@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from cds_hooks import override_reasons
 from cds_hooks.cards import Action, Card, Coding, Link, Source, Suggestion
 from cds_hooks.facts.chart import Chart, active_conditions, local_reference, status_codes
 from cds_hooks.facts.stroke import (
@@ -250,15 +251,6 @@ class Effect:
 
 
 # The card ---------------------------------------------------------------------------------------
-_REASONS = (
-    Coding(OWN, "given-already", "Aspirin was given or ordered already"),
-    Coding(OWN, "contraindicated", "Contraindicated in this patient"),
-    Coding(OWN, "other-antiplatelet", "Another antiplatelet treatment is preferred"),
-    Coding(OWN, "patient-declines", "The patient declines"),
-    Coding(OWN, "not-a-stroke", "Not an acute ischaemic stroke"),
-)
-
-
 def _card(
     facts: Facts,
     release: Release,
@@ -283,7 +275,7 @@ def _card(
         detail=_detail(facts, release, readings, assumed, effect, shares, ordered),
         suggestions=suggestions,
         selection_behavior="at-most-one" if suggestions else "",
-        override_reasons=_REASONS if suggestions else (),
+        override_reasons=override_reasons.TREATMENT,
         links=(
             Link("International Stroke Trial, Lancet 1997;349:1569", PAPER),
             Link("Trial data, version 2", DATA),
