@@ -57,9 +57,15 @@ def _evidence(card: Mapping[str, Any]) -> Iterator[str]:
         if value in (None, "", {}, []):
             yield f"evidence is missing: the card does not hold {words}"
     claim = str(card.get("individual_effects", _NO_CLAIM))
-    gate = card.get("gate")
-    if not claim.startswith(_NO_CLAIM) and not (isinstance(gate, Mapping) and gate.get("passed") is True):
+    if not claim.startswith(_NO_CLAIM) and not _gate_passed(card.get("gates")):
         yield "it claims individual effects, and the gate for that has not passed"
+
+
+def _gate_passed(gates: Any) -> bool:
+    verdicts = gates.get("verdicts") if isinstance(gates, Mapping) else None
+    return isinstance(verdicts, Mapping) and any(
+        isinstance(verdict, Mapping) and verdict.get("accepted") is True for verdict in verdicts.values()
+    )
 
 
 def _assessment(card: Mapping[str, Any], standing: Standing) -> Iterator[str]:

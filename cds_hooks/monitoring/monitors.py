@@ -22,6 +22,7 @@ from cds_hooks.models.catalogue import Release
 from cds_hooks.models.states import Order
 from cds_hooks.monitoring import examine, reference
 from cds_hooks.monitoring.examine import Seen
+from cds_hooks.monitoring.outcomes import Asked
 from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.monitoring import Kept, Monitoring, Prediction
 from fhir_server.outcome import Conflict
@@ -98,6 +99,16 @@ class Monitors:
             )  # fmt: skip
         return Look(release, since, report, demoted)
 
+    def asked(self, release: Release, days: int = 2 * OUTCOME_DAYS) -> list[Asked]:
+        """Return the recorded predictions of a release that an outcome may be told of."""
+        now = self._clock()
+        rows = self._records.recorded(release, now - timedelta(days=days), now + timedelta(seconds=1))
+        return [
+            Asked(row.call_id, row.patient, row.received_at)
+            for row in rows
+            if row.risk is not None and row.patient is not None
+        ]
+
     def sample(self, release: Release, days: int = OUTCOME_DAYS) -> Sample:
         """Return the recorded predictions of a release with their outcomes, for an evaluation."""
         rows = self._records.matured(release, self._clock() - timedelta(days=days))
@@ -135,7 +146,8 @@ class Monitors:
                 features.NAMES, x, p,
                 np.array([row.risk for row in matured], dtype=np.float64),
                 np.array([float(bool(row.bad)) for row in matured]),
-                calls=len(rows), alerts=_alerts(rows), calls_before=len(before), alerts_before=_alerts(before),
+                calls=len(rows), alerts=_alerts(rows),
+                calls_before=len(before), alerts_before=_alerts(before),
             ),
         )  # fmt: skip
         return report | {"reference": source, "days": span.days}

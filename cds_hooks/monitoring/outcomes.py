@@ -74,8 +74,8 @@ def _from_table(rows: csv.DictReader[str], asked: Sequence[Asked], name: str) ->
     columns = set(rows.fieldnames or ())
     if "outcome" not in columns or not columns & {"call_id", "patient"}:
         raise Invalid(
-            f"{name} has the columns {', '.join(sorted(columns)) or 'none'}; needed are outcome, and call_id or"
-            " patient"
+            f"{name} has the columns {', '.join(sorted(columns)) or 'none'}; needed are outcome,"
+            " and call_id or patient"
         )
     by_call = {str(each.call_id): each for each in asked}
     by_patient: dict[str, list[Asked]] = {}

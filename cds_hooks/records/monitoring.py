@@ -92,7 +92,7 @@ class Monitoring:
         return self._select(_MATURED, release, since, since)
 
     def keep_outcomes(self, found: Sequence[tuple[UUID, bool, datetime | None, str]], now: datetime) -> int:
-        """Keep outcomes (call, bad, observed, source) and count them; what is known already is not kept again."""
+        """Keep outcomes (call, bad, observed, source) and count them; what is known is not kept again."""
         statement = """
             INSERT INTO cds_outcome (tenant, call_id, bad, observed_at, source, received_at)
             SELECT %s, %s, %s, %s, %s, %s WHERE (
