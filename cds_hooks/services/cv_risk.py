@@ -12,7 +12,7 @@ card says why. Nothing is guessed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ from cds_hooks.facts.stroke import current, unreadable_drug
 from cds_hooks.facts.value_sets import ANTICOAGULANT
 from cds_hooks.service import Decision, Facts, Service
 from cds_hooks.services import cv_risk_card
+from cds_hooks.services.cv_risk_card import Estimate, Point
 from cds_hooks.services.cv_risk_rules import (
     LDL_LIMIT,
     OLDEST,
@@ -137,32 +138,6 @@ def _sex(chart: Chart) -> Sex | None:
 
 
 # Pooled cohort equations ------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Everything that the statin card shows: inputs, and the risks of each equation and treatment."""
-
-    profile: Profile
-    total: Measured
-    hdl: Measured
-    pressure: Measured
-    smoking: Finding
-    treated: Finding
-    diabetes: Finding
-    ldl: Measured | None
-    race: Race
-    risks: Mapping[tuple[Equation, bool], float]
-
-    @property
-    def low(self) -> float:
-        """The lowest of the risks, between 0 and 1."""
-        return min(self.risks.values())
-
-    @property
-    def high(self) -> float:
-        """The highest of the risks, between 0 and 1."""
-        return max(self.risks.values())
-
-
 def _estimate(facts: Facts, sex: Sex, age: int) -> Decision:
     chart = facts.chart
     reasons = list(_not_for(chart, age))
@@ -262,15 +237,6 @@ def _inputs(age: int, sex: Sex, *, smoking: Finding, **found: Measured | Problem
 
 
 # CHA2DS2-VASc -----------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One line of the score: what is asked, how many points it gave, where it stands."""
-
-    label: str
-    points: int
-    place: str
-
-
 def _score(facts: Facts, sex: Sex, age: int, fibrillation: str) -> Decision:
     chart = facts.chart
     reasons = ["age-below-18"] if age < 18 else []

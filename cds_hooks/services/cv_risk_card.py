@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from cds_hooks import override_reasons
 from cds_hooks.cards import Card, Coding, Link, Source
-from cds_hooks.facts.cardiovascular import Finding
+from cds_hooks.facts.cardiovascular import Finding, Race
 from cds_hooks.facts.chart import active_conditions, local_reference
 from cds_hooks.facts.laboratory import Measured
 from cds_hooks.facts.value_sets import BLEEDING_TENDENCY, HAEMORRHAGE, SNOMED
@@ -21,13 +20,12 @@ from cds_hooks.services.cv_risk_rules import (
     STATINS,
     STROKES_A_YEAR,
     Advice,
+    Equation,
+    Profile,
     changed,
     group,
     ten_year_risk,
 )
-
-if TYPE_CHECKING:
-    from cds_hooks.services.cv_risk import Estimate, Point
 
 PCE, SCORE = "pooled-cohort-equations-2013@1", "cha2ds2-vasc@1"
 
@@ -37,6 +35,41 @@ _WHY_RANGE = {
     "several": "more than one race is recorded",
 }
 _EQUATION = {"white": "equation for white patients", "black": "equation for African American patients"}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Everything that the statin card shows: inputs, and the risks of each equation and treatment."""
+
+    profile: Profile
+    total: Measured
+    hdl: Measured
+    pressure: Measured
+    smoking: Finding
+    treated: Finding
+    diabetes: Finding
+    ldl: Measured | None
+    race: Race
+    risks: Mapping[tuple[Equation, bool], float]
+
+    @property
+    def low(self) -> float:
+        """The lowest of the risks, between 0 and 1."""
+        return min(self.risks.values())
+
+    @property
+    def high(self) -> float:
+        """The highest of the risks, between 0 and 1."""
+        return max(self.risks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One line of the score: what is asked, how many points it gave, where it stands."""
+
+    label: str
+    points: int
+    place: str
 
 
 # Statin -----------------------------------------------------------------------------------------
