@@ -4,13 +4,13 @@ Records stay append-only. Beside them stand two tables that may change: which ca
 the last hours, and how many on a day.
 
 Revision ID: m0025
-Revises: m0022
+Revises: m0024
 """
 
 from alembic import op
 
 revision = "m0025"
-down_revision = "m0022"
+down_revision = "m0024"
 branch_labels = None
 depends_on = None
 
