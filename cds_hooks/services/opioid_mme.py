@@ -43,9 +43,8 @@ def service() -> Service:
         prefetch=PREFETCH,
         decide=decide,
         usage_requirements="Needs drugs coded in RxNorm (ingredient or product), doses with coded units, and"
-        " a coded timing. What cannot be counted is named on the card. For adults with pain other than in cancer,"
-        " sickle cell"
-        " disease, palliative and end-of-life care.",
+        " a coded timing; what cannot be counted is named on the card. For adults with pain, not in cancer,"
+        " sickle cell disease, palliative and end-of-life care.",
     )
 
 

@@ -86,13 +86,10 @@ def _summary(finding: Finding) -> str:
     least = "" if found.is_whole else "at least "
     if finding.level == "not-all-counted":
         missing = sum(1 for line in found.lines if any(code not in CLOSED for code in line.codes))
-        return (
-            f"Opioids: {least}{_number(found.total)} MME a day; {missing} {_plural(missing, 'order')} could"
-            f" not be"
-            " counted"
-        )
+        known = f"{least}{_number(found.total)} MME a day" if found.total else "MME a day not known"
+        return f"Opioids: {known}; {missing} {_plural(missing, 'order')} could not be counted"
     mark = "90 or more" if finding.level == "mme-90" else "50 or more"
-    before = "" if found.before == found.total else f" (without this order {_number(found.before)})"
+    before = "" if found.before == found.total else f" (before: {_number(found.before)})"
     return f"Opioids: {least}{_number(found.total)} MME a day with this order{before}, that is {mark}"
 
 
