@@ -74,10 +74,11 @@ class Cohort:
         return np.where(yes, 1.0, np.where(no, 0.0, np.nan))
 
     def counted(self, event: Event) -> Floats:
-        """Return what an event counts: its outcome, or 1.0 where any of its columns is "1"."""
+        """Return what an event counts: its outcome, or 1.0 where any of its columns has a `yes` cell."""
         if event.outcome is not None:
             return self.outcome(event.outcome)
-        return np.asarray((self.table[list(event.columns)] == "1").any(axis=1), dtype=np.float64)
+        cells = self.table[list(event.columns)]
+        return np.asarray(cells.isin(event.yes).any(axis=1), dtype=np.float64)
 
     def where(self, cells: Cells) -> Mask:
         """Return the rows whose columns all hold one of their cells."""

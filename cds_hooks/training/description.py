@@ -132,12 +132,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A harm or a published number: patients (`where`), and what is counted in them."""
+    """A harm or a published number: patients (`where`), and what is counted in them.
+
+    That is an outcome, or rows of which any of the columns has a `yes` cell; with neither, the patients.
+    """
 
     name: str
     where: Cells
     outcome: str | None
     columns: tuple[str, ...]
+    yes: tuple[str, ...] = ("1",)
     paper: str | None = None
     percent: bool = True
 
@@ -385,10 +389,17 @@ def _group(entry: Entry) -> Group:
 
 
 def _event(entry: Entry) -> Event:
-    where = {column: tuple(map(str, cells)) for column, cells in entry.mapping("where").items()}
+    name, where = entry.text("name"), entry.mapping("where")
+    for column, cells in where.items():
+        if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
+            raise DescriptionError(f"{name}: where {column} is {cells!r}; expected is a list of cells")
+    measure = entry.text("measure", "percent")
+    if measure not in ("percent", "count"):
+        raise DescriptionError(f"{name}: measure is {measure!r}; expected is percent or count")
     return Event(
-        entry.text("name"), where, entry.text_or_none("outcome"), entry.texts("columns", ()),
-        entry.text_or_none("paper"), entry.text("measure", "percent") == "percent",
+        name, {column: tuple(cells) for column, cells in where.items()}, entry.text_or_none("outcome"),
+        entry.texts("columns", ()), entry.texts("yes", ("1",)), entry.text_or_none("paper"),
+        measure == "percent",
     )  # fmt: skip
 
 
