@@ -16,9 +16,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from cds_hooks.evaluation.regression import Floats, Mask
 from cds_hooks.training import fit
 from cds_hooks.training.cohort import Cohort
-from cds_hooks.training.regression import Floats, Mask
 
 INNER = 3
 """Groups of whole hospitals inside a training part, for what a learner needs beside the effect."""

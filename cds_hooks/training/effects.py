@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from cds_hooks.evaluation.regression import Floats, Mask, logistic, logit
 from cds_hooks.training.cohort import Cohort
 from cds_hooks.training.description import Effect, Event
-from cds_hooks.training.regression import Floats, Mask, logistic, logit
 
 Z = 1.959964
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cds_hooks.training.regression import Floats, Mask, design, expit, logistic
+from cds_hooks.evaluation.regression import Floats, Mask, design, expit, logistic
 
 ROUNDS = 200
 PARAMETERS: dict[str, Any] = {

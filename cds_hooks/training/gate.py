@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from cds_hooks.evaluation.regression import Floats, Mask
 from cds_hooks.models import catalogue
 from cds_hooks.models.catalogue import Release
 from cds_hooks.training import heterogeneity, learners
@@ -28,7 +29,6 @@ from cds_hooks.training.cohort import Cohort
 from cds_hooks.training.comparison import Comparison, compare
 from cds_hooks.training.description import External, Gate
 from cds_hooks.training.heterogeneity import qini
-from cds_hooks.training.regression import Floats, Mask
 
 LEVEL = 0.05
 DRAWS = 200

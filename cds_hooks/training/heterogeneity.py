@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cds_hooks.evaluation.regression import Floats
 from cds_hooks.training.comparison import Comparison, Whole
-from cds_hooks.training.regression import Floats
 
 Z = 1.959964
 

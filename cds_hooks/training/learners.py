@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from cds_hooks.evaluation.regression import Floats, expit, logistic, logit
 from cds_hooks.training import fit
 from cds_hooks.training.comparison import Comparison
 from cds_hooks.training.fit import Predict
-from cds_hooks.training.regression import Floats, expit, logistic, logit
 
 EFFECT_ROUNDS = 100
 EFFECT_PARAMETERS: dict[str, Any] = fit.PARAMETERS | {

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from cds_hooks.evaluation.regression import Floats, Mask
 from cds_hooks.models import catalogue, features
 from cds_hooks.models.catalogue import Release
 from cds_hooks.training import cohort as cohorts
-from cds_hooks.training import effects, evaluate, evidence, fit, published, source_attributes
+from cds_hooks.training import effects, envelope, evaluate, evidence, fit, published, source_attributes
 from cds_hooks.training.cohort import Cohort
 from cds_hooks.training.description import Description
-from cds_hooks.training.regression import Floats, Mask
 
 STROKE_EARLY_ASPIRIN = "stroke-early-aspirin"
 Progress = Callable[[str], None]
@@ -126,6 +126,7 @@ def release(
             "outcome": "dead or dependent at 6 months (OCCODE 1 or 2 of 1–4)",
         },
         "code_sha256": _code_hash(),
+        "seed": fit.PARAMETERS["seed"],
         "description": {"id": trial.id, "sha256": trial.sha256},
         "data": _data(cohort),
         "schema": features.schema(),
@@ -135,6 +136,7 @@ def release(
             for name, gaps in zip(trial.names, np.isnan(cohort.x).sum(axis=0).tolist(), strict=True)
             if not gaps
         ],
+        "envelope": envelope.fit(trial.names, cohort.x),
         "evaluation": found.evaluation,
         "published": found.published,
         "effect": found.effect,
@@ -192,6 +194,7 @@ def _evaluate(cohort: Cohort, progress: Progress) -> tuple[dict[str, Any], Mask,
         "logistic": evaluate.performance(y, linear),
         "net_benefit": {"lightgbm": evaluate.net_benefit(y, p), "logistic": evaluate.net_benefit(y, linear)},
         "calibration": evaluate.calibration_curve(y, p),
+        "decision_curve": evaluate.decision_curve(y, p),
         "subgroups": evaluate.by_subgroup(cohort, known, y, p),
     }
     for benchmark in trial.benchmarks:

@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from cds_hooks.evaluation.regression import Floats
 from cds_hooks.training.cohort import Cohort
 from cds_hooks.training.description import Gate, Outcome
-from cds_hooks.training.regression import Floats
 
 OUTCOME = "planted"
 COLUMN = "PLANTED"

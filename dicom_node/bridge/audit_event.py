@@ -24,6 +24,7 @@ _ENTITY_TYPE = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
 _ENTITY_ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
 _SOURCE_TYPE = "http://terminology.hl7.org/CodeSystem/security-source-type"
 
+PROCEDURE_RECORD = "110111"  # it is of a step, which has no images of its own
 KINDS = {
     "110100": "Application Activity",
     "110102": "Begin Transferring DICOM Instances",
@@ -32,6 +33,7 @@ KINDS = {
     "110105": "DICOM Study Deleted",
     "110106": "Export",
     "110107": "Import",
+    PROCEDURE_RECORD: "Procedure Record",
     "110112": "Query",
     "110113": "Security Alert",
     "110114": "User Authentication",
@@ -146,7 +148,9 @@ def _entities(event: Mapping[str, Any], subject: Resource | None) -> list[Resour
     found: list[Resource] = []
     study = event.get("study", {})
     if uid := study.get("uid"):
-        details = [{"type": "NumberOfInstances", "valueString": str(study.get("instances", 0))}]
+        details: list[Resource] = []
+        if event["kind"] != PROCEDURE_RECORD:
+            details.append({"type": "NumberOfInstances", "valueString": str(study.get("instances", 0))})
         details += [
             {"type": f"SOPClass {name}", "valueString": str(count)}
             for name, count in sorted(study.get("sop_classes", {}).items())

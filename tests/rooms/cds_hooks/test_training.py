@@ -128,7 +128,9 @@ def test_training_reaches_the_reference_and_repeats_itself(trial: Path, tmp_path
     assert release.version == "2"
     assert registry.services([tmp_path])["stroke-early-aspirin"].model.version == "1", "a draft hides nothing"
     assert release.state == "draft"
-    for key in ("evaluation", "effect", "harms", "schema"):
+    evaluation = {key: release.card["evaluation"][key] for key in shipped.card["evaluation"]}
+    assert rounded(evaluation) == rounded(shipped.card["evaluation"])
+    for key in ("effect", "harms", "schema", "published", "benefit_by_risk", "average_benefit"):
         assert rounded(release.card[key]) == rounded(shipped.card[key])
     report = pipeline.report(release)
     assert json.loads(json.dumps(report))["published"][0] == {
