@@ -66,7 +66,8 @@ def judge(
     """Run the gate and return its verdict: observed figures, null, outside split, criteria, reasons.
 
     `draws` overrides the description's number (fewer than 200 cannot accept); `earlier` are the looks
-    that `look` gave in former runs. The same cohort and gate give the same verdict.
+    that `look` gave in former runs. The same cohort and gate give the same verdict. Raises GateError
+    for a gate that the description does not hold, or an outside split that leaves a side empty.
     """
     trial = cohort.description
     learner = learners.LEARNERS.get(gate.learner)
@@ -75,6 +76,8 @@ def judge(
             f"gate {gate.name}: there is no learner {gate.learner!r};"
             f" known are {', '.join(learners.LEARNERS)}"
         )
+    if gate not in trial.gates:
+        raise GateError(f"gate {gate.name} is not the one that {trial.id} names; a claim is named beforehand")
     if trial.external is None:
         raise GateError(f"gate {gate.name}: {trial.id} names no [external] split")
     count = gate.draws if draws is None else draws

@@ -84,7 +84,11 @@ def test_a_second_look_at_the_outside_split_is_refused(cohort: Any) -> None:
         "external-split-used-before"
         not in gates.judge(cohort, gate, draws=1, earlier=[first["look"]])["reasons"]
     )
-    again = gates.judge(cohort, replace(gate, learner="logistic T"), draws=1, earlier=[first["look"]])
+    claim = replace(gate, learner="logistic T")
+    with pytest.raises(gates.GateError, match="a claim is named beforehand"):
+        gates.judge(cohort, claim, draws=1)
+    changed = replace(cohort, description=replace(cohort.description, gates=(claim,)))
+    again = gates.judge(changed, claim, draws=1, earlier=[first["look"]])
     assert "external-split-used-before" in again["reasons"]
 
 
