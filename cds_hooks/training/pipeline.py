@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -126,6 +127,7 @@ def release(
             "outcome": "dead or dependent at 6 months (OCCODE 1 or 2 of 1–4)",
         },
         "code_sha256": _code_hash(),
+        "code_commit": _code_commit(),
         "seed": fit.PARAMETERS["seed"],
         "description": {"id": trial.id, "sha256": trial.sha256},
         "data": _data(cohort),
@@ -247,6 +249,20 @@ def _code_hash() -> str:
     """Return one SHA-256 over the files that a training runs: sources and descriptions."""
     digest = hashlib.sha256()
     room = Path(__file__).parent
-    for path in (*sorted(room.glob("*.py")), *sorted(room.glob("trials/*.toml")), Path(features.__file__)):
+    measured = sorted((room.parent / "evaluation").glob("*.py"))
+    table = Path(features.__file__)
+    for path in (*sorted(room.glob("*.py")), *sorted(room.glob("trials/*.toml")), *measured, table):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def _code_commit() -> str | None:
+    """Return the commit that is checked out ("-dirty" where files differ), None outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
