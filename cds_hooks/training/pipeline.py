@@ -15,6 +15,7 @@ import numpy as np
 from cds_hooks.evaluation.regression import Floats, Mask
 from cds_hooks.models import catalogue, features
 from cds_hooks.models.catalogue import Release
+from cds_hooks.monitoring import reference
 from cds_hooks.training import cohort as cohorts
 from cds_hooks.training import effects, envelope, evaluate, evidence, fit, published, source_attributes
 from cds_hooks.training.cohort import Cohort
@@ -36,6 +37,7 @@ class Study:
     text: str
     published: list[dict[str, Any]]
     evaluation: dict[str, Any]
+    reference: dict[str, Any]
     effect: dict[str, Any] | None
     average_benefit: dict[str, Any] | None
     benefit_by_risk: list[dict[str, Any]]
@@ -60,15 +62,17 @@ def study(cohort: Cohort, progress: Progress = lambda _text: None) -> Study:
     if reproduced:
         progress(f"{len(reproduced)} of {len(reproduced)} published numbers reproduced")
     evaluation, known, p = _evaluate(cohort, progress)
+    coded = {variable.name for variable in trial.variables if variable.codes}
+    seen = reference.describe(trial.names, cohort.x, p, coded)
     y = cohort.outcome(trial.risk[0])
     text = str(fit.fit_trees(cohort.x[known], y[known], trial.names).model_to_string())
     if trial.effect is None:
-        return Study(cohort, text, reproduced, evaluation, None, None, [], {})
+        return Study(cohort, text, reproduced, evaluation, seen, None, None, [], {})
     own = np.full(len(cohort), np.nan)
     own[known] = p
     effect = effects.odds_ratio(cohort, own)
     return Study(
-        cohort, text, reproduced, evaluation, effect, effects.benefit(cohort, own),
+        cohort, text, reproduced, evaluation, seen, effect, effects.benefit(cohort, own),
         effects.by_risk(cohort, known, p, effect["odds_ratio"]), effects.harms(cohort),
     )  # fmt: skip
 
@@ -139,6 +143,7 @@ def release(
             if not gaps
         ],
         "envelope": envelope.fit(trial.names, cohort.x),
+        "reference": found.reference,
         "evaluation": found.evaluation,
         "published": found.published,
         "effect": found.effect,
