@@ -132,6 +132,7 @@ class Calls:
             work.request = requests.parse(body, HOOKS, service.hooks)
         except Invalid as error:
             return self._refuse(work, error, "invalid-request")
+        work.own_ids = work.request.fhir_server in {url.rstrip("/") for url in self._base_urls}
         work.mode = self.mode(service)
         if work.mode is None:
             return self._finish(work, Decision(("switch-unknown",)))
@@ -240,6 +241,7 @@ class _Work:
     caller: Caller = NOBODY
     request: HookRequest | None = None
     mode: Mode | None = Mode.ON
+    own_ids: bool = False
     document: bytes | None = None
 
     def call(self, status: int, decision: Decision, answer: str) -> Call:
@@ -266,6 +268,7 @@ class _Work:
             mode="off" if self.mode is None else self.mode.value,
             model_state=model.state if model else None,
             code=__version__,
+            own_ids=self.own_ids,
             content=None if document is None else documents.packed(document),
         )
 

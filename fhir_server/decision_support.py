@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 from flask import Flask
@@ -12,11 +13,14 @@ from cds_hooks import registry
 from cds_hooks.calls import Calls
 from cds_hooks.client_trust import ClientTrust, mode
 from cds_hooks.fhir_access import Access
+from cds_hooks.monitoring.monitors import Monitors
 from cds_hooks.operation.burden import Burden
+from cds_hooks.operation.chores import Chores
 from cds_hooks.operation.modes import Modes
 from cds_hooks.operation.spool import Spool
 from cds_hooks.records.clients import Clients
 from cds_hooks.records.model_log import ModelLog
+from cds_hooks.records.monitoring import Monitoring
 from cds_hooks.records.store import Store
 from cds_hooks.records.switches import Switches
 from fhir_server.authorization.grant import Grant
@@ -36,8 +40,9 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     engine = Engine(
         config.database_url, size=3, statement_timeout_ms=_STATEMENT_MS, application_name="xinglin cds"
     )
-    states = ModelLog(engine)
-    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration, log=states)
+    services = registry.services(
+        [config.data_dir / "models"], demonstration=config.demonstration, log=ModelLog(engine)
+    )
     burden = alert_burden(config)
     records = Store(engine, repeat_hours=burden.repeat_hours, most_a_day=burden.most_a_day)
     calls = Calls(
@@ -62,6 +67,15 @@ def client_trust(config: Config, engine: Engine, entry: Entry) -> ClientTrust:
         Clients(engine).all,
         StoredTokens(engine),
     )
+
+
+def drains(config: Config, entry: Entry) -> dict[str, Callable[[], int]]:
+    """Return the queues of the decision services that the background worker drains."""
+    chores = Chores(entry, spool(config), config.cds_repeat_hours, config.cds_input_days).drains()
+    monitors = Monitors(
+        ModelLog(entry.engine), Monitoring(entry.engine), [config.data_dir / "models"], entry.clock
+    )
+    return {**chores, "cds-monitor": monitors.drain}
 
 
 def alert_burden(config: Config) -> Burden:

@@ -19,6 +19,10 @@ EXAMPLES = """\
   xinglin cds switches --json
   xinglin cds client add north --issuer https://ehr.example --jwks-url https://ehr.example/jwks.json
   xinglin cds client list
+  xinglin cds verify
+  xinglin cds verify --head 1204:0f3a…
+  xinglin cds replay 6f0c1c1e-0f0f-4c51-b9a8-3b1d6a3f5d0e
+  xinglin cds replay --last 100 --json
 """
 
 
