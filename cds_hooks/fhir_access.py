@@ -64,7 +64,7 @@ class Access:
         self._context = context
 
     def ids_are_ours(self, request: HookRequest, caller: Caller = NOBODY) -> bool:
-        """Whether the ids of a call are those of our store: its FHIR server is ours, or registered as such."""
+        """Whether the ids of a call are those of our store: its server is ours, or registered as such."""
         listed = self._base_urls if caller.client is None else (*self._base_urls, *caller.client.own_store)
         return request.fhir_server is not None and names_base(listed, request.fhir_server)
 
