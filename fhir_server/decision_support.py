@@ -14,6 +14,7 @@ from cds_hooks import registry
 from cds_hooks.calls import Calls
 from cds_hooks.monitoring.monitors import Monitors
 from cds_hooks.operation.burden import Burden
+from cds_hooks.operation.chores import Chores
 from cds_hooks.operation.modes import Modes
 from cds_hooks.operation.spool import Spool
 from cds_hooks.records.model_log import ModelLog
@@ -61,10 +62,11 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
 
 def drains(config: Config, entry: Entry) -> dict[str, Callable[[], int]]:
     """Return the queues of the decision services that the background worker drains."""
+    chores = Chores(entry, spool(config), config.cds_repeat_hours, config.cds_input_days).drains()
     monitors = Monitors(
         ModelLog(entry.engine), Monitoring(entry.engine), [config.data_dir / "models"], entry.clock
     )
-    return {"cds-monitor": monitors.drain}
+    return {**chores, "cds-monitor": monitors.drain}
 
 
 def alert_burden(config: Config) -> Burden:
