@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from flask import Flask
 
 import cds_hooks.blueprint
+import cds_hooks.model_pages
 import cds_hooks.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
@@ -40,9 +41,8 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     engine = Engine(
         config.database_url, size=3, statement_timeout_ms=_STATEMENT_MS, application_name="xinglin cds"
     )
-    services = registry.services(
-        [config.data_dir / "models"], demonstration=config.demonstration, log=ModelLog(engine)
-    )
+    log = ModelLog(engine)
+    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration, log=log)
     burden = alert_burden(config)
     records = Store(engine, repeat_hours=burden.repeat_hours, most_a_day=burden.most_a_day)
     calls = Calls(
@@ -56,6 +56,11 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records, client_trust(config, engine, entry)))
     site = cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config))
     app.register_blueprint(cds_hooks.pages.create(site))
+    app.register_blueprint(
+        cds_hooks.model_pages.create(
+            cds_hooks.model_pages.Site(services, log, Monitoring(engine), Grant.anonymous, entry.clock)
+        )
+    )
 
 
 def client_trust(config: Config, engine: Engine, entry: Entry) -> ClientTrust:
