@@ -110,22 +110,16 @@ def _learners(cohort: Cohort, arm: str, outcome: str, progress: Progress) -> Doc
 
 
 def parity(cohort: Cohort, progress: Progress = lambda _text: None) -> Document:
-    """Write the cohort as FHIR, read it back, train from both; return how far the predictions differ.
-
-    Rows that FHIR cannot say are left out on both sides and named.
-    """
+    """Write the cohort as FHIR, read it back, train from both; return how far the predictions differ."""
     trial = cohort.description
     progress("the trial as FHIR: written")
     with TemporaryDirectory() as work:
-        unsaid = fhir_trial.write(cohort, Path(work))
+        fhir_trial.write(cohort, Path(work))
         progress("the trial as FHIR: read back")
         back = fhir_trial.read_ndjson(Path(work), trial)
-    said = np.ones(len(cohort), dtype=bool)
-    said[[one.row for one in unsaid]] = False
-    csv = cohort.take(said)
     progress("the trial as FHIR: trained from both")
     texts, predictions = [], []
-    for source in (csv, back):
+    for source in (cohort, back):
         y = source.outcome(trial.risk[0])
         known = ~np.isnan(y)
         booster = fit.fit_trees(source.x[known], y[known], trial.names)
@@ -133,8 +127,7 @@ def parity(cohort: Cohort, progress: Progress = lambda _text: None) -> Document:
         predictions.append(booster.predict(source.x, num_threads=1))
     return {
         "rows": len(back),
-        "left_out": [{"row": one.row + 1, "reason": one.reason} for one in unsaid],
-        "same_inputs": csv.x_sha256 == back.x_sha256,
+        "same_inputs": cohort.x_sha256 == back.x_sha256,
         "same_model": texts[0] == texts[1],
         "model_sha256": [_sha256(text.encode()) for text in texts],
         "largest_difference_of_predictions": float(np.max(np.abs(predictions[0] - predictions[1]))),
