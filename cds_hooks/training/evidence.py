@@ -169,25 +169,60 @@ def differences(document: Document) -> list[str]:
     ]
 
 
-def summary(trial: str) -> Document | None:
-    """Return what a model card says of the gates, or None where no evidence is recorded."""
+def summary(cohort: Cohort) -> Document | None:
+    """Return what a model card says of the gates.
+
+    None where no evidence of this matrix, code and description is recorded: what was found with another
+    one says nothing of this one.
+    """
+    trial = cohort.description.id
     if not path(trial).exists():
         return None
     document = recorded(trial)
+    if document["x_sha256"] != cohort.x_sha256 or differences(document):
+        return None
     return {
         "evidence_sha256": document["sha256"],
         "verdicts": {
             name: {
                 "accepted": verdict["accepted"],
                 "reasons": verdict["reasons"],
+                "arm": verdict["arm"],
+                "outcome": verdict["outcome"],
                 "learner": verdict["learner"],
-                "draws": verdict["null"]["draws"],
-                "qini": verdict["observed"]["qini"],
-                "p_upper": verdict["null"]["p_upper"],
+                **{
+                    key: verdict["observed"][key]
+                    for key in ("qini", "blp_slope", "gain_over_treat_all", "gain_over_treat_none")
+                },
+                "null": {key: value for key, value in verdict["null"].items() if key != "qini"},
+                "external": {
+                    "column": verdict["external"]["column"],
+                    "test": verdict["external"]["test"],
+                    "n": verdict["external"]["measures"]["n"],
+                    "p": verdict["external"]["p"],
+                    "qini": verdict["external"]["measures"]["qini"],
+                },
             }
             for name, verdict in document["gates"].items()
         },
     }
+
+
+def individual_effects(told: Document | None) -> str:
+    """Return in words what may be said of single patients, after the gates of a trial.
+
+    >>> individual_effects(None)
+    'not published: no gate was run'
+    """
+    if told is None:
+        return "not published: no gate was run"
+    accepted = [name for name, verdict in told["verdicts"].items() if verdict["accepted"]]
+    if accepted:
+        return f"may be published, as a release of their own: {', '.join(accepted)}"
+    claims = (f"{name} ({', '.join(one['reasons'])})" for name, one in told["verdicts"].items())
+    return (
+        f"not published: no evidence that the effect differs between patients; refused: {'; '.join(claims)}"
+    )
 
 
 def code_hash() -> str:
