@@ -9,7 +9,6 @@ nothing: no order is changed, and no dose is proposed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cds_hooks.facts.chart import Chart, Resource, status_codes
@@ -20,7 +19,7 @@ from cds_hooks.hooks.hook import resources
 from cds_hooks.service import Decision, Facts, Service
 from cds_hooks.services import opioid_mme_card
 from cds_hooks.services.opioid_mme_rules import HIGH, NAMES, NOTICE
-from cds_hooks.services.opioid_mme_sum import Sum, add
+from cds_hooks.services.opioid_mme_sum import Finding, Sum, add
 
 ID = "opioid-mme"
 
@@ -72,31 +71,6 @@ def decide(facts: Facts) -> Decision:
     )
     cards = tuple(opioid_mme_card.cards(facts, finding))
     return Decision(tuple(_reasons(finding)), cards, _inputs(mme), _output(mme))
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found: the sum, the drugs, whether naloxone may be offered ("" or the reason why not).
-
-    `level` is one of `mme-90`, `mme-50`, `not-all-counted`, `below-50`, or "" where no opioid is drafted.
-    """
-
-    sum: Sum
-    opioids: tuple[Drug, ...]
-    benzodiazepines: tuple[Drug, ...]
-    no_naloxone: str
-    age_unknown: bool
-    level: str
-
-    @property
-    def overlap(self) -> bool:
-        """Say whether opioids and benzodiazepines come together, at least one of them in a draft."""
-        return bool(self.opioids and self.benzodiazepines)
-
-    @property
-    def offers_naloxone(self) -> bool:
-        """Say whether a draft of naloxone is offered."""
-        return not self.no_naloxone and (self.level in ("mme-50", "mme-90") or self.overlap)
 
 
 def _level(found: Sum, opioids: Sequence[Drug]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cds_hooks.cards import Action, Card, Link, Source, Suggestion
 from cds_hooks.facts.medication import Drug
@@ -22,10 +22,7 @@ from cds_hooks.services.opioid_mme_rules import (
     NALOXONE_SPRAY,
     NOT_COUNTED,
 )
-from cds_hooks.services.opioid_mme_sum import Sum
-
-if TYPE_CHECKING:
-    from cds_hooks.services.opioid_mme import Finding
+from cds_hooks.services.opioid_mme_sum import Finding, Sum
 
 _REASONS = subset(
     "risk-benefit-ratio",

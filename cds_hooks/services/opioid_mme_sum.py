@@ -84,6 +84,31 @@ class Sum:
         return not any(code not in CLOSED for line in self.lines for code in line.codes)
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found: the sum, the drugs, whether naloxone may be offered ("" or the reason why not).
+
+    `level` is one of `mme-90`, `mme-50`, `not-all-counted`, `below-50`, or "" where no opioid is drafted.
+    """
+
+    sum: Sum
+    opioids: tuple[Drug, ...]
+    benzodiazepines: tuple[Drug, ...]
+    no_naloxone: str
+    age_unknown: bool
+    level: str
+
+    @property
+    def overlap(self) -> bool:
+        """Say whether opioids and benzodiazepines come together, at least one of them in a draft."""
+        return bool(self.opioids and self.benzodiazepines)
+
+    @property
+    def offers_naloxone(self) -> bool:
+        """Say whether a draft of naloxone is offered."""
+        return not self.no_naloxone and (self.level in ("mme-50", "mme-90") or self.overlap)
+
+
 def add(drugs: Iterable[Drug], now: datetime, refills: Sequence[Resource] = ()) -> Sum:
     """Return the sum over the opioids among requests and statements, those that do not run included.
 

@@ -31,10 +31,7 @@ def test_discovery() -> None:
     answer = door.get("/cds-services")
     assert (answer.status_code, answer.mimetype) == (200, "application/json")
     entries = answer.json["services"]
-    assert [(entry["hook"], entry["id"]) for entry in entries] == [
-        ("encounter-start", SERVICE),
-        ("order-select", SERVICE),
-    ]
+    assert [entry["hook"] for entry in entries if entry["id"] == SERVICE] == ["encounter-start", "order-select"]
     for entry in entries:
         assert set(entry) <= {"hook", "id", "title", "description", "prefetch", "usageRequirements"}
         assert all(entry.values())
