@@ -121,6 +121,7 @@ class Calls:
             work.request = requests.parse(body, HOOKS, service.hooks)
         except Invalid as error:
             return self._refuse(work, error, "invalid-request")
+        work.own_ids = work.request.fhir_server in {url.rstrip("/") for url in self._base_urls}
         work.mode = self.mode(service)
         if work.mode is None:
             return self._finish(work, Decision(("switch-unknown",)))
@@ -225,6 +226,7 @@ class _Work:
     trial: bool = False
     request: HookRequest | None = None
     mode: Mode | None = Mode.ON
+    own_ids: bool = False
     document: bytes | None = None
 
     def call(self, status: int, decision: Decision, answer: str) -> Call:
@@ -251,6 +253,7 @@ class _Work:
             mode="off" if self.mode is None else self.mode.value,
             model_state=model.state if model else None,
             code=__version__,
+            own_ids=self.own_ids,
             content=None if document is None else documents.packed(document),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 from flask import Flask
@@ -10,10 +11,13 @@ import cds_hooks.blueprint
 import cds_hooks.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
+from cds_hooks.monitoring.monitors import Monitors
 from cds_hooks.operation.burden import Burden
+from cds_hooks.operation.chores import Chores
 from cds_hooks.operation.modes import Modes
 from cds_hooks.operation.spool import Spool
 from cds_hooks.records.model_log import ModelLog
+from cds_hooks.records.monitoring import Monitoring
 from cds_hooks.records.store import Store
 from cds_hooks.records.switches import Switches
 from fhir_server.authorization.grant import Grant
@@ -49,6 +53,15 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
     site = cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config))
     app.register_blueprint(cds_hooks.pages.create(site))
+
+
+def drains(config: Config, entry: Entry) -> dict[str, Callable[[], int]]:
+    """Return the queues of the decision services that the background worker drains."""
+    chores = Chores(entry, spool(config), config.cds_repeat_hours, config.cds_input_days).drains()
+    monitors = Monitors(
+        ModelLog(entry.engine), Monitoring(entry.engine), [config.data_dir / "models"], entry.clock
+    )
+    return {**chores, "cds-monitor": monitors.drain}
 
 
 def alert_burden(config: Config) -> Burden:
