@@ -170,7 +170,9 @@ def test_figures_on_its_own_data_are_never_its_assessment(run: Run, tmp_path: Pa
     found = run(
         "evaluate", MODEL, "--version", release.version, "--data", str(data), "--record", "--by", "Ada"
     )
-    assert "cannot be assessed on the data it was trained on" in found["error"]
+    assert "cannot be assessed on the data it was made from" in found["error"]
+    found = run("recalibrate", MODEL, "--version", release.version, "--data", str(data), "--by", "Ada")
+    assert "cannot be fitted to the data it was made from" in found["error"]
 
 
 def test_monitors_of_an_idle_installation(run: Run) -> None:
