@@ -11,14 +11,18 @@ import cds_hooks.blueprint
 import cds_hooks.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
+from cds_hooks.client_trust import ClientTrust, mode
+from cds_hooks.fhir_access import Access
 from cds_hooks.operation.burden import Burden
 from cds_hooks.operation.chores import Chores
 from cds_hooks.operation.modes import Modes
 from cds_hooks.operation.spool import Spool
+from cds_hooks.records.clients import Clients
 from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.store import Store
 from cds_hooks.records.switches import Switches
 from fhir_server.authorization.grant import Grant
+from fhir_server.authorization.used_tokens import StoredTokens
 from fhir_server.config import Config
 from fhir_server.database.engine import Engine
 from fhir_server.imaging import root_address
@@ -42,13 +46,12 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     calls = Calls(
         services,
         records,
-        entry=entry,
-        base_urls=entry.settings.base_urls,
+        access=Access(entry, entry.settings.base_urls, open_store=config.auth == "off"),
         modes=Modes(Switches(engine).newest),
         burden=burden,
         spool=spool(config),
     )
-    app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
+    app.register_blueprint(cds_hooks.blueprint.mount(calls, records, client_trust(config, engine, entry)))
     site = cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config))
     app.register_blueprint(cds_hooks.pages.create(site))
 
@@ -56,6 +59,17 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
 def drains(config: Config, entry: Entry) -> dict[str, Callable[[], int]]:
     """Return the queues of the decision services that the background worker drains."""
     return Chores(entry, spool(config), config.cds_repeat_hours, config.cds_input_days).drains()
+
+
+def client_trust(config: Config, engine: Engine, entry: Entry) -> ClientTrust:
+    """Return who may call an installation, each of whose addresses a token may be made for."""
+    base_urls = entry.settings.base_urls
+    return ClientTrust(
+        mode(config.cds_auth, base_urls),
+        [url.removesuffix("/fhir") for url in base_urls],
+        Clients(engine).all,
+        StoredTokens(engine),
+    )
 
 
 def alert_burden(config: Config) -> Burden:
