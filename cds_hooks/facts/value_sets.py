@@ -57,12 +57,15 @@ class CodeSet:
 
     def holds_code(self, concept: Any) -> bool:
         """Say whether one of the codings of the CodeableConcept is in the set."""
-        for system, code in codings(concept):
-            if (system, code) in self._members:
-                return True
-            if system in ICD10 and code.replace(".", "").upper().startswith(self.icd10):
-                return True
-        return False
+        return self.holds_any(frozenset(codings(concept)))
+
+    def holds_any(self, said: frozenset[tuple[str, str]]) -> bool:
+        """Say whether one of some codings, as (system, code), is in the set."""
+        if not self._members.isdisjoint(said):
+            return True
+        return bool(self.icd10) and any(
+            system in ICD10 and code.replace(".", "").upper().startswith(self.icd10) for system, code in said
+        )
 
     def token(self) -> str:
         """Return the codes as the value of a token search parameter, in a fixed order."""
