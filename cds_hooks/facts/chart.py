@@ -162,24 +162,32 @@ def observations(
     The part is the Observation itself or one of its components; only final, amended and
     corrected Observations made between `since` and now.
     """
-    parts = chart.once("observed", lambda: _observed(chart))
-    return ((made, resource, part) for made, resource, part, said in parts
-            if made >= since and codes.holds_any(said))  # fmt: skip
+    seen = chart.once("observed", lambda: _Observed(chart))
+    return (seen.parts[place] for place in seen.places(codes) if seen.parts[place][0] >= since)
 
 
-def _observed(chart: Chart) -> list[tuple[datetime, Resource, Resource, frozenset[tuple[str, str]]]]:
-    """Return all parts of all Observations that count, newest first, each with its codings."""
-    found: list[tuple[datetime, Resource, Resource, frozenset[tuple[str, str]]]] = []
-    for resource in chart.all("Observation"):
-        made = taken_at(resource)
-        if made is None or made > chart.now + SKEW or resource.get("status") not in _OBSERVED:
-            continue
-        components = resource.get("component")
-        for part in (resource, *(components if isinstance(components, list) else ())):
-            if isinstance(part, dict):
-                found.append((made, resource, part, frozenset(codings(part.get("code")))))
-    found.sort(key=lambda entry: entry[0], reverse=True)
-    return found
+class _Observed:
+    """All parts of all Observations that count, newest first, and where each code stands among them."""
+
+    def __init__(self, chart: Chart) -> None:
+        self.parts: list[tuple[datetime, Resource, Resource]] = []
+        for resource in chart.all("Observation"):
+            made = taken_at(resource)
+            if made is None or made > chart.now + SKEW or resource.get("status") not in _OBSERVED:
+                continue
+            components = resource.get("component")
+            for part in (resource, *(components if isinstance(components, list) else ())):
+                if isinstance(part, dict):
+                    self.parts.append((made, resource, part))
+        self.parts.sort(key=lambda entry: entry[0], reverse=True)
+        self._places: dict[tuple[str, str], list[int]] = {}
+        for place, (_made, _resource, part) in enumerate(self.parts):
+            for coding in codings(part.get("code")):
+                self._places.setdefault(coding, []).append(place)
+
+    def places(self, codes: CodeSet) -> list[int]:
+        """Return where the parts of a code set stand."""
+        return sorted({place for coding in codes.among(self._places) for place in self._places[coding]})
 
 
 def whole_number(part: Resource) -> int | None:

@@ -67,6 +67,12 @@ class CodeSet:
             system in ICD10 and code.replace(".", "").upper().startswith(self.icd10) for system, code in said
         )
 
+    def among(self, said: Mapping[tuple[str, str], object]) -> list[tuple[str, str]]:
+        """Return those of the codings, as (system, code), that are in the set."""
+        if self.icd10:
+            return [coding for coding in said if self.holds_any(frozenset((coding,)))]
+        return [coding for coding in self._members if coding in said]
+
     def token(self) -> str:
         """Return the codes as the value of a token search parameter, in a fixed order."""
         return ",".join(f"{system}|{code}" for system, codes in self.codes.items() for code in codes)
