@@ -1,7 +1,8 @@
 """The 120 requirements on a CDS service, each with the tests that ask it, or why it asks nothing of us.
 
 The numbers are those of the published list of requirements on CDS Hooks 2.0 services (Inferno's
-cds-hooks_2.0_requirements); the words are ours. `tools/cds_requirements_page.py` makes a page of it, and tests/official/test_cds_requirements.py sees that no number and no test is missing.
+cds-hooks_2.0_requirements); the words are ours. `tools/cds_requirements_page.py` makes a page of it,
+and tests/official/test_cds_requirements.py sees that no number and no test is missing.
 """
 
 from __future__ import annotations

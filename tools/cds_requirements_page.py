@@ -13,8 +13,8 @@ _HEAD = """\
 Generated from `tools/cds_requirements.py` by `make docs`; do not edit.
 
 The numbers are the rows of the published list of requirements on CDS Hooks 2.0 services (Inferno's
-`cds-hooks_2.0_requirements`, those whose actor is the service); the words are ours. {asked} of the {all} rows are
-asked by tests, {left} ask nothing of a service and say why.
+`cds-hooks_2.0_requirements`, those whose actor is the service); the words are ours. Of {all} rows {asked} are
+asked by tests; {left} ask nothing of a service and say why.
 
 | row | what is required | test, or why there is none |
 |---|---|---|
