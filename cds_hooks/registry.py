@@ -21,11 +21,11 @@ from cds_hooks.prefetch import check_template
 from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.watched import Watched
 from cds_hooks.service import Decision, Facts, Service
-from cds_hooks.services import stroke_early_aspirin
+from cds_hooks.services import renal_and_interaction, stroke_early_aspirin
 
 log = logging.getLogger(__name__)
 
-RULES: tuple[Callable[[], Service], ...] = ()
+RULES: tuple[Callable[[], Service], ...] = (renal_and_interaction.service,)
 """Services that rest on published rules."""
 
 MODELS: Mapping[str, Callable[..., Service]] = {stroke_early_aspirin.ID: stroke_early_aspirin.service}
@@ -147,26 +147,13 @@ class Services(Mapping[str, Service]):
                 log.error("cds model: %s", error)
                 return None
         made = MODELS[release.model](release, predictor, demonstration=self._demonstration)
-        return replace(made, decide=_silent(made.decide)) if release.state == states.SHADOW else made
+        return replace(made, shadow=release.state == states.SHADOW)
 
     def _without(self) -> dict[str, Service]:
         return {model: make(None, None, demonstration=self._demonstration) for model, make in MODELS.items()}
 
 
 Decide = Callable[[Facts], Decision]
-
-
-def _silent(decide: Decide) -> Decide:
-    """Return a decision that is computed and recorded and shows nothing: a model in shadow."""
-
-    def decided(facts: Facts) -> Decision:
-        found = decide(facts)
-        if not found.cards:
-            return found
-        withheld = [card.summary for card in found.cards]
-        return Decision((*found.reasons, "shadow"), (), found.inputs, {**found.output, "withheld": withheld})
-
-    return decided
 
 
 def _beside(decide: Decide, other: Decide, release: Release) -> Decide:

@@ -3,13 +3,13 @@
 Releases lie on disk and never change; what is kept here is who did what to them, and why. Append-only.
 
 Revision ID: m0026
-Revises: m0022
+Revises: m0025
 """
 
 from alembic import op
 
 revision = "m0026"
-down_revision = "m0022"
+down_revision = "m0025"
 branch_labels = None
 depends_on = None
 

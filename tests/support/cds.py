@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from cds_hooks import blueprint, registry
 from cds_hooks.calls import Calls
 from cds_hooks.facts.chart import Chart
-from cds_hooks.records.entries import Call, Feedback
+from cds_hooks.records.entries import SHOWN, Call, Feedback, Offer
 from cds_hooks.service import Decision, Facts, Service
 from conformance.samples import stroke
 
@@ -29,9 +29,10 @@ class MemoryRecords:
         self.calls: list[Call] = []
         self.feedback: list[Feedback] = []
 
-    def keep(self, call: Call, may_commit: Callable[[], bool]) -> None:
-        if may_commit():
-            self.calls.append(call)
+    def keep(self, offers: Sequence[Offer]) -> Mapping[UUID, str]:
+        verdicts = {offered.card: SHOWN for offer in offers for offered in offer.cards}
+        self.calls += [offer.settled(verdicts) for offer in offers]
+        return verdicts
 
     def known_cards(self, service: str, cards: Sequence[UUID]) -> set[UUID]:
         given = {card for call in self.calls if call.service == service for card in call.cards}

@@ -25,10 +25,10 @@ from pydicom.dataset import Dataset
 
 from dicom_node.files.part10 import meta_information
 from dicom_node.files.store import FileStore
-from tests.support import orthanc
 from tests.support.clause import clause
 from tests.support.dicom_data import ROOT_UID, ct, encoded, file_of
 from tests.support.dicom_peers import program
+from tests.support.orthanc import orthanc
 from tests.support.server import Server, wait_for
 from tests.support.torture import Odd, bundled, mutant
 
@@ -117,9 +117,9 @@ def test_dicomweb_client_stores_whole_and_in_chunks(server: Server) -> None:
 
 def test_orthanc_stores_to_us(server: Server, tmp_path: Path) -> None:
     datasets = [ct(12, 1, number, pixels=128) for number in range(1, 8)]
-    with orthanc.running(tmp_path / "orthanc", NODE=f"{server.url}/dicom-web/") as peer:
+    with orthanc(tmp_path / "orthanc", servers={"NODE": f"{server.url}/dicom-web/"}) as peer:
         ids = [peer.call("/instances", file(one), "application/dicom")["ID"] for one in datasets]
-        answer = peer.call("/dicom-web/servers/NODE/stow", json.dumps({"Resources": ids}).encode())
+        answer = peer.call("/dicom-web/servers/NODE/stow", {"Resources": ids})
     assert answer, "Orthanc's job says what it sent"
     for one in datasets:
         assert retrieved(server, one).endswith(encoded(one)[-2 * 128 * 128 :])
