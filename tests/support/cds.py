@@ -71,8 +71,14 @@ def body(
     return call | more
 
 
-def decide(resources: list[dict[str, Any]], now: datetime = NOW) -> Decision:
-    """Return what the stroke service decides on a chart of these resources."""
+def decide(
+    resources: list[dict[str, Any]],
+    now: datetime = NOW,
+    *,
+    hook: str = "encounter-start",
+    with_: Service | None = None,
+) -> Decision:
+    """Return what the stroke service (or another one) decides on a chart of these resources."""
     chart = Chart.of(stroke.PATIENT_ID, now, resources)
     context = {"userId": "Practitioner/1", "patientId": stroke.PATIENT_ID, "encounterId": stroke.ENCOUNTER_ID}
-    return services()[SERVICE].decide(Facts(UUID(int=1), "encounter-start", context, chart))
+    return (with_ or services()[SERVICE]).decide(Facts(UUID(int=1), hook, context, chart))
