@@ -50,7 +50,7 @@ class Pair:
     action: str
     seriousness: str = "high: one of the 15 pairs of the ONC high-priority list"
     frequency: str = "not stated by the source"
-    modifiers: str = "dose, route and time between the drugs are not looked at"
+    modifiers: str = "dose, route and the time between the drugs"
     evidence: str = "expert panel of the ONC list"
     label: Quotation | None = None
 

@@ -60,7 +60,7 @@ def ckd_epi_2021(creatinine_mg_dl: float, age_years: int, sex: str) -> float:
     female = _is_female(sex)
     ratio = creatinine_mg_dl / (0.7 if female else 0.9)
     low, high = min(ratio, 1.0), max(ratio, 1.0)
-    value = 142 * low ** (-0.241 if female else -0.302) * high**-1.200 * 0.9938**age_years
+    value: float = 142 * low ** (-0.241 if female else -0.302) * high**-1.200 * 0.9938**age_years
     return value * 1.012 if female else value
 
 
@@ -142,7 +142,6 @@ def _estimated(found: Kidney, chart: Chart) -> Kidney:
     if found.weight is not None:
         weight = round(found.weight.value, 6)
         clearance = round(cockcroft_gault(creatinine, found.age_years, found.sex, weight), 1)
-        cautions.append("The clearance is computed with the actual body weight; in obesity it is too high.")
     return Kidney(
         found.age_years,
         found.sex,

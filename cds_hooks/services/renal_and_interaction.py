@@ -57,7 +57,7 @@ def service() -> Service:
         prefetch=PREFETCH,
         decide=decide,
         usage_requirements="Adults. Needs a creatinine with UCUM unit and time, for clearances also a body"
-        " weight; drugs as RxNorm codes (names are read where codes are not known). Not for time-critical alarms.",
+        " weight; drugs as RxNorm codes (names are read where codes are unknown). No time-critical alarms.",
         evidence="US prescribing labels; Phansalkar et al., J Am Med Inform Assoc 2012;19:735; Inker et al.,"
         " N Engl J Med 2021;385:1737; Cockcroft and Gault, Nephron 1976;16:31",
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cds_hooks.cards import SUMMARY_LIMIT, Card, Link, Source
 from cds_hooks.facts.allergies import Allergy
 from cds_hooks.facts.interactions import PAPER, TABLE, Pair
+from cds_hooks.facts.laboratory import Measured
 from cds_hooks.facts.prescribing import Prescribed
 from cds_hooks.facts.renal import Kidney
 from cds_hooks.override_reasons import ORDER
@@ -16,15 +17,14 @@ from cds_hooks.service import Facts
 from cds_hooks.services.renal_and_interaction_rules import APIXABAN, CLEARANCE, EGFR, UNITS, Rule
 
 NO_SAFETY = (
-    "**Absence of an alert is not evidence of safety**: only what is listed in the description of this"
+    "**Absence of an alert is not evidence of safety**: this service looks for what it lists, no more."
 )
-NO_SAFETY += " service is checked."
 _WARNING = frozenset({"contraindicated", "avoid", "not to be started"})
 _CKD_EPI = Link("CKD-EPI 2021: N Engl J Med 2021;385:1737", "https://doi.org/10.1056/NEJMoa2102953")
 _EQUATIONS: Mapping[str, str] = {
     EGFR: "eGFR by CKD-EPI 2021 (creatinine, age, sex; no race)",
-    CLEARANCE: "creatinine clearance by Cockcroft and Gault, with the actual body weight",
-    APIXABAN: "criteria of the label: age 80 years or more, weight 60 kg or less, creatinine 1.5 mg/dL or more",
+    CLEARANCE: "clearance by Cockcroft and Gault, with the actual body weight (too high in obesity)",
+    APIXABAN: "of: age 80 a or more, weight 60 kg or less, creatinine 1.5 mg/dL or more",
 }
 
 
@@ -47,18 +47,19 @@ def renal(
         uuid=facts.uuid(f"renal:{rule.id}:{_place(order)}"),
         summary=_short(f"{plain(order.drug.label)}: {rule.strength} at {rule.measure} {measured}"),
         indicator="warning" if rule.strength in _WARNING else "info",
-        source=Source(f"Label of {label.product} (US)", label.url),
+        source=Source(label.name, label.url),
         detail="\n".join(
             [
-                f"**{plain(order.drug.label)}** ({_place(order)}): {rule.measure} {measured}, the label speaks of"
-                f" {rule.range} {UNITS[rule.measure]}. **{rule.strength.capitalize()}.** {rule.advice}",
+                f"**{plain(order.drug.label)}** ({_place(order)}): {rule.measure} {measured}."
+                f" The label's range is {rule.range} {UNITS[rule.measure]}:"
+                f" **{rule.strength}**. {rule.advice}",
                 "",
                 f"> {label.sentence}",
                 "",
                 f"{label.product}, {label.section or 'section not stated'}; SPL set id"
                 f" {label.set_id or 'not stated by the copy'}; {label.version}.",
                 "",
-                *_inputs(facts, order, known),
+                *_inputs(facts, order, known, with_weight=rule.measure != EGFR),
                 f"| {rule.measure} | {measured} | computed | {_EQUATIONS[rule.measure]} |",
                 "",
                 *known.cautions,
@@ -135,7 +136,7 @@ def interaction(
                 *(_drug_row(other, theirs) for other, _, theirs in others),
                 "",
                 f"Seriousness: {pair.seriousness}. Evidence: {pair.evidence}. Frequency: {pair.frequency}."
-                f" Not looked at: {pair.modifiers}; drugs that ended in the last weeks.",
+                f" Not looked at: {pair.modifiers}, drugs that ended in the last weeks.",
                 "",
                 *([f"> {pair.label.sentence}", ""] if pair.label else []),
                 *_end(order, unchecked),
@@ -196,34 +197,29 @@ def new_allergy(facts: Facts, entry: Allergy, running: Sequence[Prescribed], unc
 
 
 # Parts ------------------------------------------------------------------------------------------
-def _inputs(facts: Facts, order: Prescribed, known: Kidney) -> list[str]:
+def _inputs(facts: Facts, order: Prescribed, known: Kidney, *, with_weight: bool) -> list[str]:
+    patient = f"Patient/{facts.chart.patient_id}"
     return [
         "| Input | Value | Time | Source |",
         "|---|---|---|---|",
         _drug_row(order, ""),
-        *_rows(facts, known),
+        f"| Age | {known.age_years} a | {facts.chart.now.date().isoformat()} | {patient} |",
+        f"| Sex | {known.sex} | — | {patient} |",
+        *_measured("Creatinine", known.creatinine),
+        *(_measured("Weight (actual)", known.weight) if with_weight else ()),
     ]
 
 
-def _rows(facts: Facts, known: Kidney) -> list[str]:
-    patient = f"Patient/{facts.chart.patient_id}"
-    rows = [f"| Age | {known.age_years} a | {facts.chart.now.date().isoformat()} | {patient} |"]
-    rows.append(f"| Sex | {known.sex} | — | {patient} |")
-    for name, value in (("Creatinine", known.creatinine), ("Weight (actual)", known.weight)):
-        if value is not None:
-            shown = f"{value.value:.2f}".rstrip("0").rstrip(".")
-            at = value.at.isoformat(timespec="minutes")
-            rows.append(f"| {name} | {shown} {value.unit} | {at} | {value.reference or '—'} |")
-    return rows
+def _measured(name: str, value: Measured | None) -> list[str]:
+    if value is None:
+        return []
+    shown = f"{value.value:.2f}".rstrip("0").rstrip(".")
+    at = value.at.isoformat(timespec="minutes")
+    return [f"| {name} | {shown} {value.unit} | {at} | {value.reference or '—'} |"]
 
 
 def _known(known: Kidney) -> list[str]:
-    found = [
-        f"| {name} | {value.value:.2f} {value.unit} | {value.at.isoformat(timespec='minutes')} |"
-        f" {value.reference or '—'} |"
-        for name, value in (("Creatinine", known.creatinine), ("Weight (actual)", known.weight))
-        if value is not None
-    ]
+    found = [*_measured("Creatinine", known.creatinine), *_measured("Weight (actual)", known.weight)]
     return ["| Input | Value | Time | Source |", "|---|---|---|---|", *found, ""] if found else []
 
 
@@ -233,7 +229,7 @@ def _allergy_table(facts: Facts, entry: Allergy) -> list[str]:
     return [
         "| Input | Value | Time | Source |",
         "|---|---|---|---|",
-        f"| {plain(entry.label)} | {plain(entry.said)} | {shown} | {entry.reference or 'about to be added'} |",
+        f"| {plain(entry.label)} | {plain(entry.said)} | {shown} | {entry.reference or 'being added'} |",
     ]
 
 

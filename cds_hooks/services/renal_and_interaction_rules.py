@@ -19,6 +19,7 @@ from math import inf
 from cds_hooks.facts.renal import Kidney
 
 UNSTATED = "the copy states no version"
+SECOND_HAND = "quoted from the label by a third party, which states no version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,20 @@ class Label:
     set_id: str = ""
     version: str = UNSTATED
 
+    @property
+    def name(self) -> str:
+        """What to call the source: a quotation by somebody else is not called the label itself."""
+        return f"Label of {self.product} (US){', as others quote it' if self.version == SECOND_HAND else ''}"
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Between two numbers, the lower end included, the upper one not (`closed`: it is)."""
+    """Between two numbers, the lower end included (`above`: not), the upper one not (`closed`: it is)."""
 
     low: float = -inf
     high: float = inf
     closed: bool = False
+    above: bool = False
 
     def holds(self, value: float) -> bool:
         """Say whether a value, as it is shown, lies in the range.
@@ -47,12 +54,14 @@ class Range:
         >>> Range(15, 30, closed=True).holds(30.0), Range(high=30).holds(30.0)
         (True, False)
         """
+        if value == self.low and self.above:
+            return False
         return self.low <= value < self.high or (self.closed and value == self.high)
 
     def __str__(self) -> str:
         upper = f"{'at most' if self.closed else 'below'} {self.high:g}"
         if self.high == inf:
-            return f"at least {self.low:g}"
+            return f"{'above' if self.above else 'at least'} {self.low:g}"
         return upper if self.low == -inf else f"at least {self.low:g} and {upper}"
 
 
@@ -81,7 +90,7 @@ MEASURES: Mapping[str, Callable[[Kidney], float | None]] = {
 class Rule:
     """One row: `drugs` together in one order, the measure, the range, what then; `only` new or running.
 
-    `strength`: `contraindicated`, `avoid`, `not to be started` or `adjust`.
+    `strength`: `contraindicated`, `avoid`, `not to be started`, `adjust` or `caution`.
     """
 
     id: str
@@ -176,7 +185,7 @@ RULES: tuple[Rule, ...] = (
         "edoxaban-above-95",
         ("edoxaban",),
         CLEARANCE,
-        Range(95.1),
+        Range(95, above=True),
         "avoid",
         "In non-valvular atrial fibrillation use another anticoagulant.",
     ),
@@ -225,8 +234,8 @@ RULES: tuple[Rule, ...] = (
         ("nitrofurantoin",),
         CLEARANCE,
         Range(high=60),
-        "avoid",
-        "Less drug reaches the urine and neuropathy is more likely: prefer another antibiotic.",
+        "caution",
+        "Peripheral neuropathy is more likely: weigh another antibiotic.",
     ),
     Rule(
         "levofloxacin-below-50",
