@@ -189,6 +189,7 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     entry = create_entry(config, config.database_url, connections=4)
     return {
         **imaging.drains(config, entry),
+        **decision_support.drains(config, entry),
         "reindex": Reindexer(entry).drain,
         "disk": Watch(config.data_dir, config.disk_warn_percent).drain,
     }

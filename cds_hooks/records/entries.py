@@ -16,9 +16,9 @@ SHOWN, REPEATED, CAPPED = "shown", "repeated", "capped"
 class Call:
     """One call: who asked what, what was answered and why. `answer` is the body that was sent.
 
-    `computed` is the body that was computed, where less of it was sent: in shadow, or because cards
-    were withheld. `withheld` gives the reason for each of these. `content` is what was decided from
-    (`operation.inputs`), deflated.
+    `own_ids`: patient and user are ids of our own FHIR base. `computed` is the body that was computed,
+    where less of it was sent: in shadow, or because cards were withheld. `withheld` gives the reason for
+    each of these. `content` is what was decided from (`operation.inputs`), deflated.
     """
 
     call_id: UUID
@@ -43,6 +43,7 @@ class Call:
     mode: str = "on"
     model_state: str | None = None
     code: str | None = None
+    own_ids: bool = False
     computed: str | None = None
     withheld: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None

@@ -9,12 +9,12 @@ from __future__ import annotations
 NEW = (
     "n, call_id, received_at, latency_us, status, service, hook, hook_instance, client, user_reference,"
     " patient, reasons, input_hash, model, model_version, model_hash, inputs, output, answer, mode,"
-    " model_state, code, computed, withheld, content"
+    " model_state, code, own_ids, computed, withheld, content"
 )
 ROW = (
     "(%s, %s::uuid, %s::timestamptz, %s, %s::smallint, %s::text, %s::text, %s::uuid, %s::text, %s::text,"
     " %s::text, %s::text[], %s::bytea, %s::text, %s::text, %s::bytea, %s::jsonb, %s::jsonb, %s::text,"
-    " %s::text, %s::text, %s::text, %s::text, %s::jsonb, %s::bytea)"
+    " %s::text, %s::text, %s::text, %s::boolean, %s::text, %s::jsonb, %s::bytea)"
 )
 CARD = "(%s, %s, %s::uuid, %s::text, %s::bytea, %s::bytea, %s::date)"
 COLUMNS = NEW.removeprefix("n, ").removesuffix(", content")
@@ -47,7 +47,7 @@ kept AS (
     INSERT INTO cds_call (tenant, {COLUMNS})
     SELECT 0, call_id, received_at, latency_us, status, service, hook, hook_instance, client, user_reference,
         patient, new.reasons || coalesce(settled.reasons, '{{}}'), input_hash, model, model_version,
-        model_hash, inputs, output, coalesce(settled.answer, new.answer), mode, model_state, code,
+        model_hash, inputs, output, coalesce(settled.answer, new.answer), mode, model_state, code, own_ids,
         CASE WHEN settled.withheld IS NULL THEN new.computed ELSE new.answer END,
         coalesce(settled.withheld, new.withheld)
     FROM new LEFT JOIN settled USING (n) ORDER BY n

@@ -22,7 +22,7 @@ VALUES (%s, %s, %s, %s, %s, %s, %s::uuid[], %s, %s) ON CONFLICT DO NOTHING
 _READ = (
     "call_id, received_at, latency_us, status, service, reasons, input_hash, answer, hook, hook_instance,"
     " client, user_reference, patient, model, model_version, model_hash, inputs, output, mode, model_state,"
-    " code, computed, withheld"
+    " code, own_ids, computed, withheld"
 )
 
 
@@ -126,8 +126,8 @@ def _values(n: int, call: Call) -> tuple[Any, ...]:
         _text(call.hook_instance), call.client, call.user_reference, call.patient, list(call.reasons),
         call.input_hash, call.model, call.model_version,
         bytes.fromhex(call.model_hash) if call.model_hash else None, _json(call.inputs), _json(call.output),
-        call.answer, call.mode, call.model_state, call.code, call.computed, _json(call.withheld),
-        call.content,
+        call.answer, call.mode, call.model_state, call.code, call.own_ids, call.computed,
+        _json(call.withheld), call.content,
     )  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def _call(row: Sequence[Any], content: bytes | None) -> Call:
         row[:11]
     )
     user_reference, patient, model, model_version, model_hash, inputs, output = row[11:18]
-    mode, model_state, code, computed, withheld = row[18:]
+    mode, model_state, code, own_ids, computed, withheld = row[18:]
     return Call(
         call_id=UUID(str(call_id)),
         received_at=received_at,
@@ -160,6 +160,7 @@ def _call(row: Sequence[Any], content: bytes | None) -> Call:
         mode=mode,
         model_state=model_state,
         code=code,
+        own_ids=own_ids,
         computed=computed,
         withheld=withheld or {},
         content=content,

@@ -10,13 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fhir_server.cli import cds_switch
+from fhir_server.cli import cds_client, cds_switch
 from fhir_server.config import Config
 
 EXAMPLES = """\
   xinglin cds switch stroke-early-aspirin off --by 'Dr Lin' --reason 'CT codes are wrong since the upgrade'
   xinglin cds switch stroke-early-aspirin shadow --by 'Dr Lin' --reason 'watched for a week'
   xinglin cds switches --json
+  xinglin cds client add north --issuer https://ehr.example --jwks-url https://ehr.example/jwks.json
+  xinglin cds client list
+  xinglin cds verify
+  xinglin cds verify --head 1204:0f3a…
+  xinglin cds replay 6f0c1c1e-0f0f-4c51-b9a8-3b1d6a3f5d0e
+  xinglin cds replay --last 100 --json
 """
 
 
@@ -30,6 +36,7 @@ class Action:
 
 
 ACTIONS: dict[str, Action] = {
+    "client": Action("EHRs that may call: add, list, remove", cds_client.add_arguments, cds_client.run),
     "switch": Action("turn a service on, off or to shadow", cds_switch.add_switch, cds_switch.switch),
     "switches": Action(
         "how each service is switched, and since when", cds_switch.add_list, cds_switch.listing

@@ -32,10 +32,13 @@ ALTER TABLE cds_call
     ADD COLUMN mode text COLLATE "C" NOT NULL DEFAULT 'on',
     ADD COLUMN model_state text COLLATE "C",
     ADD COLUMN code text COLLATE "C",
+    ADD COLUMN own_ids boolean NOT NULL DEFAULT false,
     ADD COLUMN computed text,
     ADD COLUMN withheld jsonb;
 COMMENT ON COLUMN cds_call.mode IS 'How the service ran: on, shadow or off';
 COMMENT ON COLUMN cds_call.code IS 'Version of the program that decided';
+COMMENT ON COLUMN cds_call.own_ids IS 'Whether patient and user are ids of our own FHIR base; else they are those of the client';
+COMMENT ON COLUMN cds_call.input_hash IS 'SHA-256 of hook, context and resources as JSON in the order in which they were read; of the body where it could not be read';
 COMMENT ON COLUMN cds_call.computed IS 'The body that was computed, where less of it was sent';
 COMMENT ON COLUMN cds_call.withheld IS 'Cards that were computed and not sent, each with the reason';
 
