@@ -356,3 +356,7 @@ ASPIRIN_ALLERGY = CodeSet(
     },
     words=r"aspirin|salicyl|nsaid|non-?steroid|ibuprofen|naproxen|diclofenac|ketorolac",
 )
+NO_ALLERGY = CodeSet(
+    "no known allergy",
+    {SNOMED: ("716186003", "409137002")},  # no known allergy, no known drug allergy
+)
