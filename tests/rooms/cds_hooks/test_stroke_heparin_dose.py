@@ -301,8 +301,11 @@ def test_the_figures_are_those_of_the_trial(trial: Path) -> None:
     data = cohort.load(trial)
     arm = data.table["RXHEP"]
     high, low, none = ((arm == letter).to_numpy() for letter in "MLN")
-    outcomes = [data.indicator("ID14", "STRK14"), data.indicator("H14"), data.indicator("TRAN14"),
-                data.dead_or_dependent]  # fmt: skip
+    outcomes = [
+        data.outcome("death-or-recurrent-stroke-14-days"),
+        *((data.table[column] == "1").to_numpy().astype(float) for column in ("H14", "TRAN14")),
+        data.outcome("dead-or-dependent-6-months"),
+    ]
 
     def compare(y: Any, a: Any, b: Any) -> tuple[float, ...]:
         known = ~np.isnan(y)
