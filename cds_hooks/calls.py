@@ -132,7 +132,7 @@ class Calls:
             work.request = requests.parse(body, HOOKS, service.hooks)
         except Invalid as error:
             return self._refuse(work, error, "invalid-request")
-        work.own_ids = self._access.is_own(work.request, caller)
+        work.own_ids = self._access.ids_are_ours(work.request, caller)
         work.mode = self.mode(service)
         if work.mode is None:
             return self._finish(work, Decision(("switch-unknown",)))

@@ -63,14 +63,10 @@ class Access:
         self._resolver = resolver
         self._context = context
 
-    def is_own(self, request: HookRequest, caller: Caller = NOBODY) -> bool:
-        """Say whether the ids of a call are those of our own store."""
-        server, client = request.fhir_server, caller.client
-        if server is None:
-            return False
-        return names_base(self._base_urls, server) or (
-            client is not None and names_base(client.own_store, server)
-        )
+    def ids_are_ours(self, request: HookRequest, caller: Caller = NOBODY) -> bool:
+        """Whether the ids of a call are those of our store: its server is ours, or registered as such."""
+        listed = self._base_urls if caller.client is None else (*self._base_urls, *caller.client.own_store)
+        return request.fhir_server is not None and names_base(listed, request.fhir_server)
 
     def source(self, request: HookRequest, caller: Caller = NOBODY, within_s: float = 0.25) -> Source | None:
         """Return where the missing data of a call may be fetched within a time; None where nowhere."""
@@ -78,10 +74,8 @@ class Access:
         if server is None:
             return None
         ours = names_base(self._base_urls, server)
-        if self._entry is not None and (
-            (ours and (client is not None or self._open_store))
-            or (client is not None and names_base(client.own_store, server))
-        ):
+        known = client is not None or self._open_store
+        if self._entry is not None and known and self.ids_are_ours(request, caller):
             return OwnStore(self._entry, Grant.about_patient("cds-hooks", request.patient_id))
         token = request.access_token
         if token is None or request.expires_in <= 0 or not _TOKEN.fullmatch(token):

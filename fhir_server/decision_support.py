@@ -8,17 +8,20 @@ from zoneinfo import ZoneInfo
 from flask import Flask
 
 import cds_hooks.blueprint
+import cds_hooks.model_pages
 import cds_hooks.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
 from cds_hooks.client_trust import ClientTrust, mode
 from cds_hooks.fhir_access import Access
+from cds_hooks.monitoring.monitors import Monitors
 from cds_hooks.operation.burden import Burden
 from cds_hooks.operation.chores import Chores
 from cds_hooks.operation.modes import Modes
 from cds_hooks.operation.spool import Spool
 from cds_hooks.records.clients import Clients
 from cds_hooks.records.model_log import ModelLog
+from cds_hooks.records.monitoring import Monitoring
 from cds_hooks.records.store import Store
 from cds_hooks.records.switches import Switches
 from fhir_server.authorization.grant import Grant
@@ -38,9 +41,8 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     engine = Engine(
         config.database_url, size=3, statement_timeout_ms=_STATEMENT_MS, application_name="xinglin cds"
     )
-    services = registry.services(
-        [config.data_dir / "models"], demonstration=config.demonstration, log=ModelLog(engine)
-    )
+    log = ModelLog(engine)
+    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration, log=log)
     burden = alert_burden(config)
     records = Store(engine, repeat_hours=burden.repeat_hours, most_a_day=burden.most_a_day)
     calls = Calls(
@@ -54,11 +56,11 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records, client_trust(config, engine, entry)))
     site = cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config))
     app.register_blueprint(cds_hooks.pages.create(site))
-
-
-def drains(config: Config, entry: Entry) -> dict[str, Callable[[], int]]:
-    """Return the queues of the decision services that the background worker drains."""
-    return Chores(entry, spool(config), config.cds_repeat_hours, config.cds_input_days).drains()
+    app.register_blueprint(
+        cds_hooks.model_pages.create(
+            cds_hooks.model_pages.Site(services, log, Monitoring(engine), Grant.anonymous, entry.clock)
+        )
+    )
 
 
 def client_trust(config: Config, engine: Engine, entry: Entry) -> ClientTrust:
@@ -70,6 +72,15 @@ def client_trust(config: Config, engine: Engine, entry: Entry) -> ClientTrust:
         Clients(engine).all,
         StoredTokens(engine),
     )
+
+
+def drains(config: Config, entry: Entry) -> dict[str, Callable[[], int]]:
+    """Return the queues of the decision services that the background worker drains."""
+    chores = Chores(entry, spool(config), config.cds_repeat_hours, config.cds_input_days).drains()
+    monitors = Monitors(
+        ModelLog(entry.engine), Monitoring(entry.engine), [config.data_dir / "models"], entry.clock
+    )
+    return {**chores, "cds-monitor": monitors.drain}
 
 
 def alert_burden(config: Config) -> Burden:

@@ -234,15 +234,17 @@ def drug(chart: Chart, resource: Resource) -> Mapping[str, Any] | None:
     target = resource.get("medicationReference")
     if not isinstance(target, dict):
         return None
-    reference = str(target.get("reference", ""))
-    contained = resource.get("contained")
-    for medication in (*(contained if isinstance(contained, list) else ()), *chart.all("Medication")):
-        name = (
-            f"#{medication.get('id')}" if reference.startswith("#") else f"Medication/{medication.get('id')}"
-        )
-        if reference.endswith(name) and isinstance(medication.get("code"), dict):
-            code: Mapping[str, Any] = medication["code"]
-            return code
+    reference = str(target.get("reference", "")).split("/_history/")[0]
+    inside = resource.get("contained")
+    found: Sequence[Any] = chart.all("Medication")
+    wanted = reference.removeprefix("urn:uuid:").split("/")[-1]
+    if reference.startswith("#"):
+        found, wanted = inside if isinstance(inside, list) else (), reference[1:]
+    for medication in found:
+        if isinstance(medication, dict) and wanted and str(medication.get("id")) == wanted:
+            code = medication.get("code")
+            if isinstance(code, dict) and (code.get("coding") or code.get("text")):
+                return code
     display = target.get("display")
     return {"text": display} if isinstance(display, str) and display else None
 

@@ -17,11 +17,10 @@ EXAMPLES = """\
   xinglin cds switch stroke-early-aspirin off --by 'Dr Lin' --reason 'CT codes are wrong since the upgrade'
   xinglin cds switch stroke-early-aspirin shadow --by 'Dr Lin' --reason 'watched for a week'
   xinglin cds switches --json
-  xinglin cds verify
-  xinglin cds verify --head 1204:0f3a…
+  xinglin cds report --days 7
   xinglin cds replay 6f0c1c1e-0f0f-4c51-b9a8-3b1d6a3f5d0e
   xinglin cds replay --last 100 --json
-  xinglin cds report --days 7
+  xinglin cds verify --head 1204:0f3a…
   xinglin cds client add north --issuer https://ehr.example --jwks-url https://ehr.example/jwks.json
   xinglin cds client list
 """

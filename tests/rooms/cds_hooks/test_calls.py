@@ -107,7 +107,8 @@ def test_a_corrupt_model_keeps_the_service_and_says_nothing(tmp_path: Path, monk
     (folder / catalogue.MODEL).write_text("tree\n")
     monkeypatch.setattr(catalogue, "SHIPPED", tmp_path)
     door, records = client(services_=registry.services())
-    assert [entry["id"] for entry in door.get("/cds-services").json["services"]] == [SERVICE, SERVICE]
+    listed = [entry["id"] for entry in door.get("/cds-services").json["services"]]
+    assert listed.count(SERVICE) == 2
     assert door.post(URL, json=body()).json == {"cards": []}
     assert records.calls[0].reasons == ("model-unavailable",)
 
