@@ -232,6 +232,11 @@ REFUSALS: list[tuple[str, str, list[Resource]]] = [
         ],
     ),
     (
+        "a warfarin tablet by its code alone",
+        "anticoagulation",
+        [*sample(), drug("MedicationRequest", "855332", authoredOn=AGO[400])],
+    ),
+    (
         "enoxaparin given yesterday",
         "anticoagulation",
         [*sample(), drug("MedicationAdministration", "67108", "completed", effectiveDateTime=AGO[20])],
