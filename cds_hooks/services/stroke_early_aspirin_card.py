@@ -206,7 +206,7 @@ def _detail(
         f"**Model** {release.identity}: AUC {model['auc']:.2f}, calibration slope"
         f" {model['calibration_slope']:.2f} in"
         " hospitals it had not seen; between countries observed over expected ranged from"
-        f" {_site(card, min):.2f} to {_site(card, max):.2f}. Not recalibrated for this hospital.",
+        f" {_site(card, min):.2f} to {_site(card, max):.2f}. {_recalibration(card)}",
         "",
         "Absence of a warning here is not evidence of safety.",
         "",
@@ -272,6 +272,19 @@ def _top(shares: Mapping[str, float], count: int = 5) -> str:
 
 def _place(resource: Mapping[str, Any]) -> str:
     return local_reference(resource) or str(resource.get("resourceType"))
+
+
+def _recalibration(card: Mapping[str, Any]) -> str:
+    own = card.get("recalibration")
+    if own is None:
+        return "Not recalibrated for this hospital."
+    here = own["assessment"]["evaluation"]["all"]
+    low, high = here["observed_over_expected_ci"]
+    return (
+        f"Recalibrated on {here['n']:,} patients ({own['assessment']['where']}): AUC {here['auc']:.2f},"
+        f" observed over expected {here['observed_over_expected']:.2f} (95 % CI {low:.2f} to {high:.2f}) there,"
+        " cross-fitted."
+    )
 
 
 def _site(card: Mapping[str, Any], pick: Any) -> float:
