@@ -65,8 +65,8 @@ class Patients:
 def read(path: Path, where: Sequence[str] = (), site: str = "", by: Sequence[str] = ()) -> Patients:
     """Read the patients of a file; `where` narrows them, each `COLUMN=a,b` or `COLUMN!=a,b`.
 
-    `site` names the column of the place, else `site` or COUNTRY; `by` further columns to group by. Raises Invalid naming what is missing,
-    or the line and the input that cannot be read.
+    `site` names the column of the place, else `site` or COUNTRY; `by` further columns to group by.
+    Raises Invalid naming what is missing, or the line and the input that cannot be read.
     """
     data = _bytes(path)
     rows = csv.DictReader(io.StringIO(_text(data), newline=""))

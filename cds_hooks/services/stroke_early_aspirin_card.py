@@ -282,8 +282,8 @@ def _recalibration(card: Mapping[str, Any]) -> str:
     low, high = here["observed_over_expected_ci"]
     return (
         f"Recalibrated on {here['n']:,} patients ({own['assessment']['where']}): AUC {here['auc']:.2f},"
-        f" observed over expected {here['observed_over_expected']:.2f} (95 % CI {low:.2f} to {high:.2f}) there,"
-        " cross-fitted."
+        f" observed over expected {here['observed_over_expected']:.2f} (95 % CI {low:.2f} to {high:.2f})"
+        " there, cross-fitted."
     )
 
 

@@ -40,7 +40,6 @@ def test_list_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["train", "other", "--data", "x"], "there is no model other; known are stroke-early-aspirin"),
         (["train", "stroke-early-aspirin"], "train needs --data FILE"),
         (["train", "stroke-early-aspirin", "--data", "/none.csv"], "No such file"),
-        (["train", "stroke-early-aspirin", "--data", "x", "--ndjson", "y"], "train needs --data FILE"),
         (["train", "stroke-early-aspirin", "--ndjson", "/none"], "none holds no ResearchSubject"),
         (["promote", "stroke-early-aspirin"], "promote needs --version N"),
         (["evaluate", "stroke-early-aspirin"], "evaluate needs --data FILE"),
