@@ -208,8 +208,8 @@ def test_tables_for_people(
     assert "shadow" in said
 
 
-def test_doctor_names_an_active_model_that_was_altered(
-    run: Run, fresh_database_url: str, tmp_path: Path
+def test_doctor_names_a_model_that_cannot_answer(
+    run: Run, fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = Config(database_url=fresh_database_url, data_dir=tmp_path)
 
@@ -220,6 +220,11 @@ def test_doctor_names_an_active_model_that_was_altered(
     assert finding() == ("ok", "version 1 is demonstration and whole")
     run(*step("promote"))
     assert finding() == ("ok", "version 2 is shadow and whole")
+    with monkeypatch.context() as newer:
+        newer.setattr(features, "schema_hash", lambda: "0" * 64)
+        state, says = finding()
+        assert state == "broken"
+        assert "another feature table" in says
     path = tmp_path / "models" / f"{MODEL}-2" / catalogue.MODEL
     path.write_bytes(path.read_bytes() + b"\n")
     state, says = finding()
