@@ -228,7 +228,7 @@ OTHER_INDICATIONS: tuple[CodeSet, ...] = (
                 "429098002",  # thromboembolism of vein
             )
         },
-        icd10=("I26", "I824", "I825"),
+        icd10=("I26", "I824"),
         words=r"pulmonary (thrombo)?embol|deep (vein|venous) thrombos|\b(dvt|vte)\b",
     ),
     VENOUS_STROKE,

@@ -271,6 +271,21 @@ def test_drafts_are_added_and_running_orders_are_named() -> None:
     )
 
 
+def test_a_low_dose_beside_a_running_order_is_named() -> None:
+    draft = order(dosage(quantity(5000)))
+    running = order(dosage(quantity(5000)), identifier="old", status="active", authoredOn=AGO[20])
+    decision = decide(draft, chart=[*sample(), running])
+    (card,) = decision.cards
+    assert (card.indicator, decision.output["together_iu"]) == ("info", 20000)
+    assert "together 20,000 IU" in card.summary
+    assert "MedicationRequest/old" in card.detail
+    vague = running | {"dosageInstruction": [{"text": "as before"}]}
+    assert decide(draft, chart=[*sample(), vague]).reasons == ("running-order-unreadable",)
+    assert decide(draft, chart=[*sample(), running | {"status": "stopped"}]).reasons == (
+        "dose-within-low-arm",
+    )
+
+
 def test_a_stroke_of_yesterday_without_an_hour_is_acute() -> None:
     assert decide(MEDIUM, chart=sample(stroke={"onsetDateTime": "2026-03-01"})).cards
 
