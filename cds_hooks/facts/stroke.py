@@ -50,6 +50,10 @@ def stroke(chart: Chart) -> Stroke | None:
     several strokes the one with the newest onset counts, one without an onset first: what is not
     known must not be hidden by an older, better documented stroke.
     """
+    return chart.once("stroke", lambda: _newest(chart))
+
+
+def _newest(chart: Chart) -> Stroke | None:
     found = [
         Stroke(condition, _onset(condition))
         for condition, certainty in active_conditions(chart, ACUTE_STROKE)

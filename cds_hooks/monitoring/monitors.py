@@ -7,6 +7,7 @@ with the reason. Nothing is promoted by a monitor.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ from cds_hooks.monitoring.outcomes import Asked
 from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.monitoring import Kept, Monitoring, Prediction
 from fhir_server.outcome import Conflict
+
+log = logging.getLogger(__name__)
 
 ACTOR = "drift monitor"
 DAYS = 30
@@ -131,6 +134,7 @@ class Monitors:
             self._log.carry_out(order, blocks.blocks)
         except Conflict:  # somebody was faster
             return False
+        log.warning("cds model %s: demoted to shadow by the %s", release.identity, ACTOR)
         return True
 
     def _examine(self, release: Release, since: datetime, now: datetime, span: timedelta) -> dict[str, Any]:

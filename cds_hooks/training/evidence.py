@@ -110,22 +110,16 @@ def _learners(cohort: Cohort, arm: str, outcome: str, progress: Progress) -> Doc
 
 
 def parity(cohort: Cohort, progress: Progress = lambda _text: None) -> Document:
-    """Write the cohort as FHIR, read it back, train from both; return how far the predictions differ.
-
-    Rows that FHIR cannot say are left out on both sides and named.
-    """
+    """Write the cohort as FHIR, read it back, train from both; return how far the predictions differ."""
     trial = cohort.description
     progress("the trial as FHIR: written")
     with TemporaryDirectory() as work:
-        unsaid = fhir_trial.write(cohort, Path(work))
+        fhir_trial.write(cohort, Path(work))
         progress("the trial as FHIR: read back")
         back = fhir_trial.read_ndjson(Path(work), trial)
-    said = np.ones(len(cohort), dtype=bool)
-    said[[one.row for one in unsaid]] = False
-    csv = cohort.take(said)
     progress("the trial as FHIR: trained from both")
     texts, predictions = [], []
-    for source in (csv, back):
+    for source in (cohort, back):
         y = source.outcome(trial.risk[0])
         known = ~np.isnan(y)
         booster = fit.fit_trees(source.x[known], y[known], trial.names)
@@ -133,8 +127,7 @@ def parity(cohort: Cohort, progress: Progress = lambda _text: None) -> Document:
         predictions.append(booster.predict(source.x, num_threads=1))
     return {
         "rows": len(back),
-        "left_out": [{"row": one.row + 1, "reason": one.reason} for one in unsaid],
-        "same_inputs": csv.x_sha256 == back.x_sha256,
+        "same_inputs": cohort.x_sha256 == back.x_sha256,
         "same_model": texts[0] == texts[1],
         "model_sha256": [_sha256(text.encode()) for text in texts],
         "largest_difference_of_predictions": float(np.max(np.abs(predictions[0] - predictions[1]))),
@@ -176,25 +169,60 @@ def differences(document: Document) -> list[str]:
     ]
 
 
-def summary(trial: str) -> Document | None:
-    """Return what a model card says of the gates, or None where no evidence is recorded."""
+def summary(cohort: Cohort) -> Document | None:
+    """Return what a model card says of the gates.
+
+    None where no evidence of this matrix, code and description is recorded: what was found with another
+    one says nothing of this one.
+    """
+    trial = cohort.description.id
     if not path(trial).exists():
         return None
     document = recorded(trial)
+    if document["x_sha256"] != cohort.x_sha256 or differences(document):
+        return None
     return {
         "evidence_sha256": document["sha256"],
         "verdicts": {
             name: {
                 "accepted": verdict["accepted"],
                 "reasons": verdict["reasons"],
+                "arm": verdict["arm"],
+                "outcome": verdict["outcome"],
                 "learner": verdict["learner"],
-                "draws": verdict["null"]["draws"],
-                "qini": verdict["observed"]["qini"],
-                "p_upper": verdict["null"]["p_upper"],
+                **{
+                    key: verdict["observed"][key]
+                    for key in ("qini", "blp_slope", "gain_over_treat_all", "gain_over_treat_none")
+                },
+                "null": {key: value for key, value in verdict["null"].items() if key != "qini"},
+                "external": {
+                    "column": verdict["external"]["column"],
+                    "test": verdict["external"]["test"],
+                    "n": verdict["external"]["measures"]["n"],
+                    "p": verdict["external"]["p"],
+                    "qini": verdict["external"]["measures"]["qini"],
+                },
             }
             for name, verdict in document["gates"].items()
         },
     }
+
+
+def individual_effects(told: Document | None) -> str:
+    """Return in words what may be said of single patients, after the gates of a trial.
+
+    >>> individual_effects(None)
+    'not published: no gate was run'
+    """
+    if told is None:
+        return "not published: no gate was run"
+    accepted = [name for name, verdict in told["verdicts"].items() if verdict["accepted"]]
+    if accepted:
+        return f"may be published, as a release of their own: {', '.join(accepted)}"
+    claims = (f"{name} ({', '.join(one['reasons'])})" for name, one in told["verdicts"].items())
+    return (
+        f"not published: no evidence that the effect differs between patients; refused: {'; '.join(claims)}"
+    )
 
 
 def code_hash() -> str:

@@ -4,7 +4,8 @@ One patient is a Patient, the clinical resources of his baseline (`fhir_rows`, w
 the trial's model), a ResearchSubject (`assignedArm` "RXASP=Y;RXHEP=N", `period.start` the moment of
 randomisation) and a QuestionnaireResponse: the case report form, an item a column, for what came later
 and for sites. Baseline is read by the serving code from a chart as of that moment, so nothing that
-came later can be a feature; where no serving table exists it stands in the form, too.
+came later can be a feature. What a chart cannot say stands in the form, too, and counts: all of the
+baseline, where no serving table exists.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,14 +34,6 @@ BUCKETS = 64
 """Files that an export is parted into by patient, so that one of them at a time fits into memory."""
 
 
-@dataclass(frozen=True)
-class Unsaid:
-    """A row that FHIR cannot say, and why."""
-
-    row: int
-    reason: str
-
-
 # CSV → FHIR ---------------------------------------------------------------------------------------
 def study(trial: Description) -> Resource:
     """Return the ResearchStudy."""
@@ -57,25 +49,26 @@ def study(trial: Description) -> Resource:
 def resources(cohort: Cohort, row: int) -> list[Resource]:
     """Return the resources of one row; its number, from 1, becomes the identifier.
 
-    Raises ValueError when the row says something that FHIR cannot say (`fhir_rows`) or has no moment.
+    Raises CohortError when the description does not say when patients were randomised.
     """
     trial = cohort.description
     cells: dict[str, str] = {str(name): cell for name, cell in cohort.table.iloc[row].items()}
     if trial.moment is None:
-        raise ValueError(f"{trial.id} does not say when patients were randomised ([trial.randomised_on])")
+        raise CohortError(f"{trial.id} does not say when patients were randomised ([trial.randomised_on])")
     at = trial.moment.of(cells[trial.moment.column])
     number = f"{row + 1:06}"
     patient = f"{trial.id}-{number}"
     about = {"reference": f"Patient/{patient}"}
+    said: set[str] = set()
     if trial.serving is not None:
-        found = fhir_rows.resources(values(cells, trial), patient, at)
+        row_said, unsaid = fhir_rows.sayable(values(cells, trial))
+        found = fhir_rows.resources(row_said, patient, at)
+        said = set(trial.names) - set(unsaid)
     else:
         found = [{"resourceType": "Patient", "id": patient}]
     arms = dict.fromkeys(arm.column for arm in trial.arms.values())
-    baseline = set() if trial.serving is None else set(trial.names)
-    kept = [
-        name for name in trial.columns if name not in (*arms, trial.moment.column) and name not in baseline
-    ]
+    apart = {*arms, trial.moment.column, *said}
+    kept = [name for name in trial.columns if name not in apart]
     subject: Resource = {
         "resourceType": "ResearchSubject",
         "id": f"{patient}-subject",
@@ -98,9 +91,8 @@ def resources(cohort: Cohort, row: int) -> list[Resource]:
     return [*found, subject, form]
 
 
-def write(cohort: Cohort, folder: Path) -> list[Unsaid]:
-    """Write the trial as `$export` does: a file of NDJSON a type. Return the rows that FHIR cannot say."""
-    unsaid: list[Unsaid] = []
+def write(cohort: Cohort, folder: Path) -> None:
+    """Write the trial as `$export` does: a file of NDJSON a type."""
     with ExitStack() as stack:
         files: dict[str, Any] = {}
 
@@ -112,14 +104,8 @@ def write(cohort: Cohort, folder: Path) -> list[Unsaid]:
 
         put(study(cohort.description))
         for row in range(len(cohort)):
-            try:
-                found = resources(cohort, row)
-            except ValueError as error:
-                unsaid.append(Unsaid(row, str(error)))
-                continue
-            for resource in found:
+            for resource in resources(cohort, row):
                 put(resource)
-    return unsaid
 
 
 # FHIR → cohort ------------------------------------------------------------------------------------
@@ -177,34 +163,28 @@ def _rows(found: Iterable[Resource], trial: Description) -> Iterator[tuple[str, 
 
 
 def _cells(patient: str, own: list[Resource], subject: Resource, trial: Description) -> dict[str, str]:
+    start = subject.get("period", {}).get("start")
+    at = moment(start)
+    if at is None:
+        raise CohortError(f"ResearchSubject of {trial.id}: period.start is {start!r}; expected is an instant")
     cells: dict[str, str] = {}
+    if trial.serving is not None:
+        apart = ("ResearchSubject", "QuestionnaireResponse")
+        chart = Chart.of(patient, at, [one for one in own if one["resourceType"] not in apart])
+        cells |= {name: _cell(reading.value) for name, reading in features.read(chart).items()}
     form = f"{SYSTEM}{trial.id}:case-report-form"
     for resource in own:
         if resource["resourceType"] == "QuestionnaireResponse" and resource.get("questionnaire") == form:
             for item in resource.get("item", ()):
                 cells[item["linkId"]] = str(item["answer"][0]["valueString"])
-    for part in str(subject.get("assignedArm", "")).split(";"):
-        column, separator, cell = part.partition("=")
-        if separator:
-            cells[column] = cell
-    start = subject.get("period", {}).get("start")
-    at = moment(start)
-    if at is None:
-        raise CohortError(f"ResearchSubject of {trial.id}: period.start is {start!r}; expected is an instant")
     if trial.moment is not None:
         cells[trial.moment.column] = at.isoformat()
-    if trial.serving is not None:
-        apart = ("ResearchSubject", "QuestionnaireResponse")
-        chart = Chart.of(patient, at, [one for one in own if one["resourceType"] not in apart])
-        allocated = {arm.column: cells[arm.column] for arm in trial.arms.values()}
-        for name, reading in features.read(chart).items():
-            cells[name] = _cell(reading.value)
-        for column, cell in allocated.items():
-            if column in trial.names and cells[column] != cell:
-                raise CohortError(
-                    f"{column}: the ResearchSubject says {cell!r}, the chart says {cells[column]!r}"
-                )
-            cells[column] = cell
+    for part in str(subject.get("assignedArm", "")).split(";"):
+        column, separator, cell = part.partition("=")
+        if separator and cells.setdefault(column, cell) != cell:
+            raise CohortError(
+                f"{column}: the ResearchSubject says {cell!r}, the chart says {cells[column]!r}"
+            )
     return cells
 
 

@@ -116,6 +116,7 @@ def release(
     if (folders[0] / f"{STROKE_EARLY_ASPIRIN}-{version}").exists():
         progress(f"the same model is there already as version {version}")
         return catalogue.find(folders[:1], STROKE_EARLY_ASPIRIN, version)
+    gates = evidence.summary(cohort)
     card = {
         "id": STROKE_EARLY_ASPIRIN,
         "version": version,
@@ -150,8 +151,8 @@ def release(
         "average_benefit": found.average_benefit,
         "benefit_by_risk": found.benefit_by_risk,
         "harms": found.harms,
-        "individual_effects": "not published: no evidence that the effect differs between patients",
-        "gates": evidence.summary(trial.id),
+        "individual_effects": evidence.individual_effects(gates),
+        "gates": gates,
         "source_attributes": source_attributes.stroke_early_aspirin(
             found.evaluation, found.effect or {}, state
         ),

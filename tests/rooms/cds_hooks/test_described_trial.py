@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import lzma
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,16 @@ def test_the_ist_is_the_table_that_serves_it(trial: Path) -> None:
             'arm = "x"\noutcome = "relapse"\nlearner',
             "no arm 'x'",
         ),
+        (
+            'columns = ["bled"]',
+            'columns = ["bled"], measure = "odds"',
+            "bleeding: measure is 'odds'; expected is",
+        ),
+        (
+            'columns = ["bled"]',
+            'columns = ["bled"], where = { grade = "I" }',
+            "where grade is 'I'; expected is a",
+        ),
         ("[trial]", "[trial", "is no TOML"),
     ],
 )
@@ -211,3 +222,23 @@ def test_a_trial_that_is_not_served_gets_no_release(made: tuple[Path, Path], tmp
 def test_the_command_refuses_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["no-trial", "--data", str(tmp_path / "x.csv")]) == 2
     assert "there is no description no-trial; known are international-stroke-trial" in capsys.readouterr().err
+
+
+def test_a_file_larger_than_the_bound_is_refused(
+    made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = tmp_path / "made.csv.xz"
+    packed.write_bytes(lzma.compress(made[1].read_bytes()))
+    trial = descriptions.load(made[0])
+    assert len(cohorts.load(packed, trial)) == 3000
+    monkeypatch.setattr(cohorts, "MAX_BYTES", 10_000)
+    for path in (packed, made[1]):
+        with pytest.raises(cohorts.CohortError, match="is larger than 10,000 bytes"):
+            cohorts.load(path, trial)
+
+
+def test_a_harm_counts_the_cells_that_it_names(cohort: Any) -> None:
+    event = replace(cohort.description.harms[0], columns=("drug_stopped",), yes=("yes",))
+    assert cohort.counted(event).sum() == (cohort.table["drug_stopped"] == "yes").sum() > 0
+    event = replace(event, columns=(), outcome="relapse")
+    assert np.array_equal(cohort.counted(event), cohort.outcome("relapse"), equal_nan=True)

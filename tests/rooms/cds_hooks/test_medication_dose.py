@@ -490,10 +490,25 @@ def test_whether_an_order_runs(members: Resource, inactive: str) -> None:
             },
             ["oxycodone"],
         ),
+        ({"medicationReference": {"reference": "Medication/beside"}}, ["methadone"]),
+        (
+            {"medicationReference": {"reference": "https://ehr.example/Medication/beside/_history/2"}},
+            ["methadone"],
+        ),
+        ({"medicationReference": {"reference": "#beside"}}, []),
+        (
+            {
+                "medicationReference": {"reference": "Medication/m"},
+                "contained": [{"resourceType": "Medication", "id": "m", "code": concept(OXYCODONE_10)}],
+            },
+            [],
+        ),
     ],
 )
 def test_the_drug_of_an_order(medication: Resource, names: list[str]) -> None:
+    """A contained Medication is reached by `#` alone, one of the chart by its id alone."""
     resource = order("o1", OXYCODONE_10, dosage(TABLET, TWICE))
     del resource["medicationCodeableConcept"]
-    (found,) = drugs(Chart.of("opioid-patient", NOW, [{**resource, **medication}]))
+    beside = {"resourceType": "Medication", "id": "beside", "code": concept(METHADONE_10)}
+    (found,) = drugs(Chart.of("opioid-patient", NOW, [{**resource, **medication}, beside]))
     assert [entry.name for entry in found.ingredients] == names

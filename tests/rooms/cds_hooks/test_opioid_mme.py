@@ -325,6 +325,19 @@ def test_a_stated_opioid_that_is_not_ordered_counts() -> None:
     assert call([stated], [tablets("d", OXYCODONE_10, 1, 1, "draft")]).output["mme_per_day"] == 62
 
 
+def test_a_statement_without_a_dose_is_covered_by_an_order() -> None:
+    stated = statement("s", OXYCODONE_10, {"text": "as ordered"})
+    decision = call([stated], [tablets("d", OXYCODONE_10, 1, 2, "draft")])
+    assert (decision.cards, decision.reasons) == ((), ("below-50", "stated-and-ordered"))
+    alone = call([stated], [tablets("d", HYDROCODONE_5, 1, 2, "draft")])
+    assert alone.reasons == ("not-all-counted", "dosage-in-words")
+
+
+def test_what_cannot_be_a_dose_asks_for_the_unit() -> None:
+    draft = order("d", OXYCODONE_10, dosage(quantity(10, "g"), times(2)), "draft")
+    assert "check dose and unit" in call([], [draft]).cards[0].detail
+
+
 def test_orders_that_follow_each_other_are_not_added() -> None:
     until = dosage(quantity(1, "{tablet}"), times(4, boundsPeriod={"end": "2026-03-09"}))
     then = dosage(quantity(1, "{tablet}"), times(4, boundsPeriod={"start": "2026-03-10"}))
@@ -355,10 +368,12 @@ OXYCODONE_DRAFT = tablets("d", OXYCODONE_10, 1, 6, "draft")
         ("no-opioid-ordered", PATIENT, [order("d", concept("314076"), dosage(None, times(1)), "draft")]),
         ("no-opioid-ordered", PATIENT, [tablets("d", NALOXONE_SPRAY, 1, 1, "draft")]),
         ("below-50", PATIENT, [tablets("d", OXYCODONE_10, 1, 2, "draft")]),
+        ("no-opioid", PATIENT, [tablets("d", DIAZEPAM_5, 1, 2, "draft")]),
     ],
 )
 def test_no_card(reason: str, patient: Resource | None, drafts: list[Resource]) -> None:
-    decision = call([patch("a", "1603495")] if reason != "below-50" else [], drafts, patient=patient)
+    stored = [] if reason in ("below-50", "no-opioid") else [patch("a", "1603495")]
+    decision = call(stored, drafts, patient=patient)
     assert decision.cards == ()
     assert decision.reasons == (reason,)
 
