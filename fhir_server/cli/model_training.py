@@ -15,6 +15,7 @@ from fhir_server.config import Config
 TRIALS = {"stroke-early-aspirin": "international-stroke-trial"}
 """The trial that each model is trained from, by the id of its description."""
 
+
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of train."""
     rows = parser.add_mutually_exclusive_group()
