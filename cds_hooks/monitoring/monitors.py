@@ -104,18 +104,12 @@ class Monitors:
 
     def asked(self, release: Release, days: int = 2 * OUTCOME_DAYS) -> list[Asked]:
         """Return the recorded predictions of a release that an outcome may be told of."""
-        now = self._clock()
-        rows = self._records.recorded(release, now - timedelta(days=days), now + timedelta(seconds=1))
-        return [
-            Asked(row.call_id, row.patient, row.received_at)
-            for row in rows
-            if row.risk is not None and row.patient is not None
-        ]
+        since = self._clock() - timedelta(days=days)
+        return [Asked(*row) for row in self._records.asked(release, since)]
 
     def sample(self, release: Release, days: int = OUTCOME_DAYS) -> Sample:
         """Return the recorded predictions of a release with their outcomes, for an evaluation."""
         rows = self._records.matured(release, self._clock() - timedelta(days=days))
-        rows = [row for row in rows if row.risk is not None]
         return Sample(
             np.array([float(bool(row.bad)) for row in rows]),
             np.array([row.risk for row in rows], dtype=np.float64),
@@ -141,7 +135,6 @@ class Monitors:
         rows = self._records.recorded(release, since, now + timedelta(seconds=1))
         before = self._records.recorded(release, since - span, since)
         matured = self._records.matured(release, now - timedelta(days=OUTCOME_DAYS))
-        matured = [row for row in matured if row.risk is not None]
         known, source = self._reference(release, since)
         x, p = _matrix(rows)
         report = examine.examine(
@@ -161,7 +154,7 @@ class Monitors:
         found = reference.of_card(release.card)
         if found is not None:
             return found, "the training data, as the card describes them"
-        x, p = _matrix(self._records.recorded(release, _BEGINNING, since)[-FIRST_ANSWERS:])
+        x, p = _matrix(self._records.first(release, since, FIRST_ANSWERS))
         if len(p) < examine.MIN_PREDICTIONS:
             return None, "none: the card holds no distribution, and too few answers lie before this time"
         coded = {feature.name for feature in features.FEATURES if feature.codes}

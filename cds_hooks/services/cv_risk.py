@@ -206,7 +206,8 @@ def _not_for(chart: Chart, age: int) -> Iterator[str]:
     statin = facts_of.on(chart, facts_of.STATIN)
     if statin.value or "in words" in statin.note:
         yield "on-statin"
-    if unreadable_drug(chart) is not None or (statin.value is None and "in words" not in statin.note):
+    known = (facts_of.STATIN, facts_of.ANTIHYPERTENSIVE)
+    if unreadable_drug(chart, known) is not None or (statin.value is None and "in words" not in statin.note):
         yield "medication-unreadable"
 
 
@@ -244,7 +245,7 @@ def _score(facts: Facts, sex: Sex, age: int, fibrillation: str) -> Decision:
         reasons.append("valvular-atrial-fibrillation")
     if current(chart, ANTICOAGULANT, timedelta(days=7)) is not None:
         reasons.append("on-anticoagulant")
-    if unreadable_drug(chart) is not None:
+    if unreadable_drug(chart, (facts_of.STATIN, facts_of.ANTIHYPERTENSIVE)) is not None:
         reasons.append("medication-unreadable")
     points = tuple(_points(chart, sex, age))
     score = sum(entry.points for entry in points)
