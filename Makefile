@@ -34,6 +34,7 @@ types: $(VENV)/.test ## check types (mypy, strict)
 docs: $(VENV)/.run ## write the generated pages of docs/ anew
 	$(BIN)/python -m tools.configuration_page
 	$(BIN)/python -m tools.code_map
+	$(BIN)/python -m tools.cds_requirements_page
 	$(BIN)/python -m tools.conformance_page
 	$(BIN)/python -m tools.rules_table
 

@@ -24,6 +24,7 @@ from cds_hooks.service import Service
 from fhir_server.authorization.jwt_trust import Untrusted
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
+from fhir_server.observability import events
 from fhir_server.outcome import (
     FhirError,
     MethodNotAllowed,
@@ -38,6 +39,8 @@ PATH = "/cds-services"
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 256 * 1024
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_UNREAD: Mapping[type[FhirError], str] = {TooLarge: "too-large", UnsupportedMediaType: "media-type"}
+"""Why a call was refused before it was read, for its record."""
 _JSON = ("application/json", "application/fhir+json")
 
 
@@ -123,8 +126,7 @@ class Door:
             case "GET", ():
                 return _answer(200, registry.discovery(self._calls.services))
             case "POST", (service_id,):
-                answer = self._calls.answer(service_id, _body(), caller=caller)
-                return _raw(answer.status, answer.body)
+                return self._take_call(service_id, caller)
             case "POST", (service_id, "feedback"):
                 return self._take_feedback(service_id, caller)
             case "GET", ("models", model_id, "versions", version, "source-attributes"):
@@ -136,6 +138,16 @@ class Door:
                 raise MethodNotAllowed(f"{method} is not for this address; use POST", expression="method")
         raise NotFound("there is nothing at this address; GET /cds-services lists the services")
 
+    def _take_call(self, service_id: str, caller: Caller) -> Response:
+        try:
+            body = _body()
+        except (TooLarge, UnsupportedMediaType, RequestEntityTooLarge) as error:
+            told = _told(error)
+            answer = self._calls.refuse(service_id, told, _UNREAD[type(told)], caller.name)
+        else:
+            answer = self._calls.answer(service_id, body, caller=caller)
+        return _raw(answer.status, answer.body)
+
     def _take_feedback(self, service_id: str, caller: Caller) -> Response:
         service = self._calls.service(service_id)
         entries = feedback.parse(_body(), self._calls.clock(), caller.name)
@@ -144,6 +156,8 @@ class Door:
         if not kept:
             raise NotFound("none of these cards came from this service", expression="feedback")
         self._records.keep_feedback(kept)
+        for entry in kept:
+            events.emit(events.FeedbackTaken(service.id, entry.outcome))
         return _raw(200, b"{}")
 
     def _silent(self, parts: tuple[str, ...], error: Unavailable) -> Response:
@@ -196,7 +210,7 @@ def _raw(status: int, body: bytes) -> Response:
 def _error(error: Exception) -> Response:
     """Turn a refusal or a crash of discovery and feedback into an OperationOutcome; calls never crash."""
     if isinstance(error, RequestEntityTooLarge):
-        error = TooLarge("the body is longer than this server takes")
+        error = _told(error)
     if not isinstance(error, FhirError):
         log.error("cds door: %s", type(error).__name__)
         error = Unavailable("something went wrong here; try again")
@@ -207,6 +221,14 @@ def _error(error: Exception) -> Response:
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = "GET, OPTIONS" if request.path.rstrip("/") == PATH else "POST, OPTIONS"
     return response
+
+
+def _told(error: TooLarge | UnsupportedMediaType | RequestEntityTooLarge) -> FhirError:
+    return (
+        TooLarge("the body is longer than this server takes")
+        if isinstance(error, RequestEntityTooLarge)
+        else error
+    )
 
 
 def _cors(response: Response, origins: frozenset[str] | None, caller: Caller) -> Response:

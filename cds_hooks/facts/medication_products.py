@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
-TABLES = ("opioids.txt", "benzodiazepines.txt", "naloxone.txt")
+TABLES = ("opioids.txt", "benzodiazepines.txt", "naloxone.txt", "prescribing.txt")
 
 MASS, LIQUID, PATCH, SPRAY = "mg", "mg/mL", "mg/h", "mg/{actuat}"
 """The units a strength may have: a piece, a liquid, a patch (released in an hour), a spray."""

@@ -18,7 +18,7 @@ from cds_hooks.facts.value_sets import texts
 from cds_hooks.hooks.hook import resources
 from cds_hooks.service import Decision, Facts, Service
 from cds_hooks.services import opioid_mme_card
-from cds_hooks.services.opioid_mme_rules import HIGH, NAMES, NOTICE
+from cds_hooks.services.opioid_mme_rules import CITATION, GUIDELINE, HIGH, NAMES, NOTICE
 from cds_hooks.services.opioid_mme_sum import Finding, Sum, add
 
 ID = "opioid-mme"
@@ -41,6 +41,7 @@ def service() -> Service:
         " the CDC guideline of 2022; notices from 50 and 90; benzodiazepines beside opioids; naloxone.",
         prefetch=PREFETCH,
         decide=decide,
+        evidence=f"{CITATION} ({GUIDELINE})",
         usage_requirements="Needs drugs coded in RxNorm (ingredient or product), doses with coded units, and"
         " a coded timing; what cannot be counted is named on the card. For adults with pain, not in cancer,"
         " sickle cell disease, palliative and end-of-life care.",
@@ -65,6 +66,8 @@ def decide(facts: Facts) -> Decision:
     calming = [drug for drug in running if is_of(drug, "benzodiazepine")]
     if not any(drug.draft for drug in (*opioids, *calming)):
         return Decision(("no-opioid-ordered",))
+    if not opioids:
+        return Decision(("no-opioid",))
     mme = add(found, chart.now, refills)
     finding = Finding(
         mme, tuple(opioids), tuple(calming), naloxone(chart, running), adult is None, _level(mme, opioids)

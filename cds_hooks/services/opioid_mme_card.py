@@ -36,6 +36,7 @@ _REASONS = subset(
 )
 _NOTES = {
     **NOTES,
+    "implausible": "1000 MME a day or more from one order: check dose and unit",
     "supply-over": "the supply that was ordered should have run out: check that it is still taken",
 }
 _SOURCE = Source(

@@ -28,6 +28,9 @@ justify a decision to titrate dosage to >90 MME/day"); the guideline of 2022 no 
 number is a limit.
 """
 
+IMPLAUSIBLE = 1000.0
+"""MME a day of one order from which the card asks to check dose and unit: a bound of ours, not published."""
+
 
 @dataclass(frozen=True, slots=True)
 class Factor:
@@ -157,6 +160,7 @@ REASONS: Mapping[str, str] = {
     "deceased": "the patient died",
     "under-18": "under 18 years; the guideline is for adults",
     "no-opioid-ordered": "no draft of this call is an opioid or a benzodiazepine, by code or by name",
+    "no-opioid": "a benzodiazepine is drafted, and no opioid runs or is drafted",
     "below-50": "under 50 MME a day, every opioid counted, no benzodiazepine",
     "mme-50": "50 MME a day or more, under 90",
     "mme-90": "90 MME a day or more",

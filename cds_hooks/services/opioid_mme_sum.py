@@ -28,7 +28,16 @@ from cds_hooks.facts.medication import (
     total_at,
 )
 from cds_hooks.facts.value_sets import SNOMED, codings
-from cds_hooks.services.opioid_mme_rules import CLOSED, FACTORS, FORMS, NAMES, ORAL, ORAL_ROUTE, Factor
+from cds_hooks.services.opioid_mme_rules import (
+    CLOSED,
+    FACTORS,
+    FORMS,
+    IMPLAUSIBLE,
+    NAMES,
+    ORAL,
+    ORAL_ROUTE,
+    Factor,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +175,8 @@ def _line(drug: Drug, ingredient: Ingredient, now: datetime) -> Line:
     if until is not None and until <= now and not drug.draft:
         notes.append("supply-over")
     mme = round(dose.value * factor.value, 6)
+    if mme >= IMPLAUSIBLE:
+        notes.append("implausible")
     return replace(
         line,
         factor=factor,
@@ -302,6 +313,8 @@ class _Counted:
 
     def shown(self, line: Line, at: datetime) -> Line:
         """Return a line with its share of the sum at a moment, or behind what it stands."""
+        if self._is_covered(line):
+            return replace(line, problems=(), behind="stated-and-ordered")
         if not line.counts:
             return line
         share = line.mme_at(at)
@@ -319,6 +332,11 @@ class _Counted:
             if first is not line:
                 return replace(line, behind="same-order")
         return replace(line, share=round(share, 6))
+
+    def _is_covered(self, line: Line) -> bool:
+        """Say whether a statement without a dose that can be read stands beside an order that counts."""
+        stated = line.drug.resource["resourceType"] == STATEMENTS
+        return stated and not line.drug.inactive and not line.courses and bool(self.orders.get(line.name))
 
 
 def _tied(one: Line, other: Line, refills: Sequence[Resource]) -> bool:

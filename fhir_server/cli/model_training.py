@@ -12,6 +12,9 @@ from fhir_server.cli.command import Refused
 from fhir_server.cli.model_place import Document, folders, progress
 from fhir_server.config import Config
 
+TRIALS = {"stroke-early-aspirin": "international-stroke-trial"}
+"""The trial that each model is trained from, by the id of its description."""
+
 
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of train."""
@@ -40,7 +43,7 @@ def train(arguments: argparse.Namespace, config: Config) -> Document:
         pipeline,
     )
 
-    trial = description.shipped("international-stroke-trial")
+    trial = description.shipped(TRIALS[arguments.model])
     if arguments.data is not None:
         rows = cohort.load(arguments.data, trial)
     elif arguments.ndjson is not None:

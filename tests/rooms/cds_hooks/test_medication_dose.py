@@ -17,7 +17,6 @@ from tests.support.opioids import (
     FENTANYL_25,
     GTS,
     HYDROCODONE_5,
-    METHADONE_10,
     MORPHINE_LIQUID,
     NOW,
     OXYCODONE_10,
@@ -426,74 +425,3 @@ def test_a_course_of_a_week_ordered_long_ago_is_over() -> None:
     week = dosage(TABLET, times(2, boundsDuration=quantity(7, "d")))
     assert drug_of(OXYCODONE_10, week).inactive == "expired"
     assert drug_of(OXYCODONE_10, week, authoredOn="2026-02-28").inactive == ""
-
-
-# What is in a drug, and whether it runs -----------------------------------------------------------
-def test_two_codes_of_one_product_are_one_drug() -> None:
-    both = {
-        "coding": [*concept("892596")["coding"], *concept("892598")["coding"], *concept("7052")["coding"]]
-    }
-    drug = drug_of("x", dosage(quantity(1, "{capsule}"), times(1)), medicationCodeableConcept=both)
-    assert [i.name for i in drug.ingredients] == ["morphine"]
-    found = drug.daily_dose("morphine", NOW)
-    assert isinstance(found, DailyDose)
-    assert found.value == 20
-
-
-def test_two_strengths_of_one_drug_are_none() -> None:
-    both = {"coding": [*concept(OXYCODONE_10)["coding"], *concept("1049611")["coding"]]}
-    drug = drug_of("x", dosage(TABLET, TWICE), medicationCodeableConcept=both)
-    assert isinstance(drug.daily_dose("oxycodone", NOW), Unknown)
-
-
-def test_codes_of_two_drugs_disagree() -> None:
-    both = {"coding": [*concept(OXYCODONE_10)["coding"], *concept(METHADONE_10)["coding"]]}
-    drug = drug_of("x", dosage(quantity(10, "mg"), TWICE), medicationCodeableConcept=both)
-    found = drug.daily_dose("oxycodone", NOW)
-    assert isinstance(found, Unknown)
-    assert found.code == "codes-disagree"
-
-
-@pytest.mark.parametrize(
-    ("members", "inactive"),
-    [
-        ({"status": "active"}, ""),
-        ({"status": "unknown"}, ""),
-        ({"status": "draft", "intent": "proposal"}, ""),
-        ({"status": "on-hold"}, "on-hold"),
-        ({"status": "completed"}, "ended"),
-        ({"status": "stopped"}, "ended"),
-        ({"status": "cancelled"}, "ended"),
-        ({"status": "entered-in-error"}, "entered-in-error"),
-        ({"doNotPerform": True}, "not-to-be-given"),
-        ({"intent": "proposal"}, "not-an-order"),
-        ({"intent": "plan"}, "not-an-order"),
-        ({"intent": "option"}, "not-an-order"),
-        ({"intent": "filler-order"}, ""),
-    ],
-)
-def test_whether_an_order_runs(members: Resource, inactive: str) -> None:
-    assert drug_of(OXYCODONE_10, dosage(TABLET, TWICE), **members).inactive == inactive
-
-
-@pytest.mark.parametrize(
-    ("medication", "names"),
-    [
-        ({"medicationCodeableConcept": {"text": "Oxycodone 10 mg"}}, []),
-        ({"medicationCodeableConcept": concept("1049683", "http://snomed.info/sct")}, []),
-        ({"medicationCodeableConcept": {}}, []),
-        ({"medicationReference": {"reference": "Medication/none"}}, []),
-        (
-            {
-                "medicationReference": {"reference": "#m"},
-                "contained": [{"resourceType": "Medication", "id": "m", "code": concept(OXYCODONE_10)}],
-            },
-            ["oxycodone"],
-        ),
-    ],
-)
-def test_the_drug_of_an_order(medication: Resource, names: list[str]) -> None:
-    resource = order("o1", OXYCODONE_10, dosage(TABLET, TWICE))
-    del resource["medicationCodeableConcept"]
-    (found,) = drugs(Chart.of("opioid-patient", NOW, [{**resource, **medication}]))
-    assert [entry.name for entry in found.ingredients] == names

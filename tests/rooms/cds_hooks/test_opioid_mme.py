@@ -22,7 +22,6 @@ from tests.support.opioids import (
     OXYCODONE_ER_30,
     PATIENT,
     SNOMED,
-    SUBJECT,
     call,
     concept,
     dosage,
@@ -325,6 +324,19 @@ def test_a_stated_opioid_that_is_not_ordered_counts() -> None:
     assert call([stated], [tablets("d", OXYCODONE_10, 1, 1, "draft")]).output["mme_per_day"] == 62
 
 
+def test_a_statement_without_a_dose_is_covered_by_an_order() -> None:
+    stated = statement("s", OXYCODONE_10, {"text": "as ordered"})
+    decision = call([stated], [tablets("d", OXYCODONE_10, 1, 2, "draft")])
+    assert (decision.cards, decision.reasons) == ((), ("below-50", "stated-and-ordered"))
+    alone = call([stated], [tablets("d", HYDROCODONE_5, 1, 2, "draft")])
+    assert alone.reasons == ("not-all-counted", "dosage-in-words")
+
+
+def test_what_cannot_be_a_dose_asks_for_the_unit() -> None:
+    draft = order("d", OXYCODONE_10, dosage(quantity(10, "g"), times(2)), "draft")
+    assert "check dose and unit" in call([], [draft]).cards[0].detail
+
+
 def test_orders_that_follow_each_other_are_not_added() -> None:
     until = dosage(quantity(1, "{tablet}"), times(4, boundsPeriod={"end": "2026-03-09"}))
     then = dosage(quantity(1, "{tablet}"), times(4, boundsPeriod={"start": "2026-03-10"}))
@@ -355,10 +367,12 @@ OXYCODONE_DRAFT = tablets("d", OXYCODONE_10, 1, 6, "draft")
         ("no-opioid-ordered", PATIENT, [order("d", concept("314076"), dosage(None, times(1)), "draft")]),
         ("no-opioid-ordered", PATIENT, [tablets("d", NALOXONE_SPRAY, 1, 1, "draft")]),
         ("below-50", PATIENT, [tablets("d", OXYCODONE_10, 1, 2, "draft")]),
+        ("no-opioid", PATIENT, [tablets("d", DIAZEPAM_5, 1, 2, "draft")]),
     ],
 )
 def test_no_card(reason: str, patient: Resource | None, drafts: list[Resource]) -> None:
-    decision = call([patch("a", "1603495")] if reason != "below-50" else [], drafts, patient=patient)
+    stored = [] if reason in ("below-50", "no-opioid") else [patch("a", "1603495")]
+    decision = call(stored, drafts, patient=patient)
     assert decision.cards == ()
     assert decision.reasons == (reason,)
 
@@ -374,122 +388,7 @@ def test_eighteen_today() -> None:
     assert call([], [OXYCODONE_DRAFT], patient=PATIENT | {"birthDate": "2008-03-02"}).cards
 
 
-# Benzodiazepines and naloxone ---------------------------------------------------------------------
-DIAZEPAM = tablets("b", DIAZEPAM_5, 1, 2)
-
-
-@pytest.mark.parametrize(
-    ("stored", "drafts"),
-    [
-        ([DIAZEPAM], [tablets("d", HYDROCODONE_5, 1, 1, "draft")]),
-        ([tablets("a", HYDROCODONE_5, 1, 1)], [{**DIAZEPAM, "status": "draft"}]),
-        (
-            [order("a", {"text": "Xanax 1 mg"}, {"text": "at night"})],
-            [tablets("d", HYDROCODONE_5, 1, 1, "draft")],
-        ),
-        ([order("a", BUPRENORPHINE, {"text": "daily"})], [{**DIAZEPAM, "status": "draft"}]),
-        ([], [tablets("d", HYDROCODONE_5, 1, 1, "draft"), {**DIAZEPAM, "status": "draft"}]),
-    ],
-)
-def test_opioid_and_benzodiazepine(stored: list[Resource], drafts: list[Resource]) -> None:
-    decision = call(stored, drafts)
-    assert "benzodiazepine-overlap" in decision.reasons
-    card = decision.cards[-1]
-    assert card.indicator == "warning"
-    assert card.summary.startswith("Opioid and benzodiazepine together")
-    assert card.suggestions
-
-
-@pytest.mark.parametrize(
-    "stored",
-    [
-        {**DIAZEPAM, "status": "stopped"},
-        {**DIAZEPAM, "status": "on-hold"},
-        tablets("a", HYDROCODONE_5, 1, 1),
-    ],
-)
-def test_no_overlap(stored: Resource) -> None:
-    assert call([stored], [tablets("d", HYDROCODONE_5, 1, 1, "draft")]).cards == ()
-
-
-def test_both_at_once_offer_naloxone_once() -> None:
-    decision = call([DIAZEPAM], [OXYCODONE_DRAFT])
-    assert decision.reasons == ("mme-90", "benzodiazepine-overlap", "naloxone-suggested")
-    assert [len(card.suggestions) for card in decision.cards] == [1, 0]
-
-
-def test_naloxone_is_a_draft_to_be_signed() -> None:
-    (suggestion,) = call([], [OXYCODONE_DRAFT]).cards[0].suggestions
-    (action,) = suggestion.actions
-    resource = action.resource
-    assert resource is not None
-    assert (action.type, resource["status"], resource["intent"]) == ("create", "draft", "proposal")
-    assert resource["medicationCodeableConcept"]["coding"][0]["code"] == NALOXONE_SPRAY
-    assert resource["subject"] == SUBJECT
-    assert "no allergy came with this call" in action.description
-    assert not suggestion.is_recommended
-
-
-@pytest.mark.parametrize(
-    "stored",
-    [
-        order("n", NALOXONE_SPRAY, {"text": "as needed"}),
-        order("n", "7242", {"text": "as needed"}),
-        order("n", {"text": "Narcan nasal spray"}, {"text": "as needed"}),
-        statement("n", NALOXONE_SPRAY, {"text": "as needed"}),
-    ],
-)
-def test_naloxone_that_is_there_is_not_offered(stored: Resource) -> None:
-    decision = call([stored], [OXYCODONE_DRAFT])
-    assert "naloxone-ordered" in decision.reasons
-    assert not decision.cards[0].suggestions
-    assert "Naloxone is ordered or taken already" in decision.cards[0].detail
-
-
-def test_naloxone_inside_buprenorphine_is_no_rescue() -> None:
-    decision = call([order("a", BUPRENORPHINE, {"text": "daily"})], [OXYCODONE_DRAFT])
-    assert "naloxone-suggested" in decision.reasons
-
-
-def test_an_expired_naloxone_is_offered_again() -> None:
-    decision = call([order("n", NALOXONE_SPRAY, {}, "completed")], [OXYCODONE_DRAFT])
-    assert "naloxone-suggested" in decision.reasons
-
-
-def allergy(code: Resource, **more: Any) -> Resource:
-    return {"resourceType": "AllergyIntolerance", "id": "x", "patient": SUBJECT, "code": code, **more}
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        allergy(concept("7242")),
-        allergy(concept(NALOXONE_SPRAY)),
-        allergy({"text": "Naloxone hydrochloride"}),
-        allergy({"text": "spray"}, reaction=[{"substance": concept("7242")}]),
-        allergy(concept("7242"), verificationStatus=concept("unconfirmed", "x")),
-    ],
-)
-def test_no_naloxone_for_who_is_allergic_to_it(entry: Resource) -> None:
-    decision = call([entry], [OXYCODONE_DRAFT])
-    assert "naloxone-allergy" in decision.reasons
-    assert not decision.cards[0].suggestions
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        allergy(concept("7242"), verificationStatus=concept("refuted", "x")),
-        allergy(concept("7242"), clinicalStatus=concept("resolved", "x")),
-        allergy({"text": "Penicillin"}),
-    ],
-)
-def test_other_allergies_do_not_matter(entry: Resource) -> None:
-    decision = call([entry], [OXYCODONE_DRAFT])
-    assert decision.cards[0].suggestions
-    assert "no allergy" not in decision.cards[0].suggestions[0].actions[0].description
-
-
 def test_the_same_call_decides_the_same_cards() -> None:
-    one, other = (call([DIAZEPAM], [OXYCODONE_DRAFT], now=NOW) for _ in range(2))
+    stored = tablets("b", DIAZEPAM_5, 1, 2)
+    one, other = (call([stored], [OXYCODONE_DRAFT], now=NOW) for _ in range(2))
     assert [card.as_json() for card in one.cards] == [card.as_json() for card in other.cards]
