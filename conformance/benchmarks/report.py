@@ -8,10 +8,9 @@ import platform
 from dataclasses import asdict, dataclass, field
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from conformance.benchmarks import goals
-from conformance.benchmarks.dicom.receive import Receiving
 from conformance.benchmarks.disk import Disk
 from conformance.benchmarks.goals import Verdict
 from conformance.benchmarks.memory import Memory
@@ -21,6 +20,16 @@ from conformance.benchmarks.thirty.report import Thirty
 from conformance.benchmarks.workloads import Crud
 
 MOST_HELLOS = 15.0
+
+
+class Part(Protocol):
+    """What was found beside Orthanc of one of the services of DICOM."""
+
+    def text(self) -> str:
+        """Return it for people."""
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
 
 
 @dataclass(slots=True)
@@ -40,11 +49,11 @@ class Report:
     crud: dict[str, Crud] = field(default_factory=dict)
     processes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
     memory: Memory | None = None
-    receiving: Receiving | None = None
+    dicom: dict[str, Part] = field(default_factory=dict)
 
     def is_empty(self) -> bool:
         """Tell whether nothing was measured."""
-        return not (self.outcomes or self.thirty or self.crud or self.memory or self.loads or self.receiving)
+        return not (self.outcomes or self.thirty or self.crud or self.memory or self.loads or self.dicom)
 
     def floor_in_hellos(self) -> dict[str, float]:
         """Return what the floor's read costs in bare hellos: its server alone, and with its database."""
@@ -103,7 +112,7 @@ class Report:
             "crud": {name: one.document() for name, one in self.crud.items()},
             "processes_pss_mib": self.processes,
             "memory": asdict(self.memory) if self.memory is not None else None,
-            "dicom": self.receiving.document() if self.receiving is not None else None,
+            "dicom": {name: part.document() for name, part in self.dicom.items()},
             "goals": [{**asdict(one), "met": one.met} for one in self.verdicts()],
         }
 
@@ -126,8 +135,7 @@ class Report:
         for part in self.thirty:
             lines += part.text()
         lines += [*self._load_lines(), *self._disk_lines(), *self._crud_lines(), *self._memory_lines()]
-        if self.receiving is not None:
-            lines.append(self.receiving.text())
+        lines += [part.text() for part in self.dicom.values()]
         if hellos := self.floor_in_hellos():
             lines.append("")
             parts = ", ".join(f"{value:.1f} ({name})" for name, value in hellos.items())
