@@ -29,6 +29,7 @@ from conformance.benchmarks.dicom.nodes import OTHER, OURS, STORESCU, TMPFS, Nod
 from conformance.benchmarks.rounds import Differ
 
 _SYNCS = 200
+_MEGABYTE = bytes(1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,7 @@ def measure(folder: Path, *, rounds: int, ways: Sequence[Way] = WAYS, images: in
 def send(node: Node, way: Way, folders: Sequence[Path], count: int) -> Sent:
     """Send the images in some folders, an association each, and return what that took of a node."""
     before_count, before = node.stored(), node.tree.cpu_when_idle()
+    warm(sum(file.stat().st_size for folder in folders for file in folder.iterdir()))
     begun = time.perf_counter()
     senders = [sending(node, folder, nodelay=way.nodelay) for folder in folders]
     failed = [sender.communicate()[1] for sender in senders]
@@ -191,6 +193,22 @@ def images_of(pattern: Images, number: int, count: int, parts: int) -> Iterator[
         yield folders
     finally:
         shutil.rmtree(folder)
+
+
+def warm(size_bytes: int, folder: Path = TMPFS) -> float:
+    """Use so much memory twice and give it back; return how many times the first use took the second.
+
+    A virtual machine's host takes idle memory away, and giving it back costs several times what writing to
+    it does. That belongs to nobody's software: what is received finds memory that was just in use.
+    """
+    took = []
+    for _ in range(2):
+        begun = time.thread_time()
+        with tempfile.TemporaryFile(dir=folder if folder.is_dir() else None, buffering=0) as file:
+            for _ in range(size_bytes // len(_MEGABYTE) + 1):
+                file.write(_MEGABYTE)
+        took.append(time.thread_time() - begun)
+    return took[0] / took[1]
 
 
 def syncs_per_second(folder: Path) -> float:
