@@ -17,6 +17,7 @@ from dicom_node.index.conditions import Manner, Match, conditions
 from dicom_node.index.facts import EVERYTHING, NOTHING, Facts
 from dicom_node.index.moments import CLOCK, DAY
 from dicom_node.instance import Level
+from fhir_server.database import prepared
 
 __all__ = ["Found", "Manner", "Match", "Question", "count", "find", "stream", "supported"]
 
@@ -120,7 +121,7 @@ def find(connection: Any, question: Question) -> list[Found]:
     )
     values.append(question.limit)
     if _by_key(question):  # its plan does not depend on the values
-        facts.ask(cursor, statement, values)
+        prepared.ask(cursor, statement, values)
     else:
         cursor.execute(statement, values)
     rows = cursor.fetchall()
