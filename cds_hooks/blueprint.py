@@ -16,6 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from cds_hooks import feedback, registry
 from cds_hooks.calls import BUDGET_S, Calls
+from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.store import Records, Store
 from cds_hooks.service import Service
 from fhir_server.interactions.entry import Entry
@@ -55,7 +56,9 @@ def create(
     `entry` when not given); `origins` are the browser origins that may call.
     """
     calls = Calls(
-        registry.services(folders, demonstration=demonstration) if services is None else services,
+        registry.services(folders, demonstration=demonstration, log=ModelLog(entry.engine))
+        if services is None
+        else services,
         Store(entry.engine) if records is None else records,
         entry=entry,
         base_urls=base_urls or entry.settings.base_urls,
@@ -115,10 +118,10 @@ def _take_feedback(calls: Calls, records: Records, service_id: str) -> Response:
 
 
 def _source_attributes(calls: Calls, model_id: str, version: str) -> Response:
-    for service in calls.services.values():
-        if service.model is not None and (service.model.id, service.model.version) == (model_id, version):
-            return _answer(200, dict(service.model.source_attributes))
-    raise NotFound("there is no such version of such a model in service here", expression="id")
+    found = registry.source_attributes(calls.services, model_id, version)
+    if found is None:
+        raise NotFound("there is no such version of such a model here", expression="id")
+    return _answer(200, found)
 
 
 def _preflight() -> Response:

@@ -2,41 +2,56 @@
 
 What goes wrong ends in `{"cards": []}` and a record. Only what the client can mend is said aloud:
 400 names the field, 412 the data that is needed and cannot be had. What cannot be recorded is not
-shown: a card that nobody could account for is worse than none.
+shown: a card that nobody could account for is worse than none. A record that the database does not
+take in time goes to the spool, from where it is played back.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Protocol
 from uuid import UUID, uuid4
 
-from cds_hooks import cards, prefetch
+from cds_hooks import prefetch
 from cds_hooks import request as requests
-from cds_hooks.facts.chart import Chart, OtherPatient
-from cds_hooks.hooks.hook import resources as bundled
+from cds_hooks.facts.chart import OtherPatient
 from cds_hooks.hooks.table import HOOKS
-from cds_hooks.records.entries import Call
+from cds_hooks.operation import burden as burdens
+from cds_hooks.operation import inputs as documents
+from cds_hooks.operation.burden import Burden, Reader
+from cds_hooks.operation.inputs import Inputs
+from cds_hooks.operation.modes import AlwaysOn, Mode
+from cds_hooks.operation.recorder import NotKept, Recorder
+from cds_hooks.operation.spool import Spool
+from cds_hooks.records.entries import SHOWN, Call, Offer, body_of
 from cds_hooks.records.store import Records
 from cds_hooks.request import HookRequest
-from cds_hooks.service import Decision, Facts, Service
+from cds_hooks.service import Decision, Service
+from fhir_server import __version__
 from fhir_server.authorization.grant import Grant
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
+from fhir_server.observability import events
 from fhir_server.outcome import FhirError, Invalid, NotFound, PreconditionFailed
 
 log = logging.getLogger(__name__)
 
 BUDGET_S = 0.4
 _FOR_THE_RECORD_S = 0.1  # of the budget: what deciding may not use up
+_EMPTY = body_of([])
+
+
+class HasModes(Protocol):
+    """Who knows how each service is switched."""
+
+    def of(self, service_id: str) -> Mode | None:
+        """Return the mode of a service; None when nobody can know it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,7 @@ class Answer:
     status: int
     body: bytes
     reasons: tuple[str, ...] = ()
+    call_id: UUID | None = None
 
 
 class Calls:
@@ -64,15 +80,20 @@ class Calls:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         budget_s: float = BUDGET_S,
         threads: int = 8,
+        modes: HasModes | None = None,
+        burden: Burden | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self.services = services
         self.clock = clock
-        self._records = records
+        self.modes: HasModes = modes or AlwaysOn()
         self._entry = entry
         self._base_urls = tuple(base_urls)
         self._budget_s = budget_s
+        self._burden = burden or Burden()
+        self._spool = spool
+        self._recorder = Recorder(records)
         self._deciding = ThreadPoolExecutor(threads, thread_name_prefix="cds")
-        self._recording = ThreadPoolExecutor(threads, thread_name_prefix="cds-record")
 
     def service(self, service_id: str) -> Service:
         """Return a service; raises NotFound (404) naming the known ones."""
@@ -81,19 +102,34 @@ class Calls:
             raise NotFound(f"there is no service {service_id!r}; known are {known}", expression="id")
         return self.services[service_id]
 
-    def answer(self, service_id: str, body: bytes, client: str | None = None) -> Answer:
-        """Answer one call: 200, or 400, 404, 412 with an OperationOutcome."""
+    def mode(self, service: Service) -> Mode | None:
+        """Return how a service runs: its switch, and never more than shadow where it is itself in shadow."""
+        mode = self.modes.of(service.id)
+        return mode.and_not_more_than(Mode.SHADOW) if mode and service.shadow else mode
+
+    def answer(
+        self, service_id: str, body: bytes, client: str | None = None, *, trial: bool = False
+    ) -> Answer:
+        """Answer one call: 200, or 400, 404, 412 with an OperationOutcome.
+
+        A `trial` is somebody's who looks at the service: it is recorded like any call, and neither
+        withheld for being repeated nor counted as a card that a user had to read.
+        """
         service = self.service(service_id)
-        work = _Work(
-            service, uuid4(), self.clock(), time.perf_counter(), client, hashlib.sha256(body).digest()
-        )
+        work = self._work(service, client, body, trial=trial)
         try:
             work.request = requests.parse(body, HOOKS, service.hooks)
         except Invalid as error:
             return self._refuse(work, error, "invalid-request")
+        work.own_ids = work.request.fhir_server in {url.rstrip("/") for url in self._base_urls}
+        work.mode = self.mode(service)
+        if work.mode is None:
+            return self._finish(work, Decision(("switch-unknown",)))
+        if work.mode is Mode.OFF:
+            return self._finish(work, Decision(("switched-off",)))
         job: Future[Decision] = self._deciding.submit(self._decide, work)
         try:
-            decision = job.result(timeout=max(self._budget_s - _FOR_THE_RECORD_S, 0.01))
+            decision = job.result(timeout=max(self._left(work) - _FOR_THE_RECORD_S, 0.01))
         except TimeoutError:
             job.cancel()
             log.warning("cds call %s: over its time", work.call_id)
@@ -110,53 +146,71 @@ class Calls:
             decision = Decision(("error",))
         return self._finish(work, decision)
 
+    def refuse(self, service_id: str, error: FhirError, reason: str, client: str | None = None) -> Answer:
+        """Record a call that is refused before it is read (413, 415, 401), and return the refusal."""
+        return self._refuse(self._work(self.service(service_id), client, b""), error, reason)
+
+    def _work(self, service: Service, client: str | None, body: bytes, *, trial: bool = False) -> _Work:
+        now = self.clock()
+        received_at = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as exact as it is kept
+        return _Work(service, uuid4(), received_at, time.perf_counter(), client, body, trial)
+
     def _decide(self, work: _Work) -> Decision:
         request = work.request
         assert request is not None
         hook = HOOKS[request.hook]
         source = prefetch.own_store(request, self._entry, self._base_urls, Grant.system("cds-hooks"))
         gathered = prefetch.gather(work.service.prefetch, request, hook, source)
-        drafts = [draft for name in hook.bundles for draft in bundled(request.context[name])]
-        resources = [*gathered.resources, *drafts]
-        work.input_hash = input_hash(request, resources)
-        chart = Chart.of(request.patient_id, work.received_at, resources)
-        return work.service.decide(Facts(work.call_id, request.hook, request.context, chart))
+        found = Inputs(request.hook, request.context, [*gathered.resources, *hook.carried(request.context)])
+        work.document = found.document()
+        return documents.decide(work.service, work.call_id, work.received_at, found)
 
     def _finish(self, work: _Work, decision: Decision) -> Answer:
-        body = json_format.encode(cards.response(decision.cards))
-        given = tuple(UUID(card.uuid) for card in decision.cards)
-        if self._keep(work.call(200, decision, body, given)):
-            return Answer(200, body, decision.reasons)
-        if decision.cards:
-            log.error("cds call %s: not recorded, so not shown", work.call_id)
-        return Answer(200, _EMPTY, decision.reasons)
+        bodies = [json_format.encode(card.as_json()).decode() for card in decision.cards]
+        if work.mode is Mode.SHADOW:
+            decision = replace(decision, reasons=(*decision.reasons, "shadow"))
+            call = work.call(200, decision, _EMPTY)
+            held = {card.uuid: "shadow" for card in decision.cards}
+            return self._keep(work, Offer(replace(call, computed=body_of(bodies), withheld=held)))
+        call = work.call(200, decision, body_of(bodies))
+        request = work.request
+        reader = Reader(work.client, request.user, request.patient_id) if request else Reader(None, None, "")
+        limits = Burden() if work.trial else self._burden
+        offered = tuple(
+            burdens.offered(card, body, call.service, call.hook or "", reader, call.received_at, limits)
+            for card, body in zip(decision.cards, bodies, strict=True)
+        )
+        return self._keep(work, Offer(call, offered))
 
     def _refuse(self, work: _Work, error: FhirError, reason: str) -> Answer:
         body = json_format.encode(error.as_json())
-        self._keep(work.call(error.status, Decision((reason,)), body, ()))
-        return Answer(error.status, body, (reason,))
+        return self._keep(work, Offer(work.call(error.status, Decision((reason,)), body.decode())))
 
-    def _keep(self, call: _Kept) -> bool:
-        """Record a call within the rest of the budget; say whether it is kept."""
-        gate = _Gate()
-        job = self._recording.submit(self._records.keep, call.entry, gate.enter)
+    def _keep(self, work: _Work, offer: Offer) -> Answer:
+        """Record a call within the rest of the budget; return what may be said."""
         try:
-            job.result(timeout=max(self._budget_s - (time.perf_counter() - call.started), 0.02))
-        except TimeoutError:
-            return not gate.close() and _committed(job)
-        except Exception as error:
-            log.error("cds call %s: no record, %s", call.entry.call_id, type(error).__name__)
-            return False
-        return True
+            verdicts = self._recorder.submit(offer).wait(max(self._left(work), 0.02))
+            call = offer.settled(verdicts)
+        except NotKept as error:
+            call = self._spool_instead(offer, str(error))
+        took_ms = 1000 * (time.perf_counter() - work.started)
+        shown = len(call.cards)
+        events.emit(events.CardsServed(call.service, outcome(call), call.reasons, shown, took_ms))
+        return Answer(call.status, call.answer.encode(), call.reasons, call.call_id)
 
+    def _spool_instead(self, offer: Offer, why: str) -> Call:
+        """Return the call without its cards, and leave its record to the spool."""
+        unseen = {offered.card: "not-recorded" for offered in offer.cards}
+        call = offer.settled(unseen)
+        if not offer.cards:
+            call = replace(call, reasons=(*call.reasons, "not-recorded"))
+        kept = self._spool is not None and self._spool.append(call)
+        events.emit(events.CallSpooled(call.service, kept))
+        log.error("cds call %s: not recorded, %s; no cards are shown", call.call_id, why)
+        return call
 
-_EMPTY = json_format.encode(cards.response())
-
-
-@dataclass(slots=True)
-class _Kept:
-    entry: Call
-    started: float
+    def _left(self, work: _Work) -> float:
+        return self._budget_s - (time.perf_counter() - work.started)
 
 
 @dataclass(slots=True)
@@ -168,20 +222,24 @@ class _Work:
     received_at: datetime
     started: float
     client: str | None
-    input_hash: bytes
+    body: bytes
+    trial: bool = False
     request: HookRequest | None = None
+    mode: Mode | None = Mode.ON
+    own_ids: bool = False
+    document: bytes | None = None
 
-    def call(self, status: int, decision: Decision, body: bytes, given: tuple[UUID, ...]) -> _Kept:
-        request, model = self.request, self.service.model
-        entry = Call(
+    def call(self, status: int, decision: Decision, answer: str) -> Call:
+        request, model, document = self.request, self.service.model, self.document
+        return Call(
             call_id=self.call_id,
             received_at=self.received_at,
             latency_us=round(1e6 * (time.perf_counter() - self.started)),
             status=status,
             service=self.service.id,
             reasons=decision.reasons,
-            input_hash=self.input_hash,
-            answer=body.decode(),
+            input_hash=hashlib.sha256(self.body).digest() if document is None else documents.digest(document),
+            answer=answer,
             hook=request.hook if request else None,
             hook_instance=request.hook_instance if request else None,
             client=self.client,
@@ -192,48 +250,29 @@ class _Work:
             model_hash=model.sha256 if model else None,
             inputs=decision.inputs,
             output=decision.output,
-            cards=given,
+            mode="off" if self.mode is None else self.mode.value,
+            model_state=model.state if model else None,
+            code=__version__,
+            own_ids=self.own_ids,
+            content=None if document is None else documents.packed(document),
         )
-        return _Kept(entry, self.started)
 
 
-class _Gate:
-    """Decides once whether a record is committed or given up, whichever side comes first."""
+def outcome(call: Call) -> str:
+    """Return in one word how a call ended, for metrics and lists.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._state = "open"
-
-    def enter(self) -> bool:
-        """Called by the writer before COMMIT: say whether it may."""
-        return self._move("entered")
-
-    def close(self) -> bool:
-        """Called by who waits no longer: True when nothing will be committed."""
-        return self._move("closed")
-
-    def _move(self, to: str) -> bool:
-        with self._lock:
-            if self._state == "open":
-                self._state = to
-            return self._state == to
-
-
-def _committed(job: Future[None]) -> bool:
-    """Wait for a COMMIT that is on its way; say whether it came through."""
-    try:
-        job.result(timeout=2.0)
-    except Exception:
-        return False
-    return True
-
-
-def input_hash(request: HookRequest, resources: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return the SHA-256 of what a decision rests on: hook, context, resources; never the token."""
-    digest = hashlib.sha256()
-    for part in (request.hook, request.context, resources):
-        digest.update(json.dumps(part, sort_keys=True, default=str, separators=(",", ":")).encode() + b"\n")
-    return digest.digest()
+    >>> from datetime import UTC
+    >>> outcome(Call(UUID(int=1), datetime(2026, 1, 2, tzinfo=UTC), 1, 200, "s", ("timeout",), b"", "…"))
+    'timeout'
+    """
+    if call.status != 200:
+        return "refused"
+    if call.cards:
+        return SHOWN
+    for reason in ("not-recorded", "timeout", "error", "switched-off", "switch-unknown", "shadow"):
+        if reason in call.reasons or reason in call.withheld.values():
+            return reason
+    return "withheld" if call.withheld else "none"
 
 
 def _place(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """The body of a call, checked: HookRequest, or 400 with the name of the field.
 
-CDS Hooks 2.0, "HTTP Request". Fields that we do not know are kept out of the way, not refused.
-The access token is transient: it is neither stored nor logged nor part of any hash.
+CDS Hooks 2.0, "HTTP Request". Fields that we do not know are kept beside, not refused: `hookVersion` and
+whatever else a newer client sends. `null` for an optional field counts as absent, although JSON elements
+should not be null. The access token is transient: it is neither stored nor logged nor part of any hash.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from fhir_server.model import json_format
 from fhir_server.outcome import Invalid
 
 _AUTHORIZATION: Mapping[str, type] = {"access_token": str, "token_type": str, "scope": str, "subject": str}
+_KNOWN = frozenset(
+    {"hook", "hookInstance", "context", "prefetch", "fhirServer", "fhirAuthorization", "extension"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class HookRequest:
-    """A call as it came: `prefetch` keeps null apart from missing."""
+    """A call as it came: `prefetch` keeps null apart from missing, `more` holds fields that we do not know.
+
+    `expires_in` are the seconds that the access token is good for, `fhir_server` has no slash at its end.
+    """
 
     hook: str
     hook_instance: UUID
@@ -31,6 +38,9 @@ class HookRequest:
     authorized_patient: str | None = None
     scope: str | None = None
     access_token: str | None = field(default=None, repr=False)
+    expires_in: int = 0
+    extension: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def patient_id(self) -> str:
@@ -79,6 +89,9 @@ def parse(
         authorized_patient=authorization.get("patient"),
         scope=authorization.get("scope"),
         access_token=authorization.get("access_token"),
+        expires_in=authorization.get("expires_in", 0),
+        extension=_object(data, "extension") or {},
+        more={name: value for name, value in data.items() if name not in _KNOWN},
     )
 
 
@@ -133,4 +146,4 @@ def _is_address(value: Any) -> bool:
         parts = urlsplit(value)
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -66,3 +66,6 @@ class Service:
     decide: Callable[[Facts], Decision] = field(repr=False)
     usage_requirements: str = ""
     model: Model | None = None
+    evidence: str = ""
+    shadow: bool = False
+    """Decide and record, show nothing: whatever the switch says, for instance by the state of its model."""

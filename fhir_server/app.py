@@ -9,21 +9,14 @@ from zoneinfo import ZoneInfo
 
 from flask import Flask
 
-import cds_hooks.blueprint
-import cds_hooks.pages
-from cds_hooks import registry
-from cds_hooks.calls import Calls
-from cds_hooks.records.store import Store
 from dicom_node.workflow import changes as worklist_changes
-from fhir_server import imaging
-from fhir_server.authorization.grant import Grant
+from fhir_server import decision_support, imaging
 from fhir_server.config import Config, ConfigError
 from fhir_server.console.pages import Room, Site, State
 from fhir_server.console.pages import blueprint as console
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.definitions.core import Core
 from fhir_server.definitions.structures import is_resource_type, resource_types
-from fhir_server.imaging import root_address
 from fhir_server.interactions import integrity
 from fhir_server.interactions.capabilities import Capabilities
 from fhir_server.interactions.context import Settings, utc_now
@@ -66,16 +59,10 @@ def create_app(config: Config) -> Flask:
     capabilities = Capabilities(entry.settings, BUILT, started, auth=config.auth, operations=offered())
     door = Door(Installation(entry, config, capabilities), _observe)
     app.wsgi_app = in_front(door, app.wsgi_app)  # type: ignore[method-assign, assignment]
-    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration)
-    records = Store(entry.engine)
-    calls = Calls(services, records, entry=entry, base_urls=entry.settings.base_urls)
-    app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
     imaging.mount(app, config, entry)
     ready = readiness(entry.engine, config)
     app.register_blueprint(console(Site(entry, config, ROOMS, started, lambda: _states(ready))))
-    app.register_blueprint(
-        cds_hooks.pages.create(cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config)))
-    )
+    decision_support.mount(app, config, entry)
     app.register_blueprint(health.blueprint(ready, numbers_folder(config)))
     return app
 
@@ -202,6 +189,7 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
     entry = create_entry(config, config.database_url, connections=4)
     return {
         **imaging.drains(config, entry),
+        **decision_support.drains(config, entry),
         "reindex": Reindexer(entry).drain,
         "disk": Watch(config.data_dir, config.disk_warn_percent).drain,
     }
@@ -210,8 +198,3 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
 def create_workflow_drains(config: Config) -> dict[str, Callable[[], int]]:
     """Return the queues that a modality waits for; each is drained in a thread of its own."""
     return imaging.workflow_drains(config, create_entry(config, config.database_url, connections=8))
-
-
-def cds_address(config: Config) -> str:
-    """Return where the CDS Hooks services are, for people."""
-    return f"{root_address(config)}/cds-services"

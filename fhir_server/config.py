@@ -150,6 +150,17 @@ class Config:
     demonstration: bool = _setting(
         False, "models in the state demonstration answer; for trying out, never for patients"
     )
+    cds_repeat_hours: float = _setting(
+        24.0,
+        "hours until a decision service shows a user the same card about a patient again; 0: at once",
+    )
+    cds_cards_a_day: int = _setting(
+        100, "most cards that decision services show one user on a day, critical ones not counted; 0: any"
+    )
+    cds_input_days: float = _setting(
+        365.0,
+        "how long is kept what a CDS Hooks call was decided from; until then its cards can be computed again",
+    )
     worker: bool = _setting(True, "whether the background worker is started")
     stop_grace_s: float = _setting(30.0, "how long running requests may take to finish when the server stops")
     log_requests: bool = _setting(

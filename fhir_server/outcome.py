@@ -194,6 +194,12 @@ class NotSupported(FhirError):
     status, code = 400, "not-supported"
 
 
+class Unauthorized(FhirError):
+    """401: the caller did not prove who it is."""
+
+    status, code = 401, "login"
+
+
 class Forbidden(FhirError):
     """403: the grant does not allow it."""
 

@@ -178,7 +178,12 @@ def unreadable_drug(chart: Chart) -> Resource | None:
 
 
 def reperfusion(chart: Chart, since: datetime) -> Resource | None:
-    """Return the thrombolysis or thrombectomy since the onset (done, running or ordered), or None."""
+    """Return the thrombolysis or thrombectomy since the onset (done, running or ordered), or None.
+
+    A Condition may say it as well (ICD-10-CM Z92.82: tPA in another hospital before admission).
+    """
+    for condition, _certainty in active_conditions(chart, REPERFUSION):
+        return condition
     for procedure in chart.all("Procedure"):
         if procedure.get("status") == "not-done" or not REPERFUSION.holds(procedure.get("code")):
             continue

@@ -5,8 +5,11 @@ missing one would harm (a drug that forbids the suggestion, a haemorrhage), also
 display or text: hospitals code products and local terms that no list of ingredients holds.
 Words are only ever used to refuse, never to suggest.
 
-Codes marked `doubtful` below were written from memory and have not been seen in a published
-value set; leaving one of them out makes a service silent, never bold.
+Every code was read with its display in a published source: the value sets of the stroke, statin
+and thrombosis quality measures (cqframework/ecqm-content-qicore-2024, 9ebd48f, and -r4-2021,
+0be9c68), HL7's packages (R4 4.0.1, US Core 7.0.0, IPS 1.1.0), and for RxNorm ingredients and
+allergy findings public code lists and examples that pair the code with its name. A code that
+could not be read anywhere is not here; leaving one out makes a service silent, never bold.
 """
 
 from __future__ import annotations
@@ -95,22 +98,84 @@ ACUTE_STROKE = CodeSet(
             "422504002",  # ischaemic stroke
             "230690007",  # cerebrovascular accident
             "432504007",  # cerebral infarction
+            "111297002",  # nonparalytic stroke
+            "116288000",  # paralytic stroke
+            "195185009",  # infarct due to thrombosis of precerebral arteries
+            "195186005",  # … embolism of precerebral arteries
+            "195189003",  # … thrombosis of cerebral arteries
+            "195190007",  # … embolism of cerebral arteries
+            "195212005",  # brainstem stroke syndrome
+            "195213000",  # cerebellar stroke syndrome
+            "195216008",  # left hemisphere
+            "195217004",  # right hemisphere
+            "230691006",  # due to occlusion of a cerebral artery
+            "230692004",  # infarction, precerebral
+            "230693009",  # anterior circulation
+            "230694003",  # total anterior circulation
+            "230695002",  # partial anterior circulation
+            "230696001",  # posterior circulation
             "230698000",  # lacunar infarction
+            "230699008",  # pure motor
+            "230700009",  # pure sensory
+            "230701008",  # pure sensorimotor
+            "307363008",  # multiple lacunar infarcts
+            "426107000",  # acute lacunar infarction
         )
     },
     icd10=("I63", "I64"),
 )
+VENOUS_STROKE = CodeSet(
+    "cerebral venous thrombosis",
+    {SNOMED: ("195230003",)},  # cerebral infarction due to cerebral venous thrombosis, non-pyogenic
+    icd10=("I636", "I676", "G08"),
+    words=r"(cerebral|sinus|intracranial).{0,12}veno?us.{0,12}thrombos|venous sinus thrombos",
+)
+"""Its treatment is heparin in full dose; the trial's arterial strokes say nothing about it."""
 HAEMORRHAGE = CodeSet(
     "intracranial haemorrhage",
     {
         SNOMED: (
             "1386000",  # intracranial haemorrhage
             "274100004",  # cerebral haemorrhage
+            "449020009",  # intraparenchymal haemorrhage of the brain
             "230706003",  # haemorrhagic cerebral infarction
+            "230707007",  # … anterior circulation
+            "230708002",  # … posterior circulation
             "21454007",  # subarachnoid haemorrhage
+            "270907008",  # spontaneous subarachnoid haemorrhage
+            "195155004",  # … from carotid siphon and bifurcation
+            "195160000",  # … from vertebral artery
+            "276277008",  # … from multiple aneurysms
+            "276278003",  # … anterior cerebral artery aneurysm
+            "276280009",  # … middle cerebral artery aneurysm
+            "276281008",  # … posterior cerebral artery aneurysm
+            "276282001",  # … anterior communicating artery aneurysm
+            "276283006",  # … posterior communicating artery aneurysm
+            "276284000",  # … basilar artery aneurysm
+            "276285004",  # … posterior inferior cerebellar artery aneurysm
+            "276286003",  # … carotid artery aneurysm
             "35486000",  # subdural haemorrhage
-            "95453001",  # subdural intracranial haemorrhage
-            "230705004",  # doubtful: intracerebral haemorrhage, a subtype
+            "95453001",  # subdural haematoma
+            "195165005",  # basal ganglia
+            "195167002",  # external capsule
+            "195168007",  # intracerebral with intraventricular
+            "195169004",  # intracerebral, multiple
+            "20908003",  # subcortical
+            "230709005",  # massive supratentorial
+            "230710000",  # lobar
+            "230711001",  # thalamic
+            "230712008",  # lacunar
+            "23276006",  # ventricular
+            "425957003",  # non-traumatic ventricular
+            "276722003",  # intracerebellar and posterior fossa
+            "28318001",  # basilar
+            "42429001",  # cerebromeningeal
+            "49422009",  # cortical
+            "52201006",  # internal capsule
+            "73020009",  # cerebral hemisphere
+            "75038005",  # cerebellar
+            "7713009",  # intrapontine
+            "95454007",  # brain stem
         )
     },
     icd10=("I60", "I61", "I62", "S064", "S065", "S066"),
@@ -128,6 +193,16 @@ ATRIAL_FIBRILLATION = CodeSet(
             "440059007",  # persistent
             "440028005",  # permanent
             "426749004",  # chronic
+            "706923002",  # longstanding persistent
+            "195080001",  # fibrillation and flutter
+            "120041000119109",  # with rapid ventricular response
+            "1010405004",  # paroxysmal, with rapid ventricular response
+            "233910005",  # lone
+            "233911009",  # non-rheumatic
+            "300996004",  # controlled
+            "314208002",  # rapid
+            "715395008",  # familial
+            "762247006",  # preexcited
         )
     },
     icd10=("I480", "I481", "I482", "I4891"),
@@ -137,7 +212,7 @@ ATRIAL_FIBRILLATION = CodeSet(
 HEAD_CT = CodeSet(
     "CT of the head",
     {
-        LOINC: ("30799-1", "24725-4", "24727-0", "24726-2"),  # without, with or without, with contrast
+        LOINC: ("30799-1", "24725-4", "24727-0", "24726-2"),  # without contrast, not said, with, both
         SNOMED: ("303653007",),
     },
 )
@@ -171,7 +246,7 @@ ASPIRIN = CodeSet(
 )
 HEPARIN = CodeSet(
     "unfractionated or low-molecular-weight heparin",
-    {RXNORM: ("5224", "67108", "67109", "69646"), SNOMED: ("372877000",)},
+    {RXNORM: ("5224", "67108", "67109", "69646", "67031", "75960", "280611"), SNOMED: ("372877000",)},
     words=r"heparin|enoxaparin|dalteparin|tinzaparin|nadroparin|lovenox|clexane|fragmin",
 )
 ANTICOAGULANT = CodeSet(
@@ -189,9 +264,17 @@ ANTICOAGULANT = CodeSet(
             "1364430",  # apixaban
             "1599538",  # edoxaban
             "15202",  # argatroban
-            "60819",  # doubtful: bivalirudin
-            "154",  # doubtful: acenocoumarol
-            "8150",  # doubtful: phenprocoumon
+            "67031",  # nadroparin
+            "75960",  # reviparin
+            "78484",  # danaparoid
+            "280611",  # bemiparin
+            "1927851",  # betrixaban
+            "114934",  # desirudin
+            "50097",  # fluindione
+            "8130",  # phenindione
+            "60819",  # bivalirudin
+            "154",  # acenocoumarol
+            "8150",  # phenprocoumon
         ),
         SNOMED: ("372756006", "372877000"),  # warfarin, heparin
     },
@@ -201,7 +284,16 @@ ANTICOAGULANT = CodeSet(
 )
 THROMBOLYTIC = CodeSet(
     "thrombolytic drug",
-    {RXNORM: ("8410", "259280", "76895", "10106")},  # alteplase, tenecteplase, reteplase, streptokinase
+    {
+        RXNORM: (
+            "8410",  # alteplase
+            "259280",  # tenecteplase
+            "76895",  # reteplase
+            "10106",  # streptokinase
+            "11055",  # urokinase
+            "40028",  # anistreplase
+        )
+    },
     words=r"\w+teplase|activase|actilyse|streptokinase|urokinase|thrombolysis|\b(r?t-?pa|tnk)\b",
 )
 BLEEDING_TENDENCY = CodeSet(
@@ -213,13 +305,30 @@ BLEEDING_TENDENCY = CodeSet(
             "90935002",  # haemophilia
         )
     },
-    icd10=("K25", "K26", "K27", "K28", "K920", "K921", "K922", "D66", "D67", "D68"),
+    icd10=(
+        *("K25", "K26", "K27", "K28", "K920", "K921", "K922", "D66", "D67"),
+        *("D680", "D681", "D682", "D683", "D684", "D688", "D689"),  # D685, D686: thrombophilia
+    ),
     words=r"gastrointestinal (h(a)?emorrhage|bleed)|(peptic|gastric|duodenal) ulcer|melena|h(a)?emophilia"
     r"|von willebrand",
 )
 REPERFUSION = CodeSet(
     "thrombolysis or thrombectomy",
-    {SNOMED: ("472191000119101", "397046001", "433061001")},  # intravenous, thrombectomy; last doubtful
+    {
+        SNOMED: (
+            "472191000119101",  # thrombolysis of a cerebral artery by intravenous infusion
+            "307521008",  # intravenous infusion of a thrombolytic
+            "69245005",  # intra-arterial infusion of a thrombolytic
+            "230934004",  # thrombolysis of an intracranial vessel
+            "230935003",  # percutaneous thrombolysis of an intracranial artery
+            "440235008",  # percutaneous thrombolysis of a cerebral artery
+            "418491007",  # angiography and thrombolysis of an intracranial artery
+            "397046001",  # thrombectomy of an artery
+            "439541007",  # percutaneous thrombectomy of a cerebral artery
+            "39887009",  # thrombectomy of a carotid artery with a catheter
+        )
+    },
+    icd10=("Z9282",),  # tPA given elsewhere within 24 hours before admission
     words=r"thrombolysis|thrombectomy|\w+teplase",
 )
 ASPIRIN_ALLERGY = CodeSet(
@@ -233,7 +342,7 @@ ASPIRIN_ALLERGY = CodeSet(
             "293585002",  # allergy to salicylate
             "372665008",  # NSAID, substance
             "16403005",  # NSAID, product
-            "293610009",  # doubtful: allergy to NSAID
+            "293610009",  # allergy to NSAID
         ),
     },
     words=r"aspirin|salicyl|nsaid|non-?steroid|ibuprofen|naproxen|diclofenac|ketorolac",

@@ -1,4 +1,8 @@
-"""order-select: the user selected orders; `selections` name some of the `draftOrders` (library 1.0)."""
+"""order-select: the user selected orders; `selections` name some of the `draftOrders` (library 1.0).
+
+The library speaks of ids and shows references (`MedicationRequest/103`); an id alone is read too, and so is
+a reference with an address before it.
+"""
 
 from cds_hooks.hooks.hook import Context, Hook, resources
 from fhir_server.outcome import Invalid
@@ -10,8 +14,11 @@ def _selections(context: Context) -> None:
         raise Invalid(
             "context.selections has to list at least one reference into context.draftOrders",
             expression="context.selections",
+            code="required" if selections is None else "value",
         )
-    drafted = {f"{r['resourceType']}/{r.get('id')}" for r in resources(context["draftOrders"])}
+    drafts = resources(context["draftOrders"])
+    drafted = {f"{draft['resourceType']}/{draft.get('id')}" for draft in drafts}
+    drafted |= {str(draft["id"]) for draft in drafts if "id" in draft}
     for number, selection in enumerate(selections):
         if "/".join(selection.split("/")[-2:]) not in drafted:
             raise Invalid(

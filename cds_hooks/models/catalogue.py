@@ -1,8 +1,8 @@
 """The releases of models on disk: found, verified, loaded.
 
 A release is a folder `<model>-<version>` with `model.txt`, `card.json` and `SHA256SUMS.txt`.
-It is never changed: one altered byte and it is refused. States: draft (trained, not shown),
-shadow, active, retired, and demonstration, which answers for test data only.
+It is never changed: one altered byte and it is refused. The card says how a release begins, as
+draft or as demonstration; what has become of it since stands in Postgres (`states`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ SHIPPED = Path(__file__).parent / "shipped"
 """The releases that come with the package, all of them demonstrations."""
 
 MODEL, CARD, SUMS = "model.txt", "card.json", "SHA256SUMS.txt"
-STATES = ("draft", "shadow", "active", "retired", "demonstration")
+FIRST_STATES = ("draft", "demonstration")
+"""How a release may begin: draft (trained, not shown), demonstration (answers for test data only)."""
 _FOLDER = re.compile(r"(?P<model>[a-z][a-z0-9-]*[a-z0-9])-(?P<version>[0-9]+)")
 
 
@@ -32,17 +33,21 @@ class ReleaseError(RuntimeError):
 
 @dataclass(frozen=True)
 class Release:
-    """One version of a model: its identity, its card and where it lies."""
+    """One version of a model: its identity, its card, where it lies, what has become of it.
+
+    `digest` is the SHA-256 of the list of hashes, so of every byte of the release.
+    """
 
     model: str
     version: str
     folder: Path
     card: dict[str, Any]
+    digest: str
+    state: str
 
-    @property
-    def state(self) -> str:
-        """The state that the card gives."""
-        return str(self.card["state"])
+    def standing(self, state: str) -> Release:
+        """Return the same release in another state."""
+        return replace(self, state=state)
 
     @property
     def sha256(self) -> str:
@@ -108,7 +113,12 @@ def load(release: Release, *, native: bool = True) -> Predictor:
     if release.card["schema_sha256"] != features.schema_hash():
         raise ReleaseError(f"{release.identity} was trained with another feature table than this program has")
     try:
-        return Predictor((release.folder / MODEL).read_text(), features.NAMES, native=native)
+        data = (release.folder / MODEL).read_bytes()
+        if _sha256(data) != release.sha256:
+            raise ReleaseError(f"{release.folder.name}/{MODEL} was altered: its SHA-256 is another one")
+        return Predictor(data.decode("utf-8"), features.NAMES, native=native)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReleaseError(f"{release.identity} cannot be read: {error}") from error
     except PredictionError as error:
         raise ReleaseError(f"{release.identity} does not load: {error}") from error
 
@@ -131,17 +141,20 @@ def write(folder: Path, model: str, version: str, text: str, card: dict[str, Any
 
 def _read(model: str, version: str, path: Path) -> Release:
     try:
-        sums = (path / SUMS).read_text(encoding="utf-8").splitlines()
-        expected = {name: digest for digest, _, name in (line.partition("  ") for line in sums)}
+        listing = (path / SUMS).read_bytes()
+        lines = listing.decode("utf-8").splitlines()
+        expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         for name in (MODEL, CARD):
             if _sha256((path / name).read_bytes()) != expected.get(name):
                 raise ReleaseError(f"{path.name}/{name} was altered: its SHA-256 is not the one in {SUMS}")
         card = json.loads((path / CARD).read_text(encoding="utf-8"))
-        release = Release(model, version, path, card)
+        release = Release(model, version, path, card, _sha256(listing), card["state"])
         if (card["id"], card["version"], release.sha256) != (model, version, expected[MODEL]):
             raise ReleaseError(f"{path.name}/{CARD} describes another model")
-        if release.state not in STATES:
-            raise ReleaseError(f"{path.name}: {release.state!r} is no state; known are {', '.join(STATES)}")
+        if release.state not in FIRST_STATES:
+            raise ReleaseError(
+                f"{path.name}: a card cannot say {release.state!r}; it begins as {' or '.join(FIRST_STATES)}"
+            )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReleaseError(f"{path.name} cannot be read: {error}") from error
     return release

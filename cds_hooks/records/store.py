@@ -1,40 +1,36 @@
-"""Write and read the records: the only room of the CDS service that runs SQL."""
+"""Write and read the records of calls and feedback; this room alone runs the SQL of the CDS service."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
-from cds_hooks.records.entries import Call, Feedback
+from cds_hooks.records import statements
+from cds_hooks.records.entries import Call, Feedback, Offer
 from fhir_server.database.engine import Engine, Mode
+from fhir_server.model import json_format
 
 TENANT = 0
 
-_CALL = """
-INSERT INTO cds_call (tenant, call_id, received_at, latency_us, status, service, hook, hook_instance, client,
-    user_reference, patient, reasons, input_hash, model, model_version, model_hash, inputs, output, answer)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-"""
-_CARDS = "INSERT INTO cds_card (tenant, card, service, call_id) SELECT %s, unnest(%s::uuid[]), %s, %s"
 _FEEDBACK = """
 INSERT INTO cds_feedback
     (tenant, card, outcome, outcome_at, received_at, client, accepted, reason, user_comment)
 VALUES (%s, %s, %s, %s, %s, %s, %s::uuid[], %s, %s) ON CONFLICT DO NOTHING
 """
-_COLUMNS = (
+_READ = (
     "call_id, received_at, latency_us, status, service, reasons, input_hash, answer, hook, hook_instance,"
-    " client,"
-    " user_reference, patient, model, model_version, model_hash, inputs, output"
+    " client, user_reference, patient, model, model_version, model_hash, inputs, output, mode, model_state,"
+    " code, own_ids, computed, withheld"
 )
 
 
 class Records(Protocol):
     """Where calls and feedback are kept."""
 
-    def keep(self, call: Call, may_commit: Callable[[], bool]) -> None:
-        """Keep a call; `may_commit` is asked last, and when it says no, nothing is kept."""
+    def keep(self, offers: Sequence[Offer]) -> Mapping[UUID, str]:
+        """Keep calls in one transaction; return the verdict over every card that was offered."""
 
     def known_cards(self, service: str, cards: Sequence[UUID]) -> set[UUID]:
         """Return those of the cards that this service has given."""
@@ -44,29 +40,38 @@ class Records(Protocol):
 
 
 class Store:
-    """The records in Postgres."""
+    """The records in Postgres; `repeat_hours` and `most_a_day` are the alert burden (0: none)."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, repeat_hours: float = 0.0, most_a_day: int = 0) -> None:
         self._engine = engine
+        self._repeat_hours = repeat_hours
+        self._most_a_day = most_a_day
 
-    def keep(self, call: Call, may_commit: Callable[[], bool]) -> None:
-        """Write one call and its cards in one transaction."""
+    def keep(self, offers: Sequence[Offer]) -> Mapping[UUID, str]:
+        """Write calls, their inputs and the cards that may be shown: one statement, one transaction."""
+        with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
+            quoted = cursor.mogrify
+            calls = [
+                quoted(statements.ROW, _values(n, offer.call)).decode() for n, offer in enumerate(offers)
+            ]
+            cards = [
+                quoted(statements.CARD, (n, position, str(o.card), o.body, o.key, o.reader, o.day)).decode()
+                for n, offer in enumerate(offers)
+                for position, o in enumerate(offer.cards)
+            ]
+            limits = quoted("%s::float8, %s", (self._repeat_hours, self._most_a_day)).decode()
+            cursor.execute(statements.keep(calls, cards, limits))
+            return {UUID(card): verdict for card, verdict in cursor.fetchall()}
+
+    def play_back(self, calls: Sequence[Call]) -> None:
+        """Write calls that were answered with no cards and could not be recorded then.
+
+        One that was recorded after all gets a note that its cards were not sent; twice is once.
+        """
         with self._engine.connection() as connection, connection.cursor() as cursor:
-            cursor.execute(
-                _CALL,
-                (
-                    TENANT, str(call.call_id), call.received_at, call.latency_us, call.status, call.service,
-                    call.hook, _text(call.hook_instance), call.client, call.user_reference, call.patient,
-                    list(call.reasons), call.input_hash, call.model, call.model_version,
-                    bytes.fromhex(call.model_hash) if call.model_hash else None,
-                    _json(call.inputs), _json(call.output), call.answer,
-                ),
-            )  # fmt: skip
-            if call.cards:
-                cards = [str(card) for card in call.cards]
-                cursor.execute(_CARDS, (TENANT, cards, call.service, str(call.call_id)))
-            if may_commit():
-                connection.commit()
+            for call in calls:
+                cursor.execute(statements.PLAY_BACK, _values(0, call))
+            connection.commit()
 
     def known_cards(self, service: str, cards: Sequence[UUID]) -> set[UUID]:
         """Return those of the cards that this service has given."""
@@ -92,22 +97,46 @@ class Store:
                 )  # fmt: skip
             connection.commit()
 
-    def latest(self, service: str | None = None, count: int = 50) -> list[Call]:
-        """Return the newest calls, for the console and for tests."""
+    def latest(self, service: str | None = None, count: int = 50, before: UUID | None = None) -> list[Call]:
+        """Return the newest calls, without their inputs; `before` goes on behind a call of the last page."""
         with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {_COLUMNS} FROM cds_call WHERE tenant = %s AND (%s::text IS NULL OR service = %s)"
+                f"SELECT {_READ} FROM cds_call WHERE tenant = %s AND (%s::text IS NULL OR service = %s)"
+                " AND (%s::uuid IS NULL OR pk < (SELECT pk FROM cds_call WHERE tenant = %s AND call_id = %s))"
                 " ORDER BY pk DESC LIMIT %s",
-                (TENANT, service, service, count),
+                (TENANT, service, service, _text(before), TENANT, _text(before), count),
             )
-            return [_call(row) for row in cursor.fetchall()]
+            return [_call(row, None) for row in cursor.fetchall()]
+
+    def find(self, call_id: UUID) -> Call | None:
+        """Return a call with what it was decided from, as long as that is kept."""
+        with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {_READ}, (SELECT content FROM cds_call_input i WHERE i.tenant = c.tenant"
+                " AND i.call_id = c.call_id) FROM cds_call c WHERE tenant = %s AND call_id = %s",
+                (TENANT, str(call_id)),
+            )
+            row = cursor.fetchone()
+            return None if row is None else _call(row[:-1], None if row[-1] is None else bytes(row[-1]))
 
 
-def _call(row: Sequence[Any]) -> Call:
+def _values(n: int, call: Call) -> tuple[Any, ...]:
+    return (
+        n, str(call.call_id), call.received_at, call.latency_us, call.status, call.service, call.hook,
+        _text(call.hook_instance), call.client, call.user_reference, call.patient, list(call.reasons),
+        call.input_hash, call.model, call.model_version,
+        bytes.fromhex(call.model_hash) if call.model_hash else None, _json(call.inputs), _json(call.output),
+        call.answer, call.mode, call.model_state, call.code, call.own_ids, call.computed,
+        _json(call.withheld), call.content,
+    )  # fmt: skip
+
+
+def _call(row: Sequence[Any], content: bytes | None) -> Call:
     call_id, received_at, latency_us, status, service, reasons, input_hash, answer, hook, instance, client = (
         row[:11]
     )
-    user_reference, patient, model, model_version, model_hash, inputs, output = row[11:]
+    user_reference, patient, model, model_version, model_hash, inputs, output = row[11:18]
+    mode, model_state, code, own_ids, computed, withheld = row[18:]
     return Call(
         call_id=UUID(str(call_id)),
         received_at=received_at,
@@ -127,7 +156,21 @@ def _call(row: Sequence[Any]) -> Call:
         model_hash=bytes(model_hash).hex() if model_hash else None,
         inputs=inputs or {},
         output=output or {},
+        cards=_shown(status, answer),
+        mode=mode,
+        model_state=model_state,
+        code=code,
+        own_ids=own_ids,
+        computed=computed,
+        withheld=withheld or {},
+        content=content,
     )
+
+
+def _shown(status: int, answer: str) -> tuple[UUID, ...]:
+    """Return the cards of an answer, in their order."""
+    cards = json_format.parse(answer.encode())["cards"] if status == 200 else ()
+    return tuple(UUID(card["uuid"]) for card in cards)
 
 
 def _text(value: UUID | None) -> str | None:

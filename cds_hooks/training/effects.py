@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from cds_hooks.evaluation.regression import logistic, logit
 from cds_hooks.training.cohort import Cohort, Floats
 from cds_hooks.training.evaluate import Mask
-from cds_hooks.training.regression import logistic, logit
 
 Z = 1.959964
 

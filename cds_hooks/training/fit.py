@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from cds_hooks.evaluation.regression import design, expit, logistic
 from cds_hooks.models import features
 from cds_hooks.training.cohort import FOLDS, Floats
 from cds_hooks.training.evaluate import Mask
-from cds_hooks.training.regression import design, expit, logistic
 
 ROUNDS = 200
 PARAMETERS: dict[str, Any] = {

@@ -13,7 +13,7 @@ import numpy as np
 from cds_hooks.models import catalogue, features
 from cds_hooks.models.catalogue import Release
 from cds_hooks.training import cohort as cohorts
-from cds_hooks.training import effects, evaluate, fit, published, source_attributes
+from cds_hooks.training import effects, envelope, evaluate, fit, published, source_attributes
 from cds_hooks.training.cohort import Cohort
 
 STROKE_EARLY_ASPIRIN = "stroke-early-aspirin"
@@ -89,6 +89,7 @@ def train(
             for name, gaps in zip(features.NAMES, np.isnan(cohort.x).sum(axis=0).tolist(), strict=True)
             if not gaps
         ],
+        "envelope": envelope.fit(features.NAMES, cohort.x),
         "evaluation": evaluation,
         "published": reproduced,
         "effect": effect,

@@ -180,10 +180,11 @@ def call(
     patient_id: str = PATIENT_ID,
     fhir_server: str | None = None,
     hook: str = "encounter-start",
+    user: str = "Practitioner/demo",
 ) -> Resource:
     """Return the body of a call about the patient; with `fhir_server` the service fetches what it needs."""
     encounter_id = ENCOUNTER_ID if patient_id == PATIENT_ID else f"{patient_id}-encounter"
-    context: Resource = {"userId": "Practitioner/demo", "patientId": patient_id, "encounterId": encounter_id}
+    context: Resource = {"userId": user, "patientId": patient_id, "encounterId": encounter_id}
     if hook == "order-select":
         draft = {
             "resourceType": "ServiceRequest",

@@ -10,20 +10,18 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from dicom_node.bridge.codes import clean
 from dicom_node.bridge.imaging_study import UID_SYSTEM, study_identifier
 from dicom_node.coding_schemes import DCM
+from fhir_server.audit import event as fhir
 
 Resource = dict[str, Any]
 
 AE_TITLE = "urn:xinglin:ae-title"
-_ENTITY_TYPE = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
-_ENTITY_ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
-_SOURCE_TYPE = "http://terminology.hl7.org/CodeSystem/security-source-type"
 
+PROCEDURE_RECORD = "110111"  # it is of a step, which has no images of its own
 KINDS = {
     "110100": "Application Activity",
     "110102": "Begin Transferring DICOM Instances",
@@ -32,6 +30,7 @@ KINDS = {
     "110105": "DICOM Study Deleted",
     "110106": "Export",
     "110107": "Import",
+    PROCEDURE_RECORD: "Procedure Record",
     "110112": "Query",
     "110113": "Security Alert",
     "110114": "User Authentication",
@@ -96,10 +95,7 @@ def audit_event(id_: str, event: Mapping[str, Any], subject: Resource | None, ae
         "recorded": event["at"],
         "outcome": event["outcome"],
         "agent": _agents(event, ae_title),
-        "source": {
-            "observer": _entity_of(ae_title),
-            "type": [{"system": _SOURCE_TYPE, "code": "4", "display": "Application Server"}],
-        },
+        "source": fhir.source(_entity_of(ae_title)),
     }
     if since := event.get("since"):
         resource["period"] = {"start": since, "end": event["at"]}
@@ -113,8 +109,7 @@ def audit_event(id_: str, event: Mapping[str, Any], subject: Resource | None, ae
 
 
 def _coding(code: str, names: Mapping[str, str]) -> Resource:
-    coding = {"system": DCM, "code": code}
-    return {**coding, "display": names[code]} if code in names else coding
+    return fhir.coding(DCM, code, names.get(code, ""))
 
 
 def _agents(event: Mapping[str, Any], ae_title: str) -> list[Resource]:
@@ -134,19 +129,21 @@ def _agent(party: Mapping[str, Any], role: str) -> Resource:
     if user:
         agent["name"] = user
     if address:
-        agent["network"] = {"address": address, "type": "2" if _is_address(address) else "1"}
+        agent["network"] = fhir.network(address)
     return agent
 
 
 def _entity_of(title: str) -> Resource:
-    return {"identifier": {"system": AE_TITLE, "value": title}, "display": title}
+    return fhir.identified(AE_TITLE, title, title)
 
 
 def _entities(event: Mapping[str, Any], subject: Resource | None) -> list[Resource]:
     found: list[Resource] = []
     study = event.get("study", {})
     if uid := study.get("uid"):
-        details = [{"type": "NumberOfInstances", "valueString": str(study.get("instances", 0))}]
+        details: list[Resource] = []
+        if event["kind"] != PROCEDURE_RECORD:
+            details.append({"type": "NumberOfInstances", "valueString": str(study.get("instances", 0))})
         details += [
             {"type": f"SOPClass {name}", "valueString": str(count)}
             for name, count in sorted(study.get("sop_classes", {}).items())
@@ -157,14 +154,16 @@ def _entities(event: Mapping[str, Any], subject: Resource | None) -> list[Resour
             "type": "ImagingStudy",
             "identifier": {"system": UID_SYSTEM, "value": study_identifier(uid)},
         }
-        found.append({"what": what, "type": _object("2"), "role": _role("3"), "detail": details})
+        found.append(
+            {"what": what, "type": fhir.object_type("2"), "role": fhir.object_role("3"), "detail": details}
+        )
     if subject is not None:
-        found.append({"what": subject, "type": _object("1"), "role": _role("1")})
+        found.append(fhir.patient_entity(subject))
     asked_of = clean(event.get("sop_class", ""))
     for query in event.get("queries") or filter(None, [event.get("query")]):
         entity: Resource = {
-            "type": _object("2"),
-            "role": {"system": _ENTITY_ROLE, "code": "24", "display": "Query"},
+            "type": fhir.object_type("2"),
+            "role": fhir.object_role("24"),
             "query": base64.b64encode(query.encode()).decode(),
         }
         if asked_of:
@@ -175,19 +174,3 @@ def _entities(event: Mapping[str, Any], subject: Resource | None) -> list[Resour
 
 def _uri(name: str) -> str:
     return f"urn:oid:{name}" if name.replace(".", "").isdigit() else name
-
-
-def _object(code: str) -> Resource:
-    return {"system": _ENTITY_TYPE, "code": code, "display": {"1": "Person", "2": "System Object"}[code]}
-
-
-def _role(code: str) -> Resource:
-    return {"system": _ENTITY_ROLE, "code": code, "display": {"1": "Patient", "3": "Report"}[code]}
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text.partition("%")[0])
-    except ValueError:
-        return False
-    return True

@@ -90,11 +90,7 @@ class MetadataParts:
         self._forget(state.pk, but=path)
         return SeriesPart(path, crc, shift, raw_bytes, packed_bytes)
 
-    def forget(self, series_pk: int) -> None:
-        """Remove what is kept of a series; to be called when instances of it are removed for good."""
-        self._forget(series_pk)
-
-    def _forget(self, series_pk: int, but: Path | None = None) -> None:
+    def _forget(self, series_pk: int, but: Path) -> None:
         for path in self._folder(series_pk).glob(f"{series_pk}-*.part"):
             if path != but:
                 path.unlink(missing_ok=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
+from dicom_node import audit
 from dicom_node.attributes import Attributes
 from dicom_node.dictionary import hex_of
 from dicom_node.dimse import command as commands
@@ -14,6 +15,7 @@ from dicom_node.dimse.service import Request, Response, Service
 from dicom_node.encode import encode
 from dicom_node.workflow import performed
 from dicom_node.workflow.asked import asked
+from dicom_node.workflow.elements import value
 from dicom_node.workflow.orders import mint
 from dicom_node.workflow.performed import NO_SUCH_INSTANCE, PROCESSING_FAILURE, Refused
 from fhir_server.authorization.permit import permit
@@ -85,16 +87,22 @@ def _guarded(work: Answered, interaction: str, sop_class: str) -> Callable[[Requ
 def _create(request: Request, engine: Engine, clock: Clock) -> Response:
     sop_uid = text(request.command, commands.AFFECTED_SOP_INSTANCE_UID) or mint()
     given = _read(request)
+    now = clock()
     with engine.connection() as connection:
-        performed.create(connection, sop_uid, request.association.caller.calling_ae, given, clock())
+        performed.create(connection, sop_uid, request.association.caller.calling_ae, given, now)
+        _note(connection.cursor(), request, given, "C", now)
+        connection.commit()
     return Response(SUCCESS, fields={commands.AFFECTED_SOP_INSTANCE_UID: sop_uid})
 
 
 def _change(request: Request, engine: Engine, clock: Clock) -> Response:
     sop_uid = text(request.command, commands.REQUESTED_SOP_INSTANCE_UID)
     given = _read(request)
+    now = clock()
     with engine.connection() as connection:
-        left_out = performed.change(connection, sop_uid, given, clock())
+        step, left_out = performed.change(connection, sop_uid, given, now)
+        _note(connection.cursor(), request, step, "U", now)
+        connection.commit()
     if left_out:
         tags = sorted(int(name, 16) for name in left_out)
         return Response(
@@ -118,6 +126,22 @@ def _get(request: Request, engine: Engine, character_set: Callable[[str], str]) 
     said = character_set(request.association.caller.calling_ae)
     data_set = encode(given, request.context.transfer_syntax, character_set=said)
     return Response(OPTIONAL_NOT_SUPPORTED if lacking else SUCCESS, data_set)
+
+
+def _note(cursor: Any, request: Request, step: Attributes, action: str, now: datetime) -> None:
+    """Write down who began or changed the procedure of which patient (PS3.15 A.5.3, Procedure Record)."""
+    caller = request.association.caller
+    patient_id, issuer = value(step, "PatientID"), value(step, "IssuerOfPatientID")
+    event = audit.Event(
+        audit.Kind.PROCEDURE_RECORD,
+        now,
+        source=audit.Party(caller.calling_ae, caller.address, caller.user, requestor=True),
+        destination=audit.Party(caller.called_ae),
+        studies=[audit.Studied(uid, patient_id, issuer) for uid in performed.study_uids(step)],
+        action=action,
+        sop_class=PERFORMED_STEP,
+    )
+    audit.note(cursor, event)
 
 
 def _read(request: Request) -> Attributes:

@@ -77,7 +77,7 @@ class Performed:
 
 
 def create(connection: Any, sop_uid: str, calling_ae: str, given: Attributes, now: datetime) -> None:
-    """Keep a new step and commit. Raises Refused."""
+    """Keep a new step; the caller commits. Raises Refused."""
     if not is_uid(sop_uid):
         raise Refused(INVALID_INSTANCE, "the SOP Instance UID is no UID")
     check_new(given)
@@ -89,7 +89,6 @@ def create(connection: Any, sop_uid: str, calling_ae: str, given: Attributes, no
     )
     if not cursor.rowcount:
         raise Refused(DUPLICATE, "there is a step with this SOP Instance UID")
-    connection.commit()
 
 
 def check_new(given: Attributes) -> None:
@@ -108,10 +107,11 @@ def check_new(given: Attributes) -> None:
         raise Refused(INVALID_VALUE, f"PerformedProcedureStepStatus of a new step is {IN_PROGRESS}")
 
 
-def change(connection: Any, sop_uid: str, given: Attributes, now: datetime) -> list[str]:
-    """Change a step and commit; return the tags that were left out, since they may not be set any more.
+def change(connection: Any, sop_uid: str, given: Attributes, now: datetime) -> tuple[Attributes, list[str]]:
+    """Change a step; return it as it is now, and the tags that were left out as they may not be set any more.
 
-    What is set replaces what was, sequences as a whole. Raises Refused; then nothing is changed.
+    What is set replaces what was, sequences as a whole; the caller commits. Raises Refused; then nothing is
+    changed.
     """
     cursor = connection.cursor()
     cursor.execute("SELECT status, attributes FROM performed_step WHERE sop_uid = %s FOR UPDATE", (sop_uid,))
@@ -135,8 +135,7 @@ def change(connection: Any, sop_uid: str, given: Attributes, now: datetime) -> l
         " due_at = '-infinity', attempts = 0 WHERE sop_uid = %s",
         (status, psycopg2.extras.Json(after), now, sop_uid),
     )
-    connection.commit()
-    return left_out
+    return after, left_out
 
 
 def check_end(given: Attributes) -> None:

@@ -128,8 +128,11 @@ def suggestion(demo: Demo) -> str:
         raise StepFailed("discovery does not list stroke-early-aspirin")
     service = f"{demo.root}/cds-services/stroke-early-aspirin"
 
+    # somebody new each time: nobody is shown the same card twice a day
+    user = f"Practitioner/demo-{uuid4().hex[:8]}"
+
     def ask() -> dict[str, Any]:
-        call = stroke.call(str(uuid4()), fhir_server=demo.base)
+        call = stroke.call(str(uuid4()), fhir_server=demo.base, user=user)
         cards = _post(service, call, "application/json")["cards"]
         return dict(cards[0]) if cards else {}
 

@@ -122,11 +122,30 @@ class AssociationEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class CardsServed(Event):
-    """A CDS service answered."""
+    """A CDS service answered: in one word how it ended, the codes of its reasons, how many cards it gave."""
 
     service: str
+    outcome: str
+    reasons: tuple[str, ...]
     cards: int
     ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpooled(Event):
+    """The record of a CDS call was not taken by the database in time; `kept`: it waits in the spool."""
+
+    routine: ClassVar[bool] = False
+    service: str
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackTaken(Event):
+    """A CDS client told what became of a card."""
+
+    service: str
+    outcome: str
 
 
 @dataclass(frozen=True, slots=True)

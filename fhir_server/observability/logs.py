@@ -88,7 +88,7 @@ def take_over(lines: JsonLines) -> None:
 
 
 def _guarded(value: Any) -> Any:
-    """Return a number, flag, None, code or id as it is, and anything else withheld.
+    """Return a number, flag, None, code or id as it is, a tuple of them as a list, anything else withheld.
 
     >>> _guarded("search-type"), _guarded("Smith, John")
     ('search-type', '(withheld)')
@@ -97,6 +97,8 @@ def _guarded(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return round(value, 3)
+    if isinstance(value, tuple):
+        return [_guarded(each) for each in value]
     return value if isinstance(value, str) and _is_safe(value) else "(withheld)"
 
 

@@ -19,11 +19,13 @@ from pathlib import Path
 from fhir_server.observability.events import (
     AssociationEnded,
     AssociationRejected,
+    CallSpooled,
     CardsServed,
     Crashed,
     DestinationUnreached,
     Drained,
     Event,
+    FeedbackTaken,
     ForwardFailed,
     InstanceReceived,
     InstanceSent,
@@ -55,7 +57,13 @@ HELP = {
     "xinglin_disk_total_bytes": "size of the disk of the data folder",
     "xinglin_associations_total": "DICOM associations that ended, released or lost",
     "xinglin_associations_rejected_total": "DICOM associations refused, by source and reason of PS3.8 9.3.4",
+    "xinglin_cds_calls_total": "CDS Hooks calls answered, by how they ended",
+    "xinglin_cds_reasons_total": "reasons why CDS services gave a card or none",
     "xinglin_cds_cards_total": "cards that CDS services gave",
+    "xinglin_cds_feedback_total": "cards of which a client told what became of them",
+    "xinglin_cds_spooled_total": "CDS calls whose record the database did not take in time",
+    "xinglin_cds_unsealed_records": "records of CDS services that are not in the chain yet",
+    "xinglin_cds_spool_bytes": "records of CDS calls that wait to be played back",
     "xinglin_cds_seconds": "time to answer a CDS Hooks call",
     "xinglin_profiles_broken_total": "writes that did not keep a profile they claim, stored or refused",
     "xinglin_drained_total": "entries taken off a queue by the background worker",
@@ -69,6 +77,8 @@ GAUGES = frozenset(
         "xinglin_dicom_messages_waiting",
         "xinglin_forward_waiting_instances",
         "xinglin_forward_failed_studies",
+        "xinglin_cds_unsealed_records",
+        "xinglin_cds_spool_bytes",
         "xinglin_disk_free_bytes",
         "xinglin_disk_total_bytes",
     }
@@ -168,9 +178,17 @@ class Meter:
                 add("xinglin_forward_failed_total", (("destination", destination),), studies)
             case Measured(name, part, value):
                 self._numbers.put(name, (("part", part),), value)
-            case CardsServed(service, cards, ms):
+            case CardsServed(service, ending, reasons, cards, ms):
+                add("xinglin_cds_calls_total", (("service", service), ("outcome", ending)))
+                for code in reasons:
+                    add("xinglin_cds_reasons_total", (("service", service), ("reason", code)))
                 add("xinglin_cds_cards_total", (("service", service),), cards)
                 observe("xinglin_cds_seconds", (("service", service),), ms / 1000)
+            case FeedbackTaken(service, outcome):
+                add("xinglin_cds_feedback_total", (("service", service), ("outcome", outcome)))
+            case CallSpooled(service, kept):
+                told = ("kept", "yes" if kept else "no")
+                add("xinglin_cds_spooled_total", (("service", service), told))
             case ProfileBroken(resource_type, action):
                 add("xinglin_profiles_broken_total", (("type", resource_type), ("action", action)))
             case Drained(queue, count, _):

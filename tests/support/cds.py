@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from cds_hooks import blueprint, registry
 from cds_hooks.calls import Calls
 from cds_hooks.facts.chart import Chart
-from cds_hooks.records.entries import Call, Feedback
+from cds_hooks.records.entries import SHOWN, Call, Feedback, Offer
 from cds_hooks.service import Decision, Facts, Service
 from conformance.samples import stroke
 
@@ -29,9 +29,10 @@ class MemoryRecords:
         self.calls: list[Call] = []
         self.feedback: list[Feedback] = []
 
-    def keep(self, call: Call, may_commit: Callable[[], bool]) -> None:
-        if may_commit():
-            self.calls.append(call)
+    def keep(self, offers: Sequence[Offer]) -> Mapping[UUID, str]:
+        verdicts = {offered.card: SHOWN for offer in offers for offered in offer.cards}
+        self.calls += [offer.settled(verdicts) for offer in offers]
+        return verdicts
 
     def known_cards(self, service: str, cards: Sequence[UUID]) -> set[UUID]:
         given = {card for call in self.calls if call.service == service for card in call.cards}
@@ -70,8 +71,14 @@ def body(
     return call | more
 
 
-def decide(resources: list[dict[str, Any]], now: datetime = NOW) -> Decision:
-    """Return what the stroke service decides on a chart of these resources."""
+def decide(
+    resources: list[dict[str, Any]],
+    now: datetime = NOW,
+    *,
+    hook: str = "encounter-start",
+    with_: Service | None = None,
+) -> Decision:
+    """Return what the stroke service (or another one) decides on a chart of these resources."""
     chart = Chart.of(stroke.PATIENT_ID, now, resources)
     context = {"userId": "Practitioner/1", "patientId": stroke.PATIENT_ID, "encounterId": stroke.ENCOUNTER_ID}
-    return services()[SERVICE].decide(Facts(UUID(int=1), "encounter-start", context, chart))
+    return (with_ or services()[SERVICE]).decide(Facts(UUID(int=1), hook, context, chart))

@@ -1,87 +1,83 @@
-"""Orthanc (Debian) as a DICOMweb peer, client and server, on free loopback ports."""
+"""Orthanc (Debian) as a peer over DIMSE and DICOMweb, on free ports of the loopback."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import socket
 import subprocess
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.server import wait_for
+from tests.support.dicom_peers import free_port, listening, program
 
-PROGRAM = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
-def free_port() -> int:
-    """Return a port of the loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
+@dataclass(frozen=True)
 class Orthanc:
-    """A running Orthanc."""
+    """A running Orthanc of the AE title ORTHANC: its DICOM port and its REST address."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    dicom: int
+    url: str
 
-    def call(self, path: str, body: bytes | None = None, content_type: str = "application/json") -> Any:
-        """Return what Orthanc answers, as JSON where it is."""
-        request = urllib.request.Request(
-            f"{self.url}{path}", data=body, headers={"Content-Type": content_type} if body else {}
-        )
+    def call(
+        self, path: str, body: Any = None, content_type: str = "application/json", method: str | None = None
+    ) -> Any:
+        """GET, or POST what is bytes already or goes as JSON; return the answer, as JSON where it is."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Content-Type": content_type} if data else {}
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
             raw = answer.read()
         return json.loads(raw) if raw[:1] in (b"{", b"[") else raw
 
 
 @contextmanager
-def running(folder: Path, **servers: str) -> Iterator[Orthanc]:
-    """Run Orthanc; `servers` are DICOMweb servers by name and address. Skips where it is not installed."""
-    if not Path(PROGRAM).exists() or not DICOMWEB.exists():
-        pytest.skip("Orthanc with its DICOMweb plugin is not installed")
-    folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    settings = {
-        "Name": "PEER",
+def orthanc(
+    folder: Path, node_port: int | None = None, servers: Mapping[str, str] | None = None
+) -> Iterator[Orthanc]:
+    """Run Orthanc; it knows our node, where its port is given, as NODE.
+
+    `servers` are DICOMweb servers by name and address; with them the DICOMweb plugin is loaded. Skips the
+    test where Orthanc or the plugin is not installed.
+    """
+    if servers is not None and not DICOMWEB.exists():
+        pytest.skip("Orthanc's DICOMweb plugin is not installed")
+    dicom, http = free_port(), free_port()
+    folder.mkdir(parents=True)
+    settings: dict[str, Any] = {
         "StorageDirectory": str(folder / "db"),
         "IndexDirectory": str(folder / "db"),
-        "HttpPort": port,
-        "DicomPort": free_port(),
+        "DicomAet": "ORTHANC",
+        "DicomPort": dicom,
+        "HttpPort": http,
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
-        "Plugins": [str(DICOMWEB)],
+        "DicomCheckModalityHost": False,
+        "DicomAlwaysAllowStore": True,
+        "DicomModalities": {"NODE": ["XINGLIN", "127.0.0.1", node_port]} if node_port else {},
+        "Plugins": [str(DICOMWEB)] if servers is not None else [],
         "DicomWeb": {
             "Enable": True,
             "Root": "/dicom-web/",
-            "Servers": {name: {"Url": url, "ChunkedTransfers": True} for name, url in servers.items()},
+            "Servers": {
+                name: {"Url": url, "ChunkedTransfers": True} for name, url in (servers or {}).items()
+            },
         },
     }
-    path = folder / "orthanc.json"
-    path.write_text(json.dumps(settings))
-    with open(folder / "orthanc.log", "wb") as log:
-        process = subprocess.Popen([PROGRAM, str(path)], stdout=log, stderr=log)
-    peer = Orthanc(port)
-
-    def up() -> bool:
-        assert process.poll() is None, (folder / "orthanc.log").read_text()[-2000:]
-        try:
-            return bool(peer.call("/system"))
-        except (urllib.error.URLError, OSError):
-            return False
-
+    file, log = folder / "orthanc.json", folder / "log"
+    file.write_text(json.dumps(settings))
+    with log.open("wb") as out:
+        process = subprocess.Popen([program("Orthanc"), str(file)], stdout=out, stderr=subprocess.STDOUT)
     try:
-        wait_for(up)
-        yield peer
+        listening(dicom, process, log)
+        listening(http, process, log)
+        yield Orthanc(dicom, f"http://127.0.0.1:{http}")
     finally:
         process.terminate()
         process.wait(30)

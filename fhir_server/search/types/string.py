@@ -29,6 +29,14 @@ from fhir_server.search.types.protocol import (
 )
 
 ORDERED_LENGTH = 200  # a B-tree entry holds 2,704 bytes at most; what is longer stands in `long` as well
+# What is to be found anywhere in a text reads every value of the parameter. So that the index alone gives
+# them, `long` is asked of another look at the row, and only where the first part is as long as it can be.
+# Inside, the columns have other names: a bare one is that of the row outside, whatever its alias.
+_LONG_LIKE = (
+    f"length(value) = {ORDERED_LENGTH} and (select bool_or(coalesce(l.w, l.v) like %s)"
+    " from (select tenant as t, param as m, pk as k, value as v, long as w from idx_string) l"
+    " where l.t = tenant and l.m = param and l.v = value and l.k = pk)"
+)
 PARTS = {
     "HumanName": ("family", "given", "prefix", "suffix", "text"),
     "Address": ("line", "city", "district", "state", "country", "postalCode", "text"),
@@ -69,10 +77,12 @@ def where(value: StringValue, columns: Columns) -> Match:
         return Texts((keys.EXACT + value.text,))
     if value.mode == "contains":
         pattern = "%" + _pattern(value.text) + "%"
-        # A long text has its first part in `value`; the whole in `long` answers for it.
-        return Row(f"coalesce({columns.long}, {columns.value}) like %s", (pattern,))
+        return Row(f"(value like %s or {_LONG_LIKE})", (pattern, pattern))
     if value.mode == "ends":
-        return Row(f"coalesce({columns.long}, {columns.value}) like %s", ("%" + _pattern(value.text),))
+        pattern = "%" + _pattern(value.text)
+        return Row(
+            f"(value like %s and length(value) < {ORDERED_LENGTH} or {_LONG_LIKE})", (pattern, pattern)
+        )
     start = value.text[:ORDERED_LENGTH]
     if value.mode == "whole":
         if len(value.text) <= ORDERED_LENGTH:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 import shutil
+import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from cds_hooks import registry
 from cds_hooks.models import catalogue
-from cds_hooks.records.entries import Call
+from cds_hooks.operation.spool import Spool
+from cds_hooks.records.entries import Call, Offer
 from cds_hooks.service import Decision, Facts, Service
 from conformance.samples import stroke
 from tests.support.cds import NOW, SERVICE, MemoryRecords, body, client, services
+from tests.support.server import wait_for
 
 URL = f"/cds-services/{SERVICE}"
 
@@ -53,27 +58,47 @@ def test_over_the_budget_is_an_empty_answer_in_time() -> None:
 
 
 class Broken(MemoryRecords):
-    def keep(self, call: Call, may_commit: Any) -> None:
+    def keep(self, offers: Sequence[Offer]) -> Mapping[UUID, str]:
         raise OSError("no disk")
 
 
 class Slow(MemoryRecords):
-    def keep(self, call: Call, may_commit: Any) -> None:
-        time.sleep(0.6)
-        super().keep(call, may_commit)
+    """Records that take as long as a test lets them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+
+    def keep(self, offers: Sequence[Offer]) -> Mapping[UUID, str]:
+        self.go_on.wait(30)
+        return super().keep(offers)
 
 
-def test_what_cannot_be_recorded_is_not_shown() -> None:
-    door, _records = client(Broken())
+def test_what_cannot_be_recorded_is_not_shown_and_goes_to_the_spool(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    door, _records = client(Broken(), spool=spool)
     assert door.post(URL, json=body()).json == {"cards": []}
+    played: list[Call] = []
+    assert spool.play_back(played.extend) == 1
+    assert (played[0].answer, played[0].cards) == ('{"cards":[]}', ())
+    assert played[0].reasons == ("suggested", "not-recorded")
+    assert "fewer dead or dependent" in str(played[0].computed)
+    assert spool.play_back(played.extend) == 0
 
 
-def test_a_record_that_comes_too_late_is_not_made() -> None:
-    slow = Slow()
-    door, _records = client(slow, budget_s=0.3)
+def test_a_record_that_comes_too_late_is_told_by_the_spool(tmp_path: Path) -> None:
+    slow, spool = Slow(), Spool(tmp_path / "spool")
+    door, _records = client(slow, budget_s=0.3, spool=spool)
+    started = time.perf_counter()
     assert door.post(URL, json=body()).json == {"cards": []}
-    time.sleep(0.6)
-    assert slow.calls == [], "a record of cards that nobody saw"
+    assert time.perf_counter() - started < 1.0
+    slow.go_on.set()
+    wait_for(lambda: slow.calls)
+    played: list[Call] = []
+    assert spool.play_back(played.extend) == 1
+    assert played[0].call_id == slow.calls[0].call_id
+    assert slow.calls[0].cards, "recorded as shown, and the spool says that it was not"
+    assert played[0].cards == ()
 
 
 def test_a_corrupt_model_keeps_the_service_and_says_nothing(tmp_path: Path, monkeypatch: Any) -> None:
@@ -82,7 +107,8 @@ def test_a_corrupt_model_keeps_the_service_and_says_nothing(tmp_path: Path, monk
     (folder / catalogue.MODEL).write_text("tree\n")
     monkeypatch.setattr(catalogue, "SHIPPED", tmp_path)
     door, records = client(services_=registry.services())
-    assert [entry["id"] for entry in door.get("/cds-services").json["services"]] == [SERVICE, SERVICE]
+    listed = [entry["id"] for entry in door.get("/cds-services").json["services"]]
+    assert listed.count(SERVICE) == 2
     assert door.post(URL, json=body()).json == {"cards": []}
     assert records.calls[0].reasons == ("model-unavailable",)
 

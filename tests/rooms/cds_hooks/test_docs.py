@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from cds_hooks.models import features
-from cds_hooks.services import stroke_early_aspirin
+from cds_hooks.services import stroke_early_aspirin, stroke_heparin_dose
 
-PAGE = (Path(__file__).parents[3] / "docs" / "services" / "stroke-early-aspirin.md").read_text(
-    encoding="utf-8"
-)
+PAGES = Path(__file__).parents[3] / "docs" / "services"
+PAGE = (PAGES / "stroke-early-aspirin.md").read_text(encoding="utf-8")
 
 
 def test_every_feature_stands_in_the_page_with_its_source() -> None:
@@ -19,10 +21,34 @@ def test_every_feature_stands_in_the_page_with_its_source() -> None:
         assert f"| {feature.name} | {feature.label} | {source} |" in PAGE
 
 
-def test_every_reason_to_refuse_stands_in_the_page() -> None:
+FROM_OUTSIDE = {"other-patient", "error", "timeout"}
+"""What the conductor of a call says for every service."""
+
+
+def told(page: str) -> set[str]:
+    """The reasons in the first column of the page's table of refusals."""
+    lines = page[page.index("| reason | when |") :].splitlines()[2:]
+    rows = [line for line in lines[: lines.index("")] if line.startswith("|")]
+    return {
+        name.removesuffix("…") for row in rows for name in re.findall(r"`([a-z0-9-]+…?)`", row.split("|")[1])
+    }
+
+
+def test_the_refusals_of_the_page_are_those_of_the_code() -> None:
     code = Path(stroke_early_aspirin.__file__).read_text(encoding="utf-8")
-    reasons = set(re.findall(r'yield "([a-z0-9-]+)"', code)) | set(
+    reasons = set(re.findall(r'yield f?"([a-z0-9-]+)', code)) | set(
         re.findall(r'Decision\(\("([a-z-]+)",\)', code)
     )
-    assert len(reasons) >= 12
-    assert {reason for reason in reasons if f"`{reason}`" not in PAGE} == set()
+    assert len(reasons) >= 20
+    assert told(PAGE) - FROM_OUTSIDE == reasons
+
+
+@pytest.mark.parametrize("service", [stroke_heparin_dose])
+def test_a_service_of_rules_and_its_page_know_the_same_reasons(service: Any) -> None:
+    page = (PAGES / f"{service.ID}.md").read_text(encoding="utf-8")
+    assert told(page) - FROM_OUTSIDE == set(service.REASONS) - {"shown"}
+    code = Path(service.__file__).read_text(encoding="utf-8")
+    used = set(re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+|deceased|shown)"', code))
+    assert set(service.REASONS) <= used
+    for heading in re.findall(r"^## .*$", PAGE, re.MULTILINE):
+        assert f"\n{heading}\n" in page, heading

@@ -2,67 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-import re
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from cds_hooks.cards import SUMMARY_LIMIT
-from cds_hooks.models import catalogue, features
-from cds_hooks.services.stroke_early_aspirin import Effect, service
 from conformance.samples import stroke
 from tests.support.cds import NOW, decide
-
-Resource = dict[str, Any]
-SUBJECT = {"reference": f"Patient/{stroke.PATIENT_ID}"}
-RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
-ICD10 = "http://hl7.org/fhir/sid/icd-10-cm"
-
-
-def sample(**changes: Any) -> list[Resource]:
-    """The stroke patient with members of single resources changed, by the end of their id; None removes."""
-    found = copy.deepcopy(stroke.resources(NOW))
-    names = {resource["id"].split("-")[-1]: resource for resource in found}
-    names["demo"] = found[0]
-    for name, change in changes.items():
-        resource = names[name]
-        if change is None:
-            found.remove(resource)
-        else:
-            resource.update(change)
-    return found
-
-
-def concept(system: str, code: str) -> Resource:
-    return {"coding": [{"system": system, "code": code}]}
-
-
-def resource(kind: str, **members: Any) -> Resource:
-    return {"resourceType": kind, "id": "more", "subject": SUBJECT, **members}
-
-
-def drug(kind: str, code: Any, status: str = "active", **members: Any) -> Resource:
-    named = code if isinstance(code, dict) else concept(RXNORM, code)
-    return resource(kind, status=status, medicationCodeableConcept=named, **members)
-
-
-AGO = {hours: (NOW - timedelta(hours=hours)).isoformat() for hours in (1, 3, 20, 60, 400)}
-
-
-def deficits(count: int) -> list[Resource]:
-    codes = ["deficit-face", "deficit-arm", "deficit-leg", "deficit-language", "deficit-visual-field"]
-    return [
-        {
-            **resource("Observation", status="final", effectiveDateTime=AGO[3]),
-            "id": code,
-            "code": concept(stroke.OWN, code),
-            "valueCodeableConcept": concept(stroke.SNOMED, "373066001"),
-        }
-        for code in codes[:count]
-    ]
-
+from tests.support.stroke_chart import (
+    AGO,
+    ICD10,
+    RXNORM,
+    SUBJECT,
+    Resource,
+    concept,
+    deficits,
+    drug,
+    resource,
+    sample,
+)
 
 REFUSALS: list[tuple[str, str, list[Resource]]] = [
     # missing data
@@ -308,6 +265,16 @@ REFUSALS: list[tuple[str, str, list[Resource]]] = [
             },
         ],
     ),
+    (
+        "alteplase in another hospital, ICD-10-CM",
+        "thrombolysis",
+        [*sample(), resource("Condition", code=concept(ICD10, "Z92.82"))],
+    ),
+    (
+        "a stroke by venous thrombosis",
+        "venous-thrombosis",
+        [*sample(), resource("Condition", code=concept(ICD10, "I63.6"))],
+    ),
     # allergy
     *(
         (
@@ -385,98 +352,6 @@ def test_refused(reason: str, resources: list[Resource]) -> None:
     assert reason in decision.reasons
 
 
-def test_the_sample_patient_gets_one_card_with_a_draft() -> None:
-    decision = decide(sample())
-    assert decision.reasons == ("suggested",)
-    (card,) = decision.cards
-    shown = card.as_json()
-    assert len(shown["summary"]) < SUMMARY_LIMIT
-    assert shown["indicator"] == "info"
-    assert shown["selectionBehavior"] == "at-most-one"
-    (suggestion,) = shown["suggestions"]
-    assert "isRecommended" not in suggestion
-    (action,) = suggestion["actions"]
-    order = action["resource"]
-    assert (action["type"], order["status"], order["intent"]) == ("create", "draft", "proposal")
-    assert order["medicationCodeableConcept"]["coding"][0]["code"] == "1191"
-    assert order["dosageInstruction"][0]["doseAndRate"][0]["doseQuantity"]["value"] == 300
-    assert order["subject"] == SUBJECT
-    assert order["encounter"] == {"reference": f"Encounter/{stroke.ENCOUNTER_ID}"}
-    assert shown["extension"]["io.xinglin.model"]["identity"].startswith("stroke-early-aspirin@1#")
-    assert all(reason["display"] for reason in shown["overrideReasons"])
-
-
-NINE = {
-    "inputs with time and reference": r"\| systolic pressure \| 168 mm\[Hg\] \| 2026-\S+ \| Observation/\S+",
-    "top contributions": r"What moved it most",
-    "baseline risk": r"Baseline risk .* \| [\d.]+ \|",
-    "absolute benefit with interval": r"Fewer with aspirin.* \| \*\*[\d.]+\*\* \(95 % CI [\d.]+ to [\d.]+\)",
-    "harm with interval": r"extracranial bleeding \| \+5\.3 \(95 % CI 2\.8 to 7\.9\)",
-    "odds ratio": r"odds ratio 0\.93, 95 % CI 0\.87 to 0\.994",
-    "trial, dates, citation": r"International Stroke Trial, .*1991–1996.*Lancet 1997;349:1569",
-    "average, not individual": r"average effect, not an individual one",
-    "vintage": r"Before thrombolysis",
-    "demonstration": r"Demonstration model",
-    "attribution": r"ODC Attribution License",
-}
-
-
-@pytest.mark.parametrize("element", NINE)
-def test_the_detail_says(element: str) -> None:
-    detail = decide(sample()).cards[0].detail
-    assert re.search(NINE[element], detail), element
-    assert "1952" not in detail, "the birth date is not shown"
-
-
-def test_every_input_is_on_the_card() -> None:
-    detail = decide(sample()).cards[0].detail
-    for feature in features.FEATURES:
-        assert f"| {feature.label} |" in detail
-
-
-@pytest.mark.parametrize(("risk", "benefit"), [(0.27, 14), (0.47, 18), (0.65, 17), (0.81, 11), (0.94, 4)])
-def test_benefit_by_hand(risk: float, benefit: int) -> None:
-    effect = Effect.at(risk, {"odds_ratio": 0.93, "ci": [0.87, 0.994]})
-    odds = risk / (1 - risk) * 0.93
-    assert effect.benefit == pytest.approx(1000 * (risk - odds / (1 + odds)))
-    assert round(effect.benefit) == benefit
-    assert effect.ci[0] < effect.benefit < effect.ci[1]
-
-
-def test_the_numbers_on_the_card_follow_from_the_recorded_risk() -> None:
-    decision = decide(sample())
-    risk = decision.output["risk"]
-    odds = 0.93 * risk / (1 - risk)
-    fewer = f"{1000 * (risk - odds / (1 + odds)):.0f}"
-    assert f"on average {fewer} fewer" in decision.cards[0].summary
-    assert f"| {1000 * risk:.1f} |" in decision.cards[0].detail
-
-
-def test_assumed_inputs_are_named() -> None:
-    decision = decide(sample(waking=None))
-    assert decision.output["assumed"] == ["RSLEEP"]
-    assert "| noted on waking | not known, taken as: no |" in decision.cards[0].detail
-
-
-def test_at_exactly_48_hours_there_is_a_card() -> None:
-    assert decide(stroke.resources(NOW, onset_hours=48.0)).cards
-
-
-@pytest.mark.parametrize(
-    "ordered",
-    [
-        drug("MedicationRequest", "1191", authoredOn=AGO[1]),
-        drug("MedicationRequest", "1191", "draft"),
-        drug("MedicationAdministration", "1191", "completed", effectiveDateTime=AGO[1]),
-    ],
-)
-def test_no_order_is_suggested_when_aspirin_is_ordered_or_given(ordered: Resource) -> None:
-    decision = decide([*sample(), ordered])
-    assert decision.reasons == ("shown",)
-    assert decision.cards[0].suggestions == ()
-    assert "ordered or was given already (" in decision.cards[0].detail
-
-
 @pytest.mark.parametrize(
     "harmless",
     [
@@ -505,36 +380,3 @@ def test_no_order_is_suggested_when_aspirin_is_ordered_or_given(ordered: Resourc
 )
 def test_what_does_not_refuse(harmless: Resource) -> None:
     assert decide([*sample(), harmless]).cards
-
-
-def test_without_a_model_there_is_no_card_and_the_record_says_why() -> None:
-    from uuid import UUID
-
-    from cds_hooks.facts.chart import Chart
-    from cds_hooks.service import Facts
-
-    facts = Facts(UUID(int=1), "encounter-start", {}, Chart.of(stroke.PATIENT_ID, NOW, sample()))
-    decision = service(None, None).decide(facts)
-    assert (decision.cards, decision.reasons) == ((), ("model-unavailable",))
-
-
-def test_a_demonstration_installation_answers_for_untagged_patients() -> None:
-    from uuid import UUID
-
-    from cds_hooks.facts.chart import Chart
-    from cds_hooks.service import Facts
-
-    release = catalogue.find([catalogue.SHIPPED], "stroke-early-aspirin")
-    demo = service(release, catalogue.load(release), demonstration=True)
-    chart = Chart.of(stroke.PATIENT_ID, NOW, sample(demo={"meta": {}}))
-    assert demo.decide(Facts(UUID(int=1), "encounter-start", {}, chart)).cards
-
-
-def test_the_same_call_decides_the_same_card() -> None:
-    assert decide(sample()).cards[0].as_json() == decide(sample()).cards[0].as_json()
-
-
-def test_the_heavier_the_stroke_the_higher_the_risk() -> None:
-    heavy = [{**part, "valueInteger": 3} for part in sample()[4]["component"]]
-    mild, severe = decide(sample()).output["risk"], decide(sample(nihss={"component": heavy})).output["risk"]
-    assert severe > mild

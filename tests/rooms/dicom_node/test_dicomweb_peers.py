@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
-import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -19,11 +12,10 @@ from tests.spec.ps3_18.test_retrieve import store_file
 from tests.support.dicom_data import ROOT_UID, ct
 from tests.support.dicom_fixtures import Node
 from tests.support.http_server import dicomweb
-from tests.support.server import wait_for
+from tests.support.orthanc import orthanc
 
 client = pytest.importorskip("dicomweb_client", reason="dicomweb-client is not installed")
 STUDY, SERIES = f"{ROOT_UID}.1", f"{ROOT_UID}.1.1"
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 @pytest.fixture
@@ -82,61 +74,12 @@ def test_dicomweb_client_names_a_transfer_syntax(node: Node, address: str, asked
     assert np.array_equal(found.pixel_array, dataset.pixel_array)
 
 
-@pytest.fixture
-def orthanc(tmp_path: Path, address: str) -> Iterator[str]:
-    """The REST address of an Orthanc of its own that knows us as a DICOMweb server."""
-    program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
-    if program is None or not PLUGIN.exists():
-        pytest.skip("Orthanc with its DICOMweb plug-in is not installed")
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        http, dicom = one.getsockname()[1], two.getsockname()[1]
-    configuration = tmp_path / "orthanc.json"
-    settings: dict[str, Any] = {
-        "StorageDirectory": str(tmp_path / "orthanc"),
-        "IndexDirectory": str(tmp_path / "orthanc"),
-        "HttpPort": http,
-        "DicomPort": dicom,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [str(PLUGIN)],
-        "DicomWeb": {"Enable": True, "Servers": {"ours": {"Url": f"{address}/"}}},
-    }
-    configuration.write_text(json.dumps(settings))
-    with open(tmp_path / "orthanc.log", "w") as log:
-        process = subprocess.Popen([program, str(configuration)], stdout=log, stderr=log)
-    try:
-        where = f"http://127.0.0.1:{http}"
-        wait_for(lambda: answers(f"{where}/dicom-web/servers"))
-        yield where
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=5):
-            return True
-    except (URLError, OSError):
-        return False
-
-
-def ask(address: str, body: dict[str, Any] | None = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(address, data), timeout=60) as answer:
-        return json.load(answer)
-
-
-def test_orthanc_retrieves_from_us(node: Node, address: str, orthanc: str) -> None:
+def test_orthanc_retrieves_from_us(node: Node, address: str, tmp_path: Path) -> None:
     coded = store_file(node, "JPEG2000.dcm")
-    found = ask(f"{orthanc}/dicom-web/servers/ours/qido", {"Uri": "/studies"})
-    assert len(found) == 2
-    ask(
-        f"{orthanc}/dicom-web/servers/ours/retrieve",
-        {"Resources": [{"Study": STUDY}, {"Study": str(coded.StudyInstanceUID)}], "Synchronous": True},
-    )
-    assert len(ask(f"{orthanc}/instances")) == 5
-    statistics = ask(f"{orthanc}/statistics")
-    assert statistics["CountStudies"] == 2
+    with orthanc(tmp_path / "orthanc", servers={"ours": f"{address}/"}) as peer:
+        found = peer.call("/dicom-web/servers/ours/qido", {"Uri": "/studies"})
+        assert len(found) == 2
+        studies = [{"Study": STUDY}, {"Study": str(coded.StudyInstanceUID)}]
+        peer.call("/dicom-web/servers/ours/retrieve", {"Resources": studies, "Synchronous": True})
+        assert len(peer.call("/instances")) == 5
+        assert peer.call("/statistics")["CountStudies"] == 2

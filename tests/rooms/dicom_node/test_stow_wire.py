@@ -7,9 +7,12 @@ import json
 import os
 import random
 import signal
+import subprocess
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -20,9 +23,14 @@ import pydicom.data
 import pytest
 from pydicom.dataset import Dataset
 
-from tests.support import orthanc
-from tests.support.dicom_data import ROOT_UID, ct, encoded
+from dicom_node.files.part10 import meta_information
+from dicom_node.files.store import FileStore
+from tests.support.clause import clause
+from tests.support.dicom_data import ROOT_UID, ct, encoded, file_of
+from tests.support.dicom_peers import program
+from tests.support.orthanc import orthanc
 from tests.support.server import Server, wait_for
+from tests.support.torture import Odd, bundled, mutant
 
 STUDY = f"{ROOT_UID}.1"
 MULTIPART = 'multipart/related; type="application/dicom"; boundary=b'
@@ -109,9 +117,9 @@ def test_dicomweb_client_stores_whole_and_in_chunks(server: Server) -> None:
 
 def test_orthanc_stores_to_us(server: Server, tmp_path: Path) -> None:
     datasets = [ct(12, 1, number, pixels=128) for number in range(1, 8)]
-    with orthanc.running(tmp_path / "orthanc", NODE=f"{server.url}/dicom-web/") as peer:
+    with orthanc(tmp_path / "orthanc", servers={"NODE": f"{server.url}/dicom-web/"}) as peer:
         ids = [peer.call("/instances", file(one), "application/dicom")["ID"] for one in datasets]
-        answer = peer.call("/dicom-web/servers/NODE/stow", json.dumps({"Resources": ids}).encode())
+        answer = peer.call("/dicom-web/servers/NODE/stow", {"Resources": ids})
     assert answer, "Orthanc's job says what it sent"
     for one in datasets:
         assert retrieved(server, one).endswith(encoded(one)[-2 * 128 * 128 :])
@@ -222,6 +230,47 @@ def test_every_odd_file_has_an_outcome_alone_and_among_others(server: Server) ->
     status, answer = post(server, message(*(raw for _, raw in files)))
     assert status == 202
     assert outcomes(answer) == len(files)
+
+
+MOST_MEMORY_MB = 200
+AT_ONCE = 50
+
+
+@pytest.mark.slow
+@clause(
+    "PS3.18 10.5", "odd files, fifty at a time beside a scanner, are stored as they came or refused by name"
+)
+def test_odd_files_and_mutants_fifty_at_a_time_beside_a_scanner(server: Server, tmp_path: Path) -> None:
+    small = [odd for odd in bundled() if odd.data and len(odd.data) < 100_000]
+    files = [odd for odd in (*small, *(mutant(odd, seed) for seed in (31, 32) for odd in small)) if odd.data]
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(1, 41):
+        file_of(ct(77, 1, number), images)
+    statuses: dict[str, int] = {}
+
+    def send(odd: Odd) -> None:
+        raw = meta_information(odd.transfer_syntax, odd.sop_class, odd.sop_uid) + odd.data
+        statuses[odd.name], answer = post(server, message(raw))
+        assert statuses[odd.name] == 400 or outcomes(answer) == 1, (odd.name, answer)
+
+    port = str(server.facts["dimse_port"])
+    scanner = subprocess.Popen(
+        [program("storescu"), "-aec", "XINGLIN", "+sd", "127.0.0.1", port, str(images)]
+    )
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(send, files))
+    assert scanner.wait(120) == 0
+    assert set(statuses.values()) <= {200, 202, 400, 409}, Counter(statuses.values())
+    store = FileStore(Path(server.facts["data_dir"]) / "dicom")
+    kept = [path.read_bytes() for path in store.kept.rglob("*.dcm")]
+    kept += [path.read_bytes() for path in store.quarantine.rglob("*.dcm")]
+    for odd in files:
+        assert statuses[odd.name] == 400 or any(raw.endswith(odd.data) for raw in kept), odd.name
+    assert Counter(statuses.values())[200] > len(small)
+    assert len(json.loads(server.get(f"/dicom-web/studies/{ROOT_UID}.77/instances?limit=100")[1])) == 40
+    assert _pss_mb(server.pid("http-1")) < MOST_MEMORY_MB
+    assert not server.lines("crashed")
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import random
 import struct
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -129,11 +130,6 @@ def examine(node: Node, files: Sequence[Odd], statuses: dict[str, int], pid: int
             assert any(raw.endswith(odd.data) for raw in refused), odd.name
     peak = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in line)
     assert int(peak.split()[1]) < MOST_MEMORY_KIB, peak
-    assert (
-        node.rows("SELECT count(*) FROM dicom_instance i JOIN dicom_study USING (study_pk)")
-        if False
-        else True
-    )
     return Counter(statuses.values())
 
 
@@ -238,14 +234,19 @@ def test_a_second_reader_that_hangs_is_killed_and_comes_back(tmp_path: Path) -> 
 
 
 def test_no_hang_and_no_crash_for_any_mutant(node: Node) -> None:
+    """What reads them uses less than a second of a core for each, however they are nested or cut."""
     ingest: Ingest = node.ingest
     small = [odd for odd in bundled() if len(odd.data) < 20_000]
     seen: Counter[Verdict] = Counter()
+    longest = 0.0
     for seed in (21, 22):
         for odd in small:
             changed = mutant(odd, seed)
+            began = time.thread_time()
             outcome = ingest.store(
                 [changed.data], changed.transfer_syntax, "ODD", sop_class=odd.sop_class, sop_uid=odd.sop_uid
             )
+            longest = max(longest, time.thread_time() - began)
             seen[outcome.verdict] += 1
+    assert longest < 1
     assert set(seen) <= set(Verdict) - {Verdict.UNAVAILABLE, Verdict.DISK_FULL}

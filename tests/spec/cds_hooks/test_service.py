@@ -31,10 +31,9 @@ def test_discovery() -> None:
     answer = door.get("/cds-services")
     assert (answer.status_code, answer.mimetype) == (200, "application/json")
     entries = answer.json["services"]
-    assert [(entry["hook"], entry["id"]) for entry in entries] == [
-        ("encounter-start", SERVICE),
-        ("order-select", SERVICE),
-    ]
+    listed = [(entry["hook"], entry["id"]) for entry in entries]
+    assert listed == [(hook, service.id) for service in services().values() for hook in service.hooks]
+    assert listed[:2] == [("encounter-start", SERVICE), ("order-select", SERVICE)]
     for entry in entries:
         assert set(entry) <= {"hook", "id", "title", "description", "prefetch", "usageRequirements"}
         assert all(entry.values())

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 from pydicom.dataset import Dataset
@@ -22,7 +21,7 @@ from tests.support.clause import clause
 from tests.support.dicom_data import ROOT_UID, ct
 from tests.support.dicom_fixtures import Node
 from tests.support.dicom_peers import free_port, listening, program, storescp
-from tests.support.orthanc_node import call, orthanc
+from tests.support.orthanc import orthanc
 from tests.support.server import wait_for
 
 STUDY_UID = f"{ROOT_UID}.1"
@@ -97,19 +96,18 @@ def test_tls_stranger(archive: Node, tls_port: int, tmp_path: Path) -> None:
 
 @clause("PS3.4 C.4.2", "Orthanc is a destination, and retrieves what it has found here")
 def test_orthanc(archive: Node, dimse_port: int, tmp_path: Path) -> None:
-    with orthanc(tmp_path / "orthanc", dimse_port) as (port, api):
-        peers.add(archive.engine, Peer("ORTHANC", "127.0.0.1", port), archive.clock)
+    with orthanc(tmp_path / "orthanc", dimse_port) as peer:
+        peers.add(archive.engine, Peer("ORTHANC", "127.0.0.1", peer.dicom), archive.clock)
         assert move(dimse_port, "ORTHANC").Status == 0
-        assert len(call(f"{api}/instances")) == 5
-        for study in call(f"{api}/studies"):
-            with urlopen(Request(f"{api}/studies/{study}", method="DELETE"), timeout=60):
-                pass
+        assert len(peer.call("/instances")) == 5
+        for study in peer.call("/studies"):
+            peer.call(f"/studies/{study}", method="DELETE")
         query = {"Level": "Study", "Query": {"StudyInstanceUID": STUDY_UID}}
-        found = call(f"{api}/modalities/NODE/query", query)
-        assert call(f"{api}{found['Path']}/answers") == ["0"]
-        job = call(f"{api}{found['Path']}/retrieve", {"TargetAet": "ORTHANC", "Synchronous": True})
+        found = peer.call("/modalities/NODE/query", query)
+        assert peer.call(f"{found['Path']}/answers") == ["0"]
+        job = peer.call(f"{found['Path']}/retrieve", {"TargetAet": "ORTHANC", "Synchronous": True})
         assert job["Query"]
-        wait_for(lambda: len(call(f"{api}/instances")) == 5, 30)
+        wait_for(lambda: len(peer.call("/instances")) == 5, 30)
 
 
 @clause("PS3.4 C.4.2", "pynetdicom's movescu moves to itself")

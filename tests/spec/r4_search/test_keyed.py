@@ -197,6 +197,18 @@ def test_long_string(search: Search) -> None:
     assert search("ValueSet?description:contains=word one") == ["one"]
     assert search(f"ValueSet?description:exact={text}one") == ["one"]
     assert search("ValueSet?description=word") == ["one", "two"]
+    assert search('ValueSet?_filter=description ew "word two"') == ["two"]
+
+
+@clause("R4/search.html#string", "a text as long as the first part that is kept in order, and a sign longer")
+def test_a_string_at_the_border(search: Search) -> None:
+    made = [
+        {"resourceType": "ValueSet", "id": f"n{size}", "description": "a" * (size - 1) + "z"}
+        for size in (199, 200, 201)
+    ]
+    assert search("ValueSet?description:contains=az", *made) == ["n199", "n200", "n201"]
+    assert search('ValueSet?_filter=description ew "az"') == ["n199", "n200", "n201"]
+    assert search('ValueSet?_filter=description ew "aa"') == []
 
 
 OBSERVATIONS = (

@@ -25,7 +25,7 @@ from dicom_node.forward.worker import Forwarder, ForwardSettings
 from tests.support.dicom_data import ct
 from tests.support.dicom_fixtures import Node
 from tests.support.dicom_peers import storescp
-from tests.support.orthanc_node import call, orthanc
+from tests.support.orthanc import orthanc
 from tests.support.server import wait_for
 
 PUSH, WELL_KNOWN = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
@@ -175,11 +175,11 @@ def test_orthanc_commits(node: Node, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         entity = ApplicationEntity(replace(node.config), node.engine, node.ingest, sockets=[listener])
         port = entity.start()
-        with orthanc(tmp_path / "orthanc", port) as (dicom, api):
-            peers.add(node.engine, Peer("ORTHANC", "127.0.0.1", dicom), node.clock)
+        with orthanc(tmp_path / "orthanc", port) as peer:
+            peers.add(node.engine, Peer("ORTHANC", "127.0.0.1", peer.dicom), node.clock)
             rules.add(node.engine, Rule("all", "ORTHANC", commits=True), node.clock)
             node.add(*(ct(number=number) for number in range(1, 6)))
             Both(node).until(lambda: node.rows("SELECT FROM storage_commitment") != [] and not jobs(node))
-            assert len(call(f"{api}/instances")) == 5
+            assert len(peer.call("/instances")) == 5
         entity.stop()
     assert node.rows("SELECT failed FROM storage_commitment") == [({},)]

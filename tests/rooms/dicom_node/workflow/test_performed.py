@@ -14,6 +14,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 
+from dicom_node.audit import Kind
 from tests.support.clause import clause
 from tests.support.dicom_data import ROOT_UID, ct
 from tests.support.dicom_fixtures import Node
@@ -152,6 +153,22 @@ def test_a_step_is_performed(
     execute(node, "UPDATE performed_step SET told = 0")  # killed before it was noted
     hospital.drain()
     assert (hospital.versions(request), hospital.versions(f"Procedure/{procedure['id']}")) == versions
+
+
+@clause("PS3.15 A.5.3", "a step that begins or changes is told as a Procedure Record, what is refused is not")
+def test_who_performed_what_is_told(
+    node: Node, hospital: Hospital, ordered: tuple[str, str], dimse_port: int
+) -> None:
+    _, study_uid = ordered
+    assert create(dimse_port, begun(study_uid)) == 0
+    assert create(dimse_port, begun(study_uid)) != 0
+    assert change(dimse_port, ended()) == 0
+    assert change(dimse_port, ended()) != 0
+    told = [event for (event,) in node.rows("SELECT event FROM dicom_audit ORDER BY pk")]
+    records = [event for event in told if event["kind"] == Kind.PROCEDURE_RECORD.value]
+    assert [event["action"] for event in records] == ["C", "U"]
+    assert {event["study"]["uid"] for event in records} == {study_uid}
+    assert {event["source"]["ae"] for event in records} == {"CT1"}
 
 
 def test_the_step_in_progress_is_said_in_the_worklist(

@@ -67,7 +67,8 @@ def test_more_numbers_than_the_file_was_made_for(tmp_path):
 def test_every_event_that_counts_shows_up(tmp_path):
     meter = Meter(Numbers(tmp_path / "a.numbers"))
     for event in (
-        READ, SearchServed("Observation", 3, 20, 4.1), CardsServed("stroke-early-aspirin", 1, 12.0),
+        READ, SearchServed("Observation", 3, 20, 4.1),
+        CardsServed("stroke-early-aspirin", "shown", ("suggested",), 1, 12.0),
         ProcessEnded("http-1", 7, -9, 12.0, 0.0), Crashed("KeyError", "x.py:1:f"),
         AssociationEnded(500, 2100.0, False), AssociationRejected(1, 1, 7),
     ):  # fmt: skip

@@ -69,8 +69,11 @@ def k(code: str, text: str, type_name: str = "Observation") -> str:
         (
             "Patient?family:contains=50%25",
             "r is 103 and exists (select from idx_string i1 where i1.tenant = 0 and i1.pk = r.pk "
-            "and i1.param = P and coalesce(long, value) like %s)",
-            ["%50\\%%"],
+            "and i1.param = P and (value like %s or length(value) = 200 "
+            "and (select bool_or(coalesce(l.w, l.v) like %s) "
+            "from (select tenant as t, param as m, pk as k, value as v, long as w from idx_string) l "
+            "where l.t = tenant and l.m = param and l.v = value and l.k = pk)))",
+            ["%50\\%%", "%50\\%%"],
         ),
         (
             "Observation?value-quantity=gt5||mg,lt1",

@@ -1,0 +1,1 @@
+"""How the services are run: switches, alert burden, recording, replay, rates."""

@@ -1,0 +1,1 @@
+"""AuditEvent resources: what all who write them have in common."""
