@@ -73,19 +73,16 @@ def _response(answer: qido.Answer, media: str, address: str) -> Response:
     else:
         body, content_type = json_model.encode(answer.results), media
     etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+    fields = [("ETag", etag), ("Cache-Control", "private, no-cache"), ("Vary", "Accept")]
+    fields += [("Warning", f'299 {address} "{_one_line(warning)}"') for warning in answer.warnings]
+    if answer.total is not None:
+        fields.append(("X-Total-Count", str(answer.total)))
     stated = request.headers.get("If-None-Match", "")
     if etag in (one.strip().removeprefix("W/") for one in stated.split(",")):
-        response = Response(status=304)
-    else:
-        response = Response(body, content_type=content_type)
-    response.headers["ETag"] = etag
-    for warning in answer.warnings:
-        response.headers.add("Warning", f'299 {address} "{_one_line(warning)}"')
-    if answer.total is not None:
-        response.headers["X-Total-Count"] = str(answer.total)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept"
-    return response
+        return Response(status=304, headers=fields)
+    fields.append(("Content-Type", content_type))
+    fields.append(("Content-Length", str(len(body))))
+    return Response(body, headers=fields)
 
 
 def _media(ranges: Sequence[Accepted]) -> str:

@@ -199,12 +199,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def pieces(path: Path, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-    """Yield a file, or a part of it, in pieces of 256 KiB."""
+def pieces(
+    path: Path, start: int = 0, length: int | None = None, piece_bytes: int = PIECE_BYTES
+) -> Iterator[bytes]:
+    """Yield a file, or a part of it, in pieces of 256 KiB or so many bytes."""
     with open(path, "rb", buffering=0) as file:
         file.seek(start)
         while length is None or length > 0:
-            piece = file.read(PIECE_BYTES if length is None else min(length, PIECE_BYTES))
+            piece = file.read(piece_bytes if length is None else min(length, piece_bytes))
             if not piece:
                 return
             if length is not None:

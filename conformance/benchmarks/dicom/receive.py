@@ -5,7 +5,8 @@
 Both nodes are started anew for each place (tmpfs, disk). Every round sends images that neither side has,
 with dcmtk's storescu, over one association or four; what each side has afterwards is counted, and
 waited for: a round's CPU is that of all processes of a side, its Postgres included, until nothing runs any
-more, less what they use in such a time when nobody sends. `unmodified` is storescu as Debian ships it (Nagle's algorithm on), the rest has TCP_NODELAY.
+more, less what they use in such a time when nobody sends. `unmodified` is storescu as Debian ships it
+(Nagle's algorithm on), the rest has TCP_NODELAY.
 """
 
 from __future__ import annotations
