@@ -102,6 +102,8 @@ def _refused(methods: set[str]) -> Callable[..., Response]:
 def _shared_with_browsers(response: Response) -> Response:
     """Let pages of other origins read the answer: viewers are served from anywhere."""
     response.headers.extend(_SHARED)
+    if response.is_sequence:  # else Flask makes a stream of it, which is sent piece by piece
+        response.direct_passthrough = True
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = _ALLOWED
         response.headers["Access-Control-Allow-Headers"] = _SENT
