@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+DATA ?= ../shared/data/ist/IST_corrected.csv.xz
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint types docs bench bench-validation conformance oracle clean
+.PHONY: help setup demo serve test lint types docs bench bench-validation conformance oracle evidence clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,7 @@ types: $(VENV)/.test ## check types (mypy, strict)
 docs: $(VENV)/.run ## write the generated pages of docs/ anew
 	$(BIN)/python -m tools.configuration_page
 	$(BIN)/python -m tools.code_map
+	$(BIN)/python -m tools.cds_requirements_page
 	$(BIN)/python -m tools.conformance_page
 	$(BIN)/python -m tools.rules_table
 
@@ -47,6 +49,9 @@ conformance: $(VENV)/.test ## run the tests that hold a clause of a standard
 
 oracle: $(VENV)/.test ## hold 20,000 random searches against an independent reading (XINGLIN_ORACLE_SEED=7)
 	XINGLIN_ORACLE_QUERIES=20000 XINGLIN_ORACLE_PATIENTS=all $(BIN)/python -m pytest -s tests/properties/test_search_oracle.py $(ARGS)
+
+evidence: $(VENV)/.test ## run the gates of individual effects in full and record them (tens of minutes; DATA=IST_corrected.csv.xz)
+	OPENBLAS_NUM_THREADS=1 nice -n 10 $(BIN)/python -m cds_hooks.training international-stroke-trial --data $(DATA) --evidence $(ARGS)
 
 clean: ## remove .venv and caches; data stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build *.egg-info

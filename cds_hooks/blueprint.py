@@ -1,6 +1,7 @@
 """The door of CDS Hooks: discovery, calls, feedback, source attributes; CORS for browser clients.
 
-CDS Hooks 2.0, "Discovery", "Calling a CDS Service", "Feedback", "Cross-Origin Resource Sharing".
+CDS Hooks 2.0, "Discovery", "Calling a CDS Service", "Feedback", "Trusting CDS Clients", "Cross-Origin
+Resource Sharing". Who calls is asked before anything else of a request is looked at.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from cds_hooks import feedback, registry
+from cds_hooks import cards, feedback, registry
 from cds_hooks.calls import BUDGET_S, Calls
+from cds_hooks.client_trust import NOBODY, Caller, ClientTrust, open_to_all
 from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.store import Records, Store
 from cds_hooks.service import Service
+from fhir_server.authorization.jwt_trust import Untrusted
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
+from fhir_server.observability import events
 from fhir_server.outcome import (
     FhirError,
     MethodNotAllowed,
@@ -35,6 +39,8 @@ PATH = "/cds-services"
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 256 * 1024
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_UNREAD: Mapping[type[FhirError], str] = {TooLarge: "too-large", UnsupportedMediaType: "media-type"}
+"""Why a call was refused before it was read, for its record."""
 _JSON = ("application/json", "application/fhir+json")
 
 
@@ -48,12 +54,12 @@ def create(
     records: Records | None = None,
     base_urls: Sequence[str] = (),
     budget_s: float = BUDGET_S,
-    origins: Sequence[str] = ("*",),
+    trust: ClientTrust | None = None,
 ) -> Blueprint:
     """Return the blueprint of an installation, to be mounted at the root.
 
     `folders` hold trained releases; `base_urls` are the FHIR bases that count as our own (those of
-    `entry` when not given); `origins` are the browser origins that may call.
+    `entry` when not given); without `trust` nobody is asked who he is.
     """
     calls = Calls(
         registry.services(folders, demonstration=demonstration, log=ModelLog(entry.engine))
@@ -65,56 +71,101 @@ def create(
         clock=clock,
         budget_s=budget_s,
     )
-    return mount(calls, Store(entry.engine) if records is None else records, origins)
+    return mount(calls, Store(entry.engine) if records is None else records, trust)
 
 
-def mount(calls: Calls, records: Records, origins: Sequence[str] = ("*",)) -> Blueprint:
+def mount(calls: Calls, records: Records, trust: ClientTrust | None = None) -> Blueprint:
     """Return the blueprint over calls and records that are made already."""
     blueprint = Blueprint("cds_hooks", __name__)
+    door = Door(calls, records, trust or open_to_all())
 
-    def door(rest: str = "") -> Response:
-        try:
-            response = _route(calls, records, request.method, tuple(rest.split("/")) if rest else ())
-        except Exception as error:
-            response = _error(error)
-        return _cors(response, origins)
+    def serve(rest: str = "") -> Response:
+        return door.serve(tuple(rest.split("/")) if rest else ())
 
     for rule in (PATH, f"{PATH}/", f"{PATH}/<path:rest>"):
-        blueprint.add_url_rule(rule, view_func=door, methods=_METHODS, provide_automatic_options=False)
+        blueprint.add_url_rule(rule, view_func=serve, methods=_METHODS, provide_automatic_options=False)
     return blueprint
 
 
-def _route(calls: Calls, records: Records, method: str, parts: tuple[str, ...]) -> Response:
-    """Answer one request; `parts` is the path after /cds-services."""
-    match ("GET" if method == "HEAD" else method), parts:
-        case "OPTIONS", _:
-            return _preflight()
-        case "GET", ():
-            return _answer(200, registry.discovery(calls.services))
-        case "POST", (service_id,):
-            answer = calls.answer(service_id, _body())
-            return _raw(answer.status, answer.body)
-        case "POST", (service_id, "feedback"):
-            return _take_feedback(calls, records, service_id)
-        case "GET", ("models", model_id, "versions", version, "source-attributes"):
-            return _source_attributes(calls, model_id, version)
-        case _, () | ("models", _, "versions", _, "source-attributes"):
-            raise MethodNotAllowed(f"{method} is not for this address; use GET", expression="method")
-        case _, (service_id,) | (service_id, "feedback"):
-            calls.service(service_id)
-            raise MethodNotAllowed(f"{method} is not for this address; use POST", expression="method")
-    raise NotFound("there is nothing at this address; GET /cds-services lists the services")
+class Door:
+    """Answers requests of an installation; `parts` is the path after /cds-services."""
 
+    def __init__(self, calls: Calls, records: Records, trust: ClientTrust) -> None:
+        self._calls = calls
+        self._records = records
+        self._trust = trust
 
-def _take_feedback(calls: Calls, records: Records, service_id: str) -> Response:
-    service = calls.service(service_id)
-    entries = feedback.parse(_body(), calls.clock())
-    known = records.known_cards(service.id, [entry.card for entry in entries])
-    kept = [entry for entry in entries if entry.card in known]
-    if not kept:
-        raise NotFound("none of these cards came from this service", expression="feedback")
-    records.keep_feedback(kept)
-    return _raw(200, b"{}")
+    def serve(self, parts: tuple[str, ...]) -> Response:
+        """Answer the current request of Flask; whatever goes wrong becomes an OperationOutcome."""
+        caller = NOBODY
+        try:
+            if request.method == "OPTIONS":
+                response = _preflight()
+            else:
+                caller = self._caller(parts)
+                response = self._route(request.method, parts, caller)
+        except Unavailable as error:
+            response = self._silent(parts, error)
+        except Exception as error:
+            response = _error(error)
+        return _cors(response, self._trust.origins(), caller)
+
+    def _caller(self, parts: tuple[str, ...]) -> Caller:
+        """Return who calls. What everybody may read is told apart by the address, not by what is there."""
+        open_to_all = request.method in ("GET", "HEAD") and (not parts or parts[0] == "models")
+        path = "/".join((PATH, *parts))
+        try:
+            return self._trust.caller(request.headers.get("Authorization"), path, needed=not open_to_all)
+        except Untrusted as error:
+            # neither the token nor what it claims: a line that everybody can cause holds nothing of theirs
+            log.warning("cds door: a caller is not believed, %s", error.reason)
+            raise
+
+    def _route(self, method: str, parts: tuple[str, ...], caller: Caller) -> Response:
+        match ("GET" if method == "HEAD" else method), parts:
+            case "GET", ():
+                return _answer(200, registry.discovery(self._calls.services))
+            case "POST", (service_id,):
+                return self._take_call(service_id, caller)
+            case "POST", (service_id, "feedback"):
+                return self._take_feedback(service_id, caller)
+            case "GET", ("models", model_id, "versions", version, "source-attributes"):
+                return _source_attributes(self._calls, model_id, version)
+            case _, () | ("models", _, "versions", _, "source-attributes"):
+                raise MethodNotAllowed(f"{method} is not for this address; use GET", expression="method")
+            case _, (service_id,) | (service_id, "feedback"):
+                self._calls.service(service_id)
+                raise MethodNotAllowed(f"{method} is not for this address; use POST", expression="method")
+        raise NotFound("there is nothing at this address; GET /cds-services lists the services")
+
+    def _take_call(self, service_id: str, caller: Caller) -> Response:
+        try:
+            body = _body()
+        except (TooLarge, UnsupportedMediaType, RequestEntityTooLarge) as error:
+            told = _told(error)
+            answer = self._calls.refuse(service_id, told, _UNREAD[type(told)], caller.name)
+        else:
+            answer = self._calls.answer(service_id, body, caller=caller)
+        return _raw(answer.status, answer.body)
+
+    def _take_feedback(self, service_id: str, caller: Caller) -> Response:
+        service = self._calls.service(service_id)
+        entries = feedback.parse(_body(), self._calls.clock(), caller.name)
+        known = self._records.known_cards(service.id, [entry.card for entry in entries])
+        kept = [entry for entry in entries if entry.card in known]
+        if not kept:
+            raise NotFound("none of these cards came from this service", expression="feedback")
+        self._records.keep_feedback(kept)
+        for entry in kept:
+            events.emit(events.FeedbackTaken(service.id, entry.outcome))
+        return _raw(200, b"{}")
+
+    def _silent(self, parts: tuple[str, ...], error: Unavailable) -> Response:
+        """Answer when it cannot be known who calls: to a call no cards, as for all that fails; else 503."""
+        if request.method == "POST" and len(parts) == 1 and parts[0] in self._calls.services:
+            log.error("cds door: who calls cannot be known now; no cards are shown")
+            return _answer(200, cards.response())
+        return _error(error)
 
 
 def _source_attributes(calls: Calls, model_id: str, version: str) -> Response:
@@ -159,21 +210,38 @@ def _raw(status: int, body: bytes) -> Response:
 def _error(error: Exception) -> Response:
     """Turn a refusal or a crash of discovery and feedback into an OperationOutcome; calls never crash."""
     if isinstance(error, RequestEntityTooLarge):
-        error = TooLarge("the body is longer than this server takes")
+        error = _told(error)
     if not isinstance(error, FhirError):
         log.error("cds door: %s", type(error).__name__)
         error = Unavailable("something went wrong here; try again")
     response = _answer(error.status, error.as_json())
+    if isinstance(error, Untrusted):
+        challenge = "" if error.reason == "missing" else ' error="invalid_token"'
+        response.headers["WWW-Authenticate"] = f"Bearer{challenge}"
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = "GET, OPTIONS" if request.path.rstrip("/") == PATH else "POST, OPTIONS"
     return response
 
 
-def _cors(response: Response, origins: Sequence[str]) -> Response:
-    origin = request.headers.get("Origin")
-    if "*" in origins:
+def _told(error: TooLarge | UnsupportedMediaType | RequestEntityTooLarge) -> FhirError:
+    return (
+        TooLarge("the body is longer than this server takes")
+        if isinstance(error, RequestEntityTooLarge)
+        else error
+    )
+
+
+def _cors(response: Response, origins: frozenset[str] | None, caller: Caller) -> Response:
+    """Say which pages may read the answer: those of registered clients; None: those of everybody.
+
+    A preflight cannot say whose page it is for; an answer to a client is for that client's pages alone.
+    """
+    if origins is None:
         response.headers["Access-Control-Allow-Origin"] = "*"
-    elif origin in origins:
+        return response
+    response.headers["Vary"] = "Origin"
+    allowed = frozenset(caller.client.origins) if caller.client is not None else origins
+    origin = request.headers.get("Origin")
+    if origin in allowed:
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Vary"] = "Origin"
     return response

@@ -20,7 +20,9 @@ from uuid import UUID, uuid4
 
 from cds_hooks import prefetch
 from cds_hooks import request as requests
+from cds_hooks.client_trust import NOBODY, Caller
 from cds_hooks.facts.chart import OtherPatient
+from cds_hooks.fhir_access import Access
 from cds_hooks.hooks.table import HOOKS
 from cds_hooks.operation import burden as burdens
 from cds_hooks.operation import inputs as documents
@@ -29,12 +31,12 @@ from cds_hooks.operation.inputs import Inputs
 from cds_hooks.operation.modes import AlwaysOn, Mode
 from cds_hooks.operation.recorder import NotKept, Recorder
 from cds_hooks.operation.spool import Spool
+from cds_hooks.prefetch import SourceFailed
 from cds_hooks.records.entries import SHOWN, Call, Offer, body_of
 from cds_hooks.records.store import Records
 from cds_hooks.request import HookRequest
 from cds_hooks.service import Decision, Service
 from fhir_server import __version__
-from fhir_server.authorization.grant import Grant
 from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
 from fhir_server.observability import events
@@ -83,12 +85,12 @@ class Calls:
         modes: HasModes | None = None,
         burden: Burden | None = None,
         spool: Spool | None = None,
+        access: Access | None = None,
     ) -> None:
         self.services = services
         self.clock = clock
         self.modes: HasModes = modes or AlwaysOn()
-        self._entry = entry
-        self._base_urls = tuple(base_urls)
+        self._access = access or Access(entry, base_urls)
         self._budget_s = budget_s
         self._burden = burden or Burden()
         self._spool = spool
@@ -108,20 +110,29 @@ class Calls:
         return mode.and_not_more_than(Mode.SHADOW) if mode and service.shadow else mode
 
     def answer(
-        self, service_id: str, body: bytes, client: str | None = None, *, trial: bool = False
+        self,
+        service_id: str,
+        body: bytes,
+        client: str | None = None,
+        *,
+        caller: Caller = NOBODY,
+        trial: bool = False,
     ) -> Answer:
         """Answer one call: 200, or 400, 404, 412 with an OperationOutcome.
+
+        `caller` is who may have data fetched; `client` how the record names it, if otherwise.
 
         A `trial` is somebody's who looks at the service: it is recorded like any call, and neither
         withheld for being repeated nor counted as a card that a user had to read.
         """
         service = self.service(service_id)
-        work = self._work(service, client, body, trial=trial)
+        work = self._work(service, client or caller.name, body, trial=trial)
+        work.caller = caller
         try:
             work.request = requests.parse(body, HOOKS, service.hooks)
         except Invalid as error:
             return self._refuse(work, error, "invalid-request")
-        work.own_ids = work.request.fhir_server in {url.rstrip("/") for url in self._base_urls}
+        work.own_ids = self._access.ids_are_ours(work.request, caller)
         work.mode = self.mode(service)
         if work.mode is None:
             return self._finish(work, Decision(("switch-unknown",)))
@@ -140,6 +151,9 @@ class Calls:
             return self._refuse(work, error, "invalid-request")
         except OtherPatient:
             decision = Decision(("other-patient",))
+        except SourceFailed as error:
+            log.warning("cds call %s: the FHIR server of the caller failed, %s", work.call_id, error)
+            decision = Decision(("fhir-server-failed",))
         except Exception as error:
             # the message may hold a patient's value: the type alone is logged
             log.error("cds call %s: %s in %s", work.call_id, type(error).__name__, _place(error))
@@ -159,7 +173,7 @@ class Calls:
         request = work.request
         assert request is not None
         hook = HOOKS[request.hook]
-        source = prefetch.own_store(request, self._entry, self._base_urls, Grant.system("cds-hooks"))
+        source = self._access.source(request, work.caller, self._left(work) - _FOR_THE_RECORD_S)
         gathered = prefetch.gather(work.service.prefetch, request, hook, source)
         found = Inputs(request.hook, request.context, [*gathered.resources, *hook.carried(request.context)])
         work.document = found.document()
@@ -224,6 +238,7 @@ class _Work:
     client: str | None
     body: bytes
     trial: bool = False
+    caller: Caller = NOBODY
     request: HookRequest | None = None
     mode: Mode | None = Mode.ON
     own_ids: bool = False

@@ -143,6 +143,7 @@ class Card:
         _need(self.selection_behavior == "any" or recommended <= 1, "at-most-one allows one recommendation")
         _need(all(reason.display for reason in self.override_reasons), "an override reason needs a display")
         _need(all("." in name for name in self.extension), "extension names are reverse domain names")
+        _need(all(isinstance(value, Mapping) for value in self.extension.values()), "extensions are objects")
 
     def as_json(self) -> dict[str, Any]:
         """Return the card as JSON, without null or empty members."""

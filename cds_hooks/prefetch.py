@@ -3,26 +3,22 @@
 CDS Hooks 2.0, "Prefetch Template". Four cases are told apart: a value (used), null (the client
 looked and there is nothing; not fetched again), a missing key (the client declined; fetched where
 we may), an OperationOutcome (the client failed; treated as missing). A Bundle with a next page is
-no complete answer and counts as missing too, unless the template asked for a page by `_count`.
+no complete answer and counts as missing too, unless the template asked for a page by `_count`; so does
+one that holds an OperationOutcome of an error. Keys that no template of ours has are passed over.
 What is needed and cannot be had makes 412.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote
 
 from cds_hooks.hooks.hook import Hook
 from cds_hooks.request import HookRequest
-from fhir_server.authorization.grant import Grant
-from fhir_server.interactions import read, search_type
-from fhir_server.interactions.context import Context
-from fhir_server.interactions.entry import Entry
-from fhir_server.model import json_format
-from fhir_server.outcome import Gone, Invalid, NotFound, PreconditionFailed
+from fhir_server.outcome import Invalid, PreconditionFailed
 
 Resource = dict[str, Any]
 _TOKEN = re.compile(r"\{\{\s*([A-Za-z.]+)\s*\}\}")
@@ -34,11 +30,27 @@ _USER = {
 }
 
 
+class CannotBeHad(Exception):
+    """The data of a key cannot be had, and why: that makes 412."""
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"prefetch.{key}: {why}")
+        self.key = key
+        self.why = why
+
+
+class SourceFailed(Exception):
+    """Where data should come from broke, or was too slow: that makes no cards. The text names no data."""
+
+
 class Source(Protocol):
     """Where missing data may be fetched: queries in, the resources of each query out."""
 
     def fetch(self, queries: Mapping[str, str]) -> dict[str, list[Resource]]:
-        """Run each query (`Patient/7`, `Condition?patient=7`) and return its resources by key."""
+        """Run each query (`Patient/7`, `Condition?patient=7`) and return its resources by key.
+
+        Raises CannotBeHad and SourceFailed.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +78,20 @@ def gather(templates: Mapping[str, str], request: HookRequest, hook: Hook, sourc
     if missing and source is None:
         raise PreconditionFailed(
             f"the prefetch keys {', '.join(sorted(missing))} are missing or failed, and this service may not"
-            " fetch them: give them (null where there is nothing), or name this installation as fhirServer",
+            " fetch them: give them (null where there is nothing), or fhirServer and fhirAuthorization of a"
+            " server that is registered for this client",
             code="required",
             expression=f"prefetch.{min(missing)}",
         )
     if missing and source is not None:
-        found |= source.fetch(missing)
+        try:
+            found |= source.fetch(missing)
+        except CannotBeHad as error:
+            raise PreconditionFailed(
+                f"the prefetch key {error.key} is missing or failed, and it cannot be fetched: {error.why}",
+                code="required",
+                expression=f"prefetch.{error.key}",
+            ) from error
         origin |= dict.fromkeys(missing, "fetched")
     resources = tuple(resource for key in templates for resource in found[key])
     return Gathered(resources, {key: origin[key] for key in templates})
@@ -94,7 +114,10 @@ def _given(key: str, prefetch: Mapping[str, Any], *, counted: bool) -> list[Reso
     more = any(isinstance(link, dict) and link.get("relation") == "next" for link in _list(links))
     if more and not counted:
         return None
-    return list(_entries(key, value))
+    found = list(_entries(key, value))
+    if any(says_error(each) for each in found if each["resourceType"] == "OperationOutcome"):
+        return None
+    return [each for each in found if each["resourceType"] != "OperationOutcome"]
 
 
 def _entries(key: str, bundle: Resource) -> Iterator[Resource]:
@@ -103,8 +126,19 @@ def _entries(key: str, bundle: Resource) -> Iterator[Resource]:
         if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
             place = f"prefetch.{key}.entry[{number}].resource"
             raise Invalid(f"{place} has to be a resource", expression=place)
-        if resource["resourceType"] != "OperationOutcome":
-            yield resource
+        yield resource
+
+
+def says_error(outcome: Mapping[str, Any]) -> bool:
+    """Whether an OperationOutcome tells more than warnings.
+
+    >>> says_error({"issue": [{"severity": "warning"}]}), says_error({"issue": [{"severity": "error"}]})
+    (False, True)
+    """
+    return any(
+        isinstance(issue, dict) and issue.get("severity") in ("error", "fatal")
+        for issue in _list(outcome.get("issue", []))
+    )
 
 
 def _list(value: Any) -> list[Any]:
@@ -142,54 +176,3 @@ def check_template(template: str, hook: Hook) -> None:
             raise ValueError(f"{{{{{name}}}}} is no prefetch token of {hook.name}")
     if "{{" in _TOKEN.sub("", template):
         raise ValueError(f"{template!r} has a token that cannot be read")
-
-
-class OwnStore:
-    """This installation's own FHIR store, read in one snapshot with the grant of the call."""
-
-    def __init__(self, entry: Entry, grant: Grant) -> None:
-        self._entry = entry
-        self._grant = grant
-
-    def fetch(self, queries: Mapping[str, str]) -> dict[str, list[Resource]]:
-        """Run the queries in one reading unit."""
-        return self._entry.read(
-            self._grant, lambda context: {key: _run(context, query) for key, query in queries.items()}
-        )
-
-
-def _run(context: Context, query: str) -> list[Resource]:
-    path, question, parameters = query.partition("?")
-    if not question:
-        type_name, _, identifier = path.partition("/")
-        return _one(context, type_name, unquote(identifier))
-    pairs = parse_qsl(parameters, keep_blank_values=True)
-    if any(name == "_count" for name, _ in pairs):
-        return search_type.resources(context, path, pairs)
-    most = context.settings.max_count
-    found = search_type.resources(context, path, [*pairs, ("_count", str(most))])
-    if len(found) >= most:  # a longer list would be decided on in part
-        raise PreconditionFailed(f"this patient has {most} or more {path}; the list cannot be had whole")
-    return found
-
-
-def _one(context: Context, type_name: str, identifier: str) -> list[Resource]:
-    try:
-        version = read.read(context, type_name, identifier).version
-    except (NotFound, Gone):
-        return []
-    return [] if version is None else [json_format.parse(version.text().encode())]
-
-
-def own_store(
-    request: HookRequest, entry: Entry | None, base_urls: Sequence[str], grant: Grant
-) -> Source | None:
-    """Return our own store when the call names it as its FHIR server; None otherwise.
-
-    An id means another person on another server, so a call that names no server or a foreign one
-    gets nothing out of ours.
-    """
-    if entry is None or request.fhir_server is None:
-        return None
-    ours = {url.rstrip("/") for url in base_urls}
-    return OwnStore(entry, grant) if request.fhir_server in ours else None

@@ -21,11 +21,22 @@ from cds_hooks.prefetch import check_template
 from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.watched import Watched
 from cds_hooks.service import Decision, Facts, Service
-from cds_hooks.services import stroke_early_aspirin, stroke_heparin_dose
+from cds_hooks.services import (
+    cv_risk,
+    opioid_mme,
+    renal_and_interaction,
+    stroke_early_aspirin,
+    stroke_heparin_dose,
+)
 
 log = logging.getLogger(__name__)
 
-RULES: tuple[Callable[[], Service], ...] = (stroke_heparin_dose.service,)
+RULES: tuple[Callable[[], Service], ...] = (
+    cv_risk.service,
+    opioid_mme.service,
+    renal_and_interaction.service,
+    stroke_heparin_dose.service,
+)
 """Services that rest on published rules."""
 
 MODELS: Mapping[str, Callable[..., Service]] = {stroke_early_aspirin.ID: stroke_early_aspirin.service}

@@ -150,6 +150,13 @@ class Config:
     demonstration: bool = _setting(
         False, "models in the state demonstration answer; for trying out, never for patients"
     )
+    cds_auth: str = _setting(
+        "",
+        "whether callers of decision services must show a JSON Web Token of a registered client (`xinglin "
+        "cds client add`): required, optional (may, and then it must be good) or off; empty: required, "
+        "unless all of base_url is this machine itself, then off. off with a public base_url is for a proxy "
+        "that knows its callers itself, for example by mutual TLS",
+    )
     cds_repeat_hours: float = _setting(
         24.0,
         "hours until a decision service shows a user the same card about a patient again; 0: at once",
@@ -280,6 +287,8 @@ class Config:
     def _checked(self) -> Config:
         if self.auth not in ("off", "smart"):
             raise ConfigError(f"auth is {self.auth!r}; it can be smart or off")
+        if self.cds_auth not in ("", "off", "optional", "required"):
+            raise ConfigError(f"cds_auth is {self.cds_auth!r}; it can be off, optional or required")
         if self.dimse_durability not in ("journal", "index"):
             raise ConfigError(f"dimse_durability is {self.dimse_durability!r}; it can be journal or index")
         if not 0 < len(self.ae_title.strip()) <= 16 or not self.ae_title.isascii():

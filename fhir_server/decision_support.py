@@ -8,19 +8,24 @@ from zoneinfo import ZoneInfo
 from flask import Flask
 
 import cds_hooks.blueprint
+import cds_hooks.model_pages
 import cds_hooks.pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
+from cds_hooks.client_trust import ClientTrust, mode
+from cds_hooks.fhir_access import Access
 from cds_hooks.monitoring.monitors import Monitors
 from cds_hooks.operation.burden import Burden
 from cds_hooks.operation.chores import Chores
 from cds_hooks.operation.modes import Modes
 from cds_hooks.operation.spool import Spool
+from cds_hooks.records.clients import Clients
 from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.monitoring import Monitoring
 from cds_hooks.records.store import Store
 from cds_hooks.records.switches import Switches
 from fhir_server.authorization.grant import Grant
+from fhir_server.authorization.used_tokens import StoredTokens
 from fhir_server.config import Config
 from fhir_server.database.engine import Engine
 from fhir_server.imaging import root_address
@@ -36,23 +41,37 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     engine = Engine(
         config.database_url, size=3, statement_timeout_ms=_STATEMENT_MS, application_name="xinglin cds"
     )
-    services = registry.services(
-        [config.data_dir / "models"], demonstration=config.demonstration, log=ModelLog(engine)
-    )
+    log = ModelLog(engine)
+    services = registry.services([config.data_dir / "models"], demonstration=config.demonstration, log=log)
     burden = alert_burden(config)
     records = Store(engine, repeat_hours=burden.repeat_hours, most_a_day=burden.most_a_day)
     calls = Calls(
         services,
         records,
-        entry=entry,
-        base_urls=entry.settings.base_urls,
+        access=Access(entry, entry.settings.base_urls, open_store=config.auth == "off"),
         modes=Modes(Switches(engine).newest),
         burden=burden,
         spool=spool(config),
     )
-    app.register_blueprint(cds_hooks.blueprint.mount(calls, records))
+    app.register_blueprint(cds_hooks.blueprint.mount(calls, records, client_trust(config, engine, entry)))
     site = cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config))
     app.register_blueprint(cds_hooks.pages.create(site))
+    app.register_blueprint(
+        cds_hooks.model_pages.create(
+            cds_hooks.model_pages.Site(services, log, Monitoring(engine), Grant.anonymous, entry.clock)
+        )
+    )
+
+
+def client_trust(config: Config, engine: Engine, entry: Entry) -> ClientTrust:
+    """Return who may call an installation, each of whose addresses a token may be made for."""
+    base_urls = entry.settings.base_urls
+    return ClientTrust(
+        mode(config.cds_auth, base_urls),
+        [url.removesuffix("/fhir") for url in base_urls],
+        Clients(engine).all,
+        StoredTokens(engine),
+    )
 
 
 def drains(config: Config, entry: Entry) -> dict[str, Callable[[], int]]:

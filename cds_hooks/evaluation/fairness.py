@@ -13,10 +13,7 @@ from typing import Any
 
 from cds_hooks.evaluation.performance import TooFew, above, performance
 from cds_hooks.evaluation.sample import Sample
-
-MIN_N = 100
-BOUNDS = (0.8, 1.25)
-"""Observed over expected within these is borne; an interval wholly outside blocks."""
+from cds_hooks.models.blocks import BOUNDS, MIN_N, out_of_bounds
 
 WARN = (0.9, 1.1)
 WORSE_AUC = 0.05
@@ -64,8 +61,7 @@ def report(whole: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]) ->
 
 
 def _outside(name: str, row: Mapping[str, Any]) -> Iterator[str]:
-    low, high = row["observed_over_expected_ci"]
-    if high < BOUNDS[0] or low > BOUNDS[1]:
+    if out_of_bounds(row):
         yield f"{name}: observed over expected {_ratio(row)}, outside {BOUNDS[0]} to {BOUNDS[1]}"
 
 

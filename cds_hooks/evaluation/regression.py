@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,12 @@ def logit(p: Floats) -> Floats:
     return np.asarray(np.log(kept / (1 - kept)), dtype=np.float64)
 
 
-def design(x: Floats, squares: tuple[int, ...], means: Floats, scales: Floats) -> Floats:
-    """Return the design matrix: ones, standardised values (gaps at the mean), gap flags, squares."""
+def design(x: Floats, squares: tuple[int, ...], means: Floats, scales: Floats, flagged: Mask) -> Floats:
+    """Return the design matrix: ones, standardised values (gaps at the mean), gap flags, squares.
+
+    `flagged` are the columns that get a flag: those with a gap where the means come from. A gap in
+    another column stands at the mean, unflagged.
+    """
     gaps = np.isnan(x)
     z = np.where(gaps, 0.0, (x - means) / scales)
-    flags = gaps[:, gaps.any(axis=0)].astype(np.float64)
-    return np.column_stack([np.ones(len(x)), z, flags, z[:, squares] ** 2])
+    return np.column_stack([np.ones(len(x)), z, gaps[:, flagged].astype(np.float64), z[:, squares] ** 2])

@@ -14,6 +14,7 @@ from cds_hooks.evaluation.performance import (
     performance,
 )
 from cds_hooks.evaluation.sample import Sample
+from cds_hooks.models.blocks import MIN_N
 
 
 def evaluate(sample: Sample) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def fairness_words(fair: Mapping[str, Any], groups: Mapping[str, Mapping[str, An
         for name in fair["assessed"]
     ]
     if not parts:
-        return f"No group has {fairness.MIN_N} patients yet, so nothing is said by group."
+        return f"No group has {MIN_N} patients yet, so nothing is said by group."
     verdict = f"outside the bounds: {'; '.join(fair['blocked'])}" if fair["blocked"] else "none out of bounds"
     few = f" Too few to say: {', '.join(fair['too_few'])}." if fair["too_few"] else ""
     return f"{'; '.join(parts)}; {verdict}.{few}"

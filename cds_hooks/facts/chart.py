@@ -7,14 +7,15 @@ future. Observations have to say when they were made; one without a time is not 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from cds_hooks.facts.value_sets import CodeSet
+from cds_hooks.facts.value_sets import CodeSet, codings
 
 Resource = Mapping[str, Any]
+T = TypeVar("T")
 
 SKEW = timedelta(minutes=5)
 """How far another clock may run ahead of ours before a time counts as the future."""
@@ -30,6 +31,7 @@ class Chart:
     patient_id: str
     now: datetime
     resources: Mapping[str, tuple[Resource, ...]] = field(default_factory=dict)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, patient_id: str, now: datetime, resources: Iterable[Resource]) -> Chart:
@@ -50,9 +52,17 @@ class Chart:
 
     def all(self, type_name: str) -> tuple[Resource, ...]:
         """Return every resource of a type that is not entered in error."""
-        return tuple(
-            resource for resource in self.resources.get(type_name, ()) if not _entered_in_error(resource)
-        )
+        found = self.resources.get(type_name, ())
+        return self.once(f"all {type_name}", lambda: tuple(r for r in found if not _entered_in_error(r)))
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Return what `make` finds in this chart, which never changes; it is asked once.
+
+        A decision asks for the same things again and again, and each is a walk through the chart.
+        """
+        if name not in self._known:
+            self._known[name] = make()
+        return cast(T, self._known[name])
 
     @property
     def patient(self) -> Resource | None:
@@ -152,17 +162,32 @@ def observations(
     The part is the Observation itself or one of its components; only final, amended and
     corrected Observations made between `since` and now.
     """
-    found: list[tuple[datetime, Resource, Resource]] = []
-    for resource in chart.all("Observation"):
-        made = taken_at(resource)
-        if made is None or not since <= made <= chart.now + SKEW or resource.get("status") not in _OBSERVED:
-            continue
-        components = resource.get("component")
-        for part in (resource, *(components if isinstance(components, list) else ())):
-            if isinstance(part, dict) and codes.holds_code(part.get("code")):
-                found.append((made, resource, part))
-    found.sort(key=lambda entry: entry[0], reverse=True)
-    return iter(found)
+    seen = chart.once("observed", lambda: _Observed(chart))
+    return (seen.parts[place] for place in seen.places(codes) if seen.parts[place][0] >= since)
+
+
+class _Observed:
+    """All parts of all Observations that count, newest first, and where each code stands among them."""
+
+    def __init__(self, chart: Chart) -> None:
+        self.parts: list[tuple[datetime, Resource, Resource]] = []
+        for resource in chart.all("Observation"):
+            made = taken_at(resource)
+            if made is None or made > chart.now + SKEW or resource.get("status") not in _OBSERVED:
+                continue
+            components = resource.get("component")
+            for part in (resource, *(components if isinstance(components, list) else ())):
+                if isinstance(part, dict):
+                    self.parts.append((made, resource, part))
+        self.parts.sort(key=lambda entry: entry[0], reverse=True)
+        self._places: dict[tuple[str, str], list[int]] = {}
+        for place, (_made, _resource, part) in enumerate(self.parts):
+            for coding in codings(part.get("code")):
+                self._places.setdefault(coding, []).append(place)
+
+    def places(self, codes: CodeSet) -> list[int]:
+        """Return where the parts of a code set stand."""
+        return sorted({place for coding in codes.among(self._places) for place in self._places[coding]})
 
 
 def whole_number(part: Resource) -> int | None:
@@ -209,15 +234,17 @@ def drug(chart: Chart, resource: Resource) -> Mapping[str, Any] | None:
     target = resource.get("medicationReference")
     if not isinstance(target, dict):
         return None
-    reference = str(target.get("reference", ""))
-    contained = resource.get("contained")
-    for medication in (*(contained if isinstance(contained, list) else ()), *chart.all("Medication")):
-        name = (
-            f"#{medication.get('id')}" if reference.startswith("#") else f"Medication/{medication.get('id')}"
-        )
-        if reference.endswith(name) and isinstance(medication.get("code"), dict):
-            code: Mapping[str, Any] = medication["code"]
-            return code
+    reference = str(target.get("reference", "")).split("/_history/")[0]
+    inside = resource.get("contained")
+    found: Sequence[Any] = chart.all("Medication")
+    wanted = reference.removeprefix("urn:uuid:").split("/")[-1]
+    if reference.startswith("#"):
+        found, wanted = inside if isinstance(inside, list) else (), reference[1:]
+    for medication in found:
+        if isinstance(medication, dict) and wanted and str(medication.get("id")) == wanted:
+            code = medication.get("code")
+            if isinstance(code, dict) and (code.get("coding") or code.get("text")):
+                return code
     display = target.get("display")
     return {"text": display} if isinstance(display, str) and display else None
 

@@ -122,11 +122,17 @@ def dose(chart: Chart, order: Resource, weight: Measured | None) -> Dose | Unkno
 
 
 def _one(dosage: Mapping[str, Any], strength: float | None, weight: Measured | None) -> Dose | Unknown:
-    daily, single, arithmetic = 0.0, None, []
+    """Return the dose of one dosage: of several doses, or several rates, the greatest.
+
+    R4/dosage.html lets one amount be stated in several ways (as ordered, as calculated); a dose beside a
+    rate is added.
+    """
     amounts = dosage.get("doseAndRate")
     told = [entry for entry in amounts if isinstance(entry, dict)] if isinstance(amounts, list) else []
     if not told:
         return Unknown("dose-missing", "no dose is given in numbers")
+    doses: list[Dose] = []
+    rates: list[Dose] = []
     for entry in told:
         rate = _rate(entry)
         if rate is not None:
@@ -134,8 +140,8 @@ def _one(dosage: Mapping[str, Any], strength: float | None, weight: Measured | N
             if isinstance(per_hour, Unknown):
                 return per_hour
             units, how = per_hour
-            daily += units * 24
-            arithmetic.append(f"{how} × 24 h = {units * 24:,.0f} IU in 24 hours")
+            text = f"{how} × 24 h = {units * 24:,.0f} IU in 24 hours"
+            rates.append(Dose(units * 24, None, (text,)))
             continue
         amount = _units(_upper(entry), "[iU]", strength, weight)
         if isinstance(amount, Unknown):
@@ -144,10 +150,14 @@ def _one(dosage: Mapping[str, Any], strength: float | None, weight: Measured | N
         if not isinstance(times, Often):
             return times or Unknown("timing-missing", "how often is not said")
         units, how = amount
-        daily += units * times.per_day
-        single = max(single or 0.0, units)
-        arithmetic.append(f"{how} × {times.per_day:g} a day = {units * times.per_day:,.0f} IU in 24 hours")
-    return Dose(daily, single, tuple(arithmetic))
+        text = f"{how} × {times.per_day:g} a day = {units * times.per_day:,.0f} IU in 24 hours"
+        doses.append(Dose(units * times.per_day, units, (text,)))
+    greatest = [max(found, key=lambda entry: entry.daily) for found in (doses, rates) if found]
+    return Dose(
+        sum(entry.daily for entry in greatest),
+        max((entry.single for entry in greatest if entry.single is not None), default=None),
+        tuple(text for entry in greatest for text in entry.arithmetic),
+    )
 
 
 def _rate(entry: Mapping[str, Any]) -> Any:
@@ -218,7 +228,7 @@ OTHER_INDICATIONS: tuple[CodeSet, ...] = (
                 "429098002",  # thromboembolism of vein
             )
         },
-        icd10=("I26", "I824", "I825"),
+        icd10=("I26", "I824"),
         words=r"pulmonary (thrombo)?embol|deep (vein|venous) thrombos|\b(dvt|vte)\b",
     ),
     VENOUS_STROKE,

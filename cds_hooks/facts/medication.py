@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from math import fsum
 from typing import Any
 
 from cds_hooks.facts.chart import Chart, Resource, drug, local_reference
 from cds_hooks.facts.medication_dose import MG_A_DAY, UG_AN_HOUR, Course, course, placed
-from cds_hooks.facts.medication_products import Ingredient, Strength, of_code
+from cds_hooks.facts.medication_products import Ingredient, Strength, of_code, product_name
 from cds_hooks.facts.medication_timing import Unknown, duration, first_moment, window
 from cds_hooks.facts.value_sets import RXNORM, codings, texts
 
@@ -47,12 +48,6 @@ _NO_ORDERS = frozenset({"proposal", "plan", "option"})
 
 
 # What is in it ----------------------------------------------------------------------------------
-def readings(concept: Any) -> tuple[tuple[Ingredient, ...], ...]:
-    """Return what each RxNorm coding of a CodeableConcept says, codings that no table has left out."""
-    found = (of_code(code) for system, code in codings(concept) if system == RXNORM)
-    return tuple(dict.fromkeys(entry for entry in found if entry))
-
-
 def ingredients(concept: Any) -> tuple[Ingredient, ...]:
     """Return the ingredients of a drug; () when it cannot be known (do not take that for harmless).
 
@@ -64,11 +59,35 @@ def ingredients(concept: Any) -> tuple[Ingredient, ...]:
     >>> ingredients({"text": "Percocet"})
     ()
     """
+    return _read(_codes(concept)).ingredients
+
+
+def _codes(concept: Any) -> tuple[str, ...]:
+    return tuple(code for system, code in codings(concept) if system == RXNORM)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    ingredients: tuple[Ingredient, ...]
+    disagree: bool
+    name: str
+
+
+@lru_cache(maxsize=4096)
+def _read(codes: tuple[str, ...]) -> _Read:
+    """Read codings of one drug together; those that no table has are left out."""
+    readings = [entry for entry in (of_code(code) for code in codes) if entry]
     found: dict[str, list[Ingredient]] = {}
-    for reading in readings(concept):
-        for entry in reading:
-            found.setdefault(entry.name, []).append(entry)
-    return tuple(_agreed(entries) for entries in found.values())
+    for reading in readings:
+        for ingredient in reading:
+            found.setdefault(ingredient.name, []).append(ingredient)
+    told = [frozenset(entry.name for entry in reading) for reading in readings]
+    name = next((product_name(code) for code in codes if product_name(code)), " / ".join(found))
+    return _Read(
+        tuple(_agreed(entries) for entries in found.values()),
+        bool(told) and frozenset(found) not in told,
+        name,
+    )
 
 
 def _agreed(entries: list[Ingredient]) -> Ingredient:
@@ -152,25 +171,7 @@ class Drug:
         With several instructions: the highest moment from now on; those that run at one time are
         added, steps of a sequence are not. Unknown only when no instruction could be read.
         """
-        read, unknown = self.courses(name, now)
-        if not read:
-            return unknown[0] if unknown else Unknown("expired", INACTIVE["expired"])
-        best = max(moments(read, now), key=lambda at: (total_at(read, at), at == now))
-        running_then = running(read, best)
-        notes = [note for entry in running_then for note in entry.notes]
-        if len(running_then) > 1:
-            notes.append("parallel-instructions")
-        if len({entry.sequence for entry in read} - {None}) > 1:
-            notes.append("steps-in-sequence")
-        if best > now:
-            notes.append("from-later-on")
-        return DailyDose(
-            value=round(total_at(read, best), 6),
-            unit=read[0].unit,
-            notes=tuple(dict.fromkeys(notes)),
-            begins=best.date() if best > now else None,
-            unread=tuple(unknown),
-        )
+        return highest(*self.courses(name, now), now)
 
 
 def dosages(resource: Resource) -> list[Any]:
@@ -203,6 +204,32 @@ def supply_until(resource: Resource) -> datetime | None:
 
 
 # Over time --------------------------------------------------------------------------------------
+def highest(courses: Sequence[Course], unread: Sequence[Unknown], now: datetime) -> DailyDose | Unknown:
+    """Return the highest moment from now on of the courses of one order."""
+    if not courses:
+        return unread[0] if unread else Unknown("expired", INACTIVE["expired"])
+    value, best = max(((total_at(courses, at), at) for at in moments(courses, now)), key=_most_and_first)
+    then = running(courses, best)
+    notes = [note for entry in then for note in entry.notes]
+    if len(then) > 1:
+        notes.append("parallel-instructions")
+    if len({entry.sequence for entry in courses} - {None}) > 1:
+        notes.append("steps-in-sequence")
+    if best > now:
+        notes.append("from-later-on")
+    return DailyDose(
+        round(value, 6),
+        courses[0].unit,
+        tuple(dict.fromkeys(notes)),
+        best.date() if best > now else None,
+        tuple(unread),
+    )
+
+
+def _most_and_first(entry: tuple[float, datetime]) -> tuple[float, float]:
+    return entry[0], -entry[1].timestamp()
+
+
 def moments(courses: Iterable[Course], now: datetime) -> list[datetime]:
     """Return the moments from now on at which a course begins, now included."""
     starts = {entry.window.start for entry in courses}
@@ -238,35 +265,32 @@ def drugs(
 ) -> Iterator[Drug]:
     """Give every request or statement of the chart, also those that do not run.
 
-    A drug that cannot be read at all has no ingredients and the label "a drug that is not named".
+    A drug that cannot be read at all has no ingredients and the label UNNAMED.
     """
     for name in types:
         for resource in chart.resources.get(name, ()):
             concept = drug(chart, resource) or {}
+            read = _read(_codes(concept))
             draft = resource.get("status") == "draft" or any(
                 resource is entry or resource == entry for entry in drafts
             )
             yield Drug(
                 resource,
-                ingredients(concept),
+                read.ingredients,
                 draft,
                 _inactive(chart, resource, draft),
                 label(concept),
-                _disagree(concept),
+                read.disagree,
             )
 
 
+UNNAMED = "a drug that is not named"
+
+
 def label(concept: Any) -> str:
-    """Return a name of a drug for a card: its text, a display, or that it has none."""
+    """Return a name of a drug for a card: its text, a display, what its code names, or UNNAMED."""
     named = next((text for text in texts(concept) if text.strip()), "")
-    known = " / ".join(entry.name for entry in ingredients(concept))
-    return named[:120] or known or "a drug that is not named"
-
-
-def _disagree(concept: Any) -> bool:
-    told = [frozenset(entry.name for entry in reading) for reading in readings(concept)]
-    together = frozenset().union(*told)
-    return bool(told) and together not in told
+    return named[:120] or _read(_codes(concept)).name or UNNAMED
 
 
 def _inactive(chart: Chart, resource: Resource, draft: bool) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
-TABLES = ("opioids.txt", "benzodiazepines.txt", "naloxone.txt")
+TABLES = ("opioids.txt", "benzodiazepines.txt", "naloxone.txt", "prescribing.txt")
 
 MASS, LIQUID, PATCH, SPRAY = "mg", "mg/mL", "mg/h", "mg/{actuat}"
 """The units a strength may have: a piece, a liquid, a patch (released in an hour), a spray."""
@@ -59,6 +59,21 @@ def of_code(code: str) -> tuple[Ingredient, ...]:
     return _codes().get(code, ())
 
 
+def product_name(code: str) -> str:
+    """Return the RxNorm name of a product, "" for an ingredient or a code that no table has.
+
+    >>> product_name("1049221")
+    'acetaminophen 325 MG / oxycodone hydrochloride 5 MG Oral Tablet'
+    """
+    return _names().get(code, "")
+
+
+@cache
+def _names() -> Mapping[str, str]:
+    lines = (line.split("|") for text in _texts().values() for line in text.splitlines())
+    return {line[0]: line[3] for line in lines if len(line) == 4 and line[0] != "ingredient"}
+
+
 @cache
 def named(kind: str) -> tuple[str, ...]:
     """Return the names of all ingredients of a kind.
@@ -70,10 +85,14 @@ def named(kind: str) -> tuple[str, ...]:
 
 
 @cache
-def _codes() -> Mapping[str, tuple[Ingredient, ...]]:
+def _texts() -> Mapping[str, str]:
     folder = files(__package__)
-    texts = {name: (folder / name).read_text(encoding="utf-8") for name in TABLES}
-    return merged(read(name, text.splitlines()) for name, text in texts.items())
+    return {name: (folder / name).read_text(encoding="utf-8") for name in TABLES}
+
+
+@cache
+def _codes() -> Mapping[str, tuple[Ingredient, ...]]:
+    return merged(read(name, text.splitlines()) for name, text in _texts().items())
 
 
 def merged(tables: Iterable[Mapping[str, tuple[Ingredient, ...]]]) -> dict[str, tuple[Ingredient, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -17,15 +18,20 @@ from cds_hooks.facts.chart import (
     moment,
     taken_at,
 )
+from cds_hooks.facts.medication import ingredients
 from cds_hooks.facts.value_sets import (
     ACUTE_STROKE,
+    ANTICOAGULANT,
+    ASPIRIN,
     HAEMORRHAGE,
     HAEMORRHAGE_EXCLUDED,
     HEAD_CT,
+    HEPARIN,
     INFARCT_VISIBLE,
     REPERFUSION,
     THROMBOLYTIC,
     CodeSet,
+    texts,
 )
 
 
@@ -50,6 +56,10 @@ def stroke(chart: Chart) -> Stroke | None:
     several strokes the one with the newest onset counts, one without an onset first: what is not
     known must not be hidden by an older, better documented stroke.
     """
+    return chart.once("stroke", lambda: _newest(chart))
+
+
+def _newest(chart: Chart) -> Stroke | None:
     found = [
         Stroke(condition, _onset(condition))
         for condition, certainty in active_conditions(chart, ACUTE_STROKE)
@@ -147,6 +157,7 @@ def haemorrhage(chart: Chart, since: datetime) -> Resource | None:
 # Drugs and procedures ---------------------------------------------------------------------------
 GIVEN = ("MedicationAdministration", "MedicationStatement", "MedicationRequest")
 
+_DRUGS = (ASPIRIN, ANTICOAGULANT, HEPARIN, THROMBOLYTIC)
 _NOT_GIVEN = frozenset({"cancelled", "not-done", "not-taken", "stopped", "entered-in-error"})
 _OVER = _NOT_GIVEN | {"completed", "ended"}
 
@@ -168,13 +179,32 @@ def current(chart: Chart, codes: CodeSet, within: timedelta) -> Resource | None:
     return None
 
 
-def unreadable_drug(chart: Chart) -> Resource | None:
-    """Return a running request, statement or administration whose drug cannot be known, or None."""
+def unreadable_drug(chart: Chart, known: Sequence[CodeSet] = ()) -> Resource | None:
+    """Return a running request, statement or administration whose drug cannot be known, or None.
+
+    Neither can one that has codes alone, none of which is in a table or a set here (those of the services,
+    and `known`): it may be the anticoagulant.
+    """
+    sets = (*_DRUGS, *known)
     for name in GIVEN:
         for resource in chart.all(name):
-            if resource.get("status") not in _OVER and drug(chart, resource) is None:
+            if _is_past(chart, resource):
+                continue
+            concept = drug(chart, resource)
+            if concept is None:
+                return resource
+            named = any(text.strip() for text in texts(concept)) or ingredients(concept)
+            if not named and not any(codes.holds_code(concept) for codes in sets):
                 return resource
     return None
+
+
+def _is_past(chart: Chart, resource: Resource) -> bool:
+    """Say whether a drug surely plays no part any more; what was given within two days does."""
+    if resource["resourceType"] != "MedicationAdministration":
+        return resource.get("status") in _OVER
+    at = taken_at(resource)
+    return resource.get("status") in _NOT_GIVEN or (at is not None and at < chart.now - timedelta(days=2))
 
 
 def reperfusion(chart: Chart, since: datetime) -> Resource | None:

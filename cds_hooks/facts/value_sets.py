@@ -57,12 +57,21 @@ class CodeSet:
 
     def holds_code(self, concept: Any) -> bool:
         """Say whether one of the codings of the CodeableConcept is in the set."""
-        for system, code in codings(concept):
-            if (system, code) in self._members:
-                return True
-            if system in ICD10 and code.replace(".", "").upper().startswith(self.icd10):
-                return True
-        return False
+        return self.holds_any(frozenset(codings(concept)))
+
+    def holds_any(self, said: frozenset[tuple[str, str]]) -> bool:
+        """Say whether one of some codings, as (system, code), is in the set."""
+        if not self._members.isdisjoint(said):
+            return True
+        return bool(self.icd10) and any(
+            system in ICD10 and code.replace(".", "").upper().startswith(self.icd10) for system, code in said
+        )
+
+    def among(self, said: Mapping[tuple[str, str], object]) -> list[tuple[str, str]]:
+        """Return those of the codings, as (system, code), that are in the set."""
+        if self.icd10:
+            return [coding for coding in said if self.holds_any(frozenset((coding,)))]
+        return [coding for coding in self._members if coding in said]
 
     def token(self) -> str:
         """Return the codes as the value of a token search parameter, in a fixed order."""

@@ -24,6 +24,12 @@ _EVIDENCE = {
 }
 _NO_CLAIM = "not published"
 
+MIN_N = 100
+"""Fewer patients say nothing about a group."""
+
+BOUNDS = (0.8, 1.25)
+"""Observed over expected within these is borne; an interval wholly outside blocks."""
+
 
 def source_attributes(release: Release, standing: Standing) -> dict[str, str]:
     """Return the 31 attributes: those of the card, completed by what was assessed here since."""
@@ -38,6 +44,7 @@ def blocks(release: Release, standing: Standing) -> list[str]:
     return [
         *_attributes(source_attributes(release, standing)),
         *_evidence(release.card),
+        *_fairness(release.card),
         *_assessment(release.card, standing),
     ]
 
@@ -59,6 +66,26 @@ def _evidence(card: Mapping[str, Any]) -> Iterator[str]:
     claim = str(card.get("individual_effects", _NO_CLAIM))
     if not claim.startswith(_NO_CLAIM) and not _gate_passed(card.get("gates")):
         yield "it claims individual effects, and the gate for that has not passed"
+
+
+def _fairness(card: Mapping[str, Any]) -> Iterator[str]:
+    """Look at the groups of its making; a recalibrated release is judged by the patients of its place."""
+    groups = card.get("evaluation", {}).get("subgroups", {})
+    for name, row in groups.items() if "recalibration" not in card else ():
+        if row["n"] >= MIN_N and out_of_bounds(row):
+            yield f"fairness: {name}: observed over expected {row['observed_over_expected']} in its making"
+
+
+def out_of_bounds(row: Mapping[str, Any]) -> bool:
+    """Say whether the 95 % interval of a group's observed over expected lies wholly outside the bounds.
+
+    >>> out_of_bounds({"observed_over_expected_ci": [1.26, 1.4]})
+    True
+    >>> out_of_bounds({"observed_over_expected_ci": [1.24, 1.4]})
+    False
+    """
+    low, high = row.get("observed_over_expected_ci", (1.0, 1.0))
+    return bool(high < BOUNDS[0] or low > BOUNDS[1])
 
 
 def _gate_passed(gates: Any) -> bool:

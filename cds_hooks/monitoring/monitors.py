@@ -7,6 +7,7 @@ with the reason. Nothing is promoted by a monitor.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ from cds_hooks.monitoring.outcomes import Asked
 from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.monitoring import Kept, Monitoring, Prediction
 from fhir_server.outcome import Conflict
+
+log = logging.getLogger(__name__)
 
 ACTOR = "drift monitor"
 DAYS = 30
@@ -101,18 +104,12 @@ class Monitors:
 
     def asked(self, release: Release, days: int = 2 * OUTCOME_DAYS) -> list[Asked]:
         """Return the recorded predictions of a release that an outcome may be told of."""
-        now = self._clock()
-        rows = self._records.recorded(release, now - timedelta(days=days), now + timedelta(seconds=1))
-        return [
-            Asked(row.call_id, row.patient, row.received_at)
-            for row in rows
-            if row.risk is not None and row.patient is not None
-        ]
+        since = self._clock() - timedelta(days=days)
+        return [Asked(*row) for row in self._records.asked(release, since)]
 
     def sample(self, release: Release, days: int = OUTCOME_DAYS) -> Sample:
         """Return the recorded predictions of a release with their outcomes, for an evaluation."""
         rows = self._records.matured(release, self._clock() - timedelta(days=days))
-        rows = [row for row in rows if row.risk is not None]
         return Sample(
             np.array([float(bool(row.bad)) for row in rows]),
             np.array([row.risk for row in rows], dtype=np.float64),
@@ -131,13 +128,13 @@ class Monitors:
             self._log.carry_out(order, blocks.blocks)
         except Conflict:  # somebody was faster
             return False
+        log.warning("cds model %s: demoted to shadow by the %s", release.identity, ACTOR)
         return True
 
     def _examine(self, release: Release, since: datetime, now: datetime, span: timedelta) -> dict[str, Any]:
         rows = self._records.recorded(release, since, now + timedelta(seconds=1))
         before = self._records.recorded(release, since - span, since)
         matured = self._records.matured(release, now - timedelta(days=OUTCOME_DAYS))
-        matured = [row for row in matured if row.risk is not None]
         known, source = self._reference(release, since)
         x, p = _matrix(rows)
         report = examine.examine(
@@ -157,7 +154,7 @@ class Monitors:
         found = reference.of_card(release.card)
         if found is not None:
             return found, "the training data, as the card describes them"
-        x, p = _matrix(self._records.recorded(release, _BEGINNING, since)[-FIRST_ANSWERS:])
+        x, p = _matrix(self._records.first(release, since, FIRST_ANSWERS))
         if len(p) < examine.MIN_PREDICTIONS:
             return None, "none: the card holds no distribution, and too few answers lie before this time"
         coded = {feature.name for feature in features.FEATURES if feature.codes}

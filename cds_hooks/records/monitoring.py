@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,9 @@ from cds_hooks.models.catalogue import Release
 from fhir_server.database.engine import Engine, Mode
 
 TENANT = 0
-MOST_ROWS = 50_000
+_BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+MOST_ROWS = 5_000
+"""Of one look: more would say nothing new about a distribution."""
 
 # A release in shadow beside an active one has its answers within the records of that one.
 _OF = """
@@ -24,27 +26,34 @@ _OF = """
            OR c.output -> 'shadow' ->> 'sha256' = %(sha256)s)
 """
 _OWN = "encode(c.model_hash, 'hex') = %(sha256)s AND c.model_version = %(version)s"
-_COLUMNS = f"""
-    c.call_id, c.patient, c.client, c.received_at,
+_REASONS = f"""
     CASE WHEN {_OWN} THEN c.reasons
-         ELSE ARRAY(SELECT jsonb_array_elements_text(c.output -> 'shadow' -> 'reasons')) END,
-    c.inputs,
-    CASE WHEN {_OWN} THEN c.output ->> 'risk' ELSE c.output -> 'shadow' -> 'output' ->> 'risk' END
+         ELSE ARRAY(SELECT jsonb_array_elements_text(c.output -> 'shadow' -> 'reasons')) END
 """
+_RISK = f"CASE WHEN {_OWN} THEN c.output ->> 'risk' ELSE c.output -> 'shadow' -> 'output' ->> 'risk' END"
 _RECORDED = f"""
-SELECT {_COLUMNS} {_OF} AND c.received_at >= %(since)s AND c.received_at < %(until)s
-ORDER BY c.pk DESC LIMIT {MOST_ROWS}
+SELECT c.call_id, c.patient, c.client, c.received_at, {_REASONS}, c.inputs, {_RISK} {_OF}
+    AND c.received_at >= %(since)s AND c.received_at < %(until)s
+"""
+_NEWEST = f"{_RECORDED} ORDER BY c.received_at DESC LIMIT {MOST_ROWS}"
+_FIRST = f"{_RECORDED} AND ({_RISK}) IS NOT NULL ORDER BY c.received_at LIMIT %(most)s"
+_ASKED = f"""
+SELECT c.call_id, c.patient, c.received_at {_OF} AND c.received_at >= %(since)s
+    AND c.patient IS NOT NULL AND ({_RISK}) IS NOT NULL
+ORDER BY c.received_at
 """
 _MATURED = f"""
-SELECT found.*, o.bad FROM (
-    SELECT DISTINCT ON (c.patient) {_COLUMNS} {_OF} AND c.patient IS NOT NULL
+WITH outcome AS (
+    SELECT DISTINCT ON (call_id) call_id, bad FROM cds_outcome
+    WHERE tenant = %(tenant)s AND received_at >= %(since)s ORDER BY call_id, pk DESC
+), first AS (
+    SELECT DISTINCT ON (c.patient) c.call_id, c.patient, c.client, c.received_at, {_REASONS},
+        jsonb_build_object('SEX', c.inputs -> 'SEX', 'AGE', c.inputs -> 'AGE'), {_RISK}, o.bad
+    {_OF.replace("FROM cds_call c", "FROM outcome o JOIN cds_call c USING (call_id)")}
+        AND c.patient IS NOT NULL AND ({_RISK}) IS NOT NULL
     ORDER BY c.patient, c.pk
-) AS found
-CROSS JOIN LATERAL (
-    SELECT bad, received_at FROM cds_outcome
-    WHERE tenant = %(tenant)s AND call_id = found.call_id ORDER BY pk DESC LIMIT 1
-) AS o
-WHERE o.received_at >= %(since)s ORDER BY found.received_at, found.call_id LIMIT {MOST_ROWS}
+)
+SELECT * FROM first ORDER BY received_at, call_id
 """
 
 
@@ -84,12 +93,21 @@ class Monitoring:
         self._engine = engine
 
     def recorded(self, release: Release, since: datetime, until: datetime) -> list[Prediction]:
-        """Return what a release answered in a time, the newest first, at most 50,000."""
-        return self._select(_RECORDED, release, since, until)
+        """Return what a release answered in a time, the newest first, at most 5,000."""
+        return self._predictions(_NEWEST, release, since=since, until=until)
+
+    def first(self, release: Release, until: datetime, most: int) -> list[Prediction]:
+        """Return the first predictions that a release ever gave here, before a time."""
+        return self._predictions(_FIRST, release, since=_BEGINNING, until=until, most=most)
+
+    def asked(self, release: Release, since: datetime) -> list[tuple[UUID, str, datetime]]:
+        """Return call, patient and time of every prediction of a patient since a time."""
+        rows = self._rows(_ASKED, release, since=since)
+        return [(UUID(str(call_id)), patient, at) for call_id, patient, at in rows]
 
     def matured(self, release: Release, since: datetime) -> list[Prediction]:
         """Return the first answer for each patient whose outcome came after `since`, in their order."""
-        return self._select(_MATURED, release, since, since)
+        return self._predictions(_MATURED, release, since=since)
 
     def keep_outcomes(self, found: Sequence[tuple[UUID, bool, datetime | None, str]], now: datetime) -> int:
         """Keep outcomes (call, bad, observed, source) and count them; what is known is not kept again."""
@@ -136,14 +154,16 @@ class Monitoring:
             row = cursor.fetchone()
         return Kept(*row) if row else None
 
-    def _select(self, statement: str, release: Release, since: datetime, until: datetime) -> list[Prediction]:
-        values = {
+    def _predictions(self, statement: str, release: Release, **values: Any) -> list[Prediction]:
+        return [_prediction(row) for row in self._rows(statement, release, **values)]
+
+    def _rows(self, statement: str, release: Release, **values: Any) -> list[tuple[Any, ...]]:
+        values |= {
             "tenant": TENANT, "model": release.model, "version": release.version, "sha256": release.sha256,
-            "since": since, "until": until,
         }  # fmt: skip
         with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
             cursor.execute(statement, values)
-            return [_prediction(row) for row in cursor.fetchall()]
+            return list(cursor.fetchall())
 
 
 def _prediction(row: Sequence[Any]) -> Prediction:

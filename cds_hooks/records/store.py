@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
+from psycopg2.extensions import AsIs
+
 from cds_hooks.records import statements
 from cds_hooks.records.entries import Call, Feedback, Offer
+from fhir_server.database import prepared
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.model import json_format
 
@@ -50,17 +53,22 @@ class Store:
     def keep(self, offers: Sequence[Offer]) -> Mapping[UUID, str]:
         """Write calls, their inputs and the cards that may be shown: one statement, one transaction."""
         with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
-            quoted = cursor.mogrify
-            calls = [
-                quoted(statements.ROW, _values(n, offer.call)).decode() for n, offer in enumerate(offers)
-            ]
             cards = [
-                quoted(statements.CARD, (n, position, str(o.card), o.body, o.key, o.reader, o.day)).decode()
+                (n, position, str(o.card), o.body, o.key, o.reader, o.day)
                 for n, offer in enumerate(offers)
                 for position, o in enumerate(offer.cards)
             ]
-            limits = quoted("%s::float8, %s", (self._repeat_hours, self._most_a_day)).decode()
-            cursor.execute(statements.keep(calls, cards, limits))
+            values = [
+                *_columns([_values(n, offer.call) for n, offer in enumerate(offers)], len(statements.TYPES)),
+                *_columns(cards, len(statements.CARD_TYPES)),
+                self._repeat_hours,
+                self._most_a_day,
+            ]
+            quoted = [
+                AsIs(cursor.mogrify(f"%s::{kind}", (value,)).decode())
+                for kind, value in zip(statements.PARAMETERS, values, strict=True)
+            ]
+            cursor.execute(*prepared.run(cursor, statements.KEEP, quoted))
             return {UUID(card): verdict for card, verdict in cursor.fetchall()}
 
     def play_back(self, calls: Sequence[Call]) -> None:
@@ -70,7 +78,7 @@ class Store:
         """
         with self._engine.connection() as connection, connection.cursor() as cursor:
             for call in calls:
-                cursor.execute(statements.PLAY_BACK, _values(0, call))
+                cursor.execute(statements.PLAY_BACK, _columns([_values(0, call)], len(statements.TYPES)))
             connection.commit()
 
     def known_cards(self, service: str, cards: Sequence[UUID]) -> set[UUID]:
@@ -120,10 +128,29 @@ class Store:
             return None if row is None else _call(row[:-1], None if row[-1] is None else bytes(row[-1]))
 
 
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Return rows as columns.
+
+    >>> _columns([], 2), _columns([(1, "a"), (2, "b")], 2)
+    ([[], []], [[1, 2], ['a', 'b']])
+    """
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def _array(texts: Sequence[str]) -> str:
+    """Return texts as the text of an array.
+
+    >>> _array(["a", 'b"c'])
+    '{"a","b\\\\"c"}'
+    """
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
+
+
 def _values(n: int, call: Call) -> tuple[Any, ...]:
     return (
         n, str(call.call_id), call.received_at, call.latency_us, call.status, call.service, call.hook,
-        _text(call.hook_instance), call.client, call.user_reference, call.patient, list(call.reasons),
+        _text(call.hook_instance), call.client, call.user_reference, call.patient, _array(call.reasons),
         call.input_hash, call.model, call.model_version,
         bytes.fromhex(call.model_hash) if call.model_hash else None, _json(call.inputs), _json(call.output),
         call.answer, call.mode, call.model_state, call.code, call.own_ids, call.computed,

@@ -56,6 +56,7 @@ REASONS: Mapping[str, str] = {
     "onset-in-future": "the stroke begins in the future",
     "dose-unreadable": "dose, unit or frequency of the order cannot be read",
     "weight-unknown": "the dose is per kilogram and there is no weight of the last 90 days",
+    "running-order-unreadable": "a low dose is drafted beside a running order of heparin that cannot be read",
     "dose-within-low-arm": "at most 10,000 IU in 24 hours: as in the trial's low dose, or less",
 }
 """Every reason that this service gives; the page lists the same."""
@@ -162,13 +163,30 @@ def _judge(facts: Facts, present: Stroke, ordered: list[Drug]) -> Decision:
     daily = sum(one.daily for _entry, one in doses)
     single = max((one.single for _entry, one in doses if one.single is not None), default=None)
     output: dict[str, Any] = {"daily_iu": daily, "single_iu": single}
+    beside = _running(chart, facts)
     if daily <= LOW_DAILY:
-        return Decision(("dose-within-low-arm",), inputs=inputs, output=output)
+        sums = [heparin.dose(chart, entry.resource, weight) for entry in beside]
+        if any(isinstance(one, Unknown) for one in sums):
+            return Decision(("running-order-unreadable",), inputs=inputs, output=output)
+        together = daily + sum(one.daily for one in sums if isinstance(one, Dose))
+        if together <= LOW_DAILY:
+            return Decision(("dose-within-low-arm",), inputs=inputs, output=output)
+        output["together_iu"] = together
     others = sorted({pair for entry in ordered for pair in heparin.other_indications(chart, entry.resource)})
     between = daily <= BETWEEN_DAILY and single is not None and single <= LOW_SINGLE
     output |= {"between_the_arms": between, "other_indications": [name for name, _place in others]}
-    card = _card(facts, present, doses, weight, daily, others, between=between)
+    card = _card(facts, present, doses, weight, daily, others, between=between,
+                 together=output.get("together_iu"))  # fmt: skip
     return Decision(("shown",), (card,), inputs, output)
+
+
+def _running(chart: Chart, facts: Facts) -> list[Drug]:
+    """Return the orders of unfractionated heparin that run already."""
+    return [
+        entry
+        for entry in active_drugs(chart, _drafted(facts))
+        if not entry.draft and heparin.kind(chart, entry.resource) == "unfractionated"
+    ]
 
 
 def _inputs(present: Stroke, weight: Measured | None, doses: Any) -> dict[str, Any]:
@@ -198,10 +216,16 @@ def _card(
     others: list[tuple[str, str]],
     *,
     between: bool,
+    together: float | None = None,
 ) -> Card:
     amount = f"Heparin {daily:,.0f} IU in 24 h in acute ischaemic stroke"
     if others:
         summary, indicator = f"{amount}: {others[0][0]} is recorded; the stroke trial is silent on it", "info"
+    elif together is not None:
+        summary, indicator = (
+            f"Heparin drafted beside a running order: together {together:,.0f} IU in 24 h",
+            "info",
+        )
     elif between:
         summary, indicator = f"{amount}: between the trial's doses, 5,000 and 12,500 IU twice daily", "info"
     else:
@@ -215,7 +239,7 @@ def _card(
             url=PAPER,
             topic=Coding(SNOMED, "422504002", "Ischemic stroke"),
         ),
-        detail="\n".join(_detail(facts, present, doses, weight, daily, others, between)),
+        detail="\n".join(_detail(facts, present, doses, weight, daily, others, between, together)),
         override_reasons=override_reasons.ORDER,
         links=(
             Link("International Stroke Trial, Lancet 1997;349:1569", PAPER),
@@ -233,6 +257,7 @@ def _detail(
     daily: float,
     others: list[tuple[str, str]],
     between: bool,
+    together: float | None,
 ) -> list[str]:
     chart = facts.chart
     lines = [
@@ -250,6 +275,12 @@ def _detail(
     if bleed is not None:
         lines += [
             f"**An intracranial haemorrhage is recorded ({local_reference(bleed) or 'without an id'}).**",
+            "",
+        ]
+    if together is not None:
+        lines += [
+            f"Beside it runs an order of heparin (below). If both are given, that is **{together:,.0f} IU in"
+            " 24 hours**; if the new order replaces the old one, end the old one.",
             "",
         ]
     if between:

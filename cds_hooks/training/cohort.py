@@ -1,10 +1,7 @@
-"""The International Stroke Trial as rows: the CSV with its coding traps taken out.
+"""A trial or cohort as rows: the table as its description reads it, with every coding trap taken out.
 
-Source: Edinburgh DataShare doi:10.7488/ds/104, 19,435 patients, 112 columns. Traps: Y and y and
-U and empty are mixed; RATRIAL and RASP3 are empty for the 984 pilot patients, RHEP24 for 344;
-pilot heparin H is medium dose M; OCCODE 0 and 9 are missing; RDATE has Polish months; the file
-is Latin-1. Whatever stands after RXHEP happened after randomisation: it may be an outcome, never
-a feature. EXPDD is the trial's own prediction: a benchmark, never a feature.
+One way in for every source: the CSV of a trial, its `$export` or a store end in the same Cohort, and
+what follows (risk model, evaluation, effects, gate) asks for arms and outcomes by their names.
 """
 
 from __future__ import annotations
@@ -12,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +19,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cds_hooks.models import features
+from cds_hooks.training import description as descriptions
+from cds_hooks.training.description import Cells, Description, Event, Group
 
-PUBLISHED_SHA256 = "a350aed2329bbcde23c05caaa96b9275b44b017adecc2fd02231d590454695d5"
-"""Of the unpacked file as the depositors published it."""
-
-FOLDS = 10
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-_POLISH = ("sty", "lut", "mar", "kwi", "maj", "cze", "lip", "sie", "wrz", "paź", "lis", "gru")
-_MONTHS = {month: number for number, month in enumerate(_POLISH, 1)} | {"paz": 10, "pa\x9f": 10, "pa¼": 10}
+MAX_BYTES = 1 << 30
+"""Of an unpacked file; more is refused before it is read, so that no archive can fill the memory."""
 
 
 class CohortError(ValueError):
@@ -40,87 +35,158 @@ class CohortError(ValueError):
 
 @dataclass(frozen=True)
 class Cohort:
-    """The trial: the table with upper-case text cells, features, arms, outcomes and folds."""
+    """The table as text cells, the model's numbers and the fold of each row.
 
+    `sha256` is that of the source: of the unpacked file, or of the rows that were read from FHIR.
+    """
+
+    description: Description
     table: pd.DataFrame
     sha256: str
     x: Floats
     folds: NDArray[np.int64]
 
-    @property
-    def aspirin(self) -> Floats:
-        """1.0 where aspirin was allocated."""
-        return np.asarray(self.table["RXASP"] == "Y", dtype=np.float64)
+    def __len__(self) -> int:
+        return len(self.table)
 
     @property
-    def heparin(self) -> Floats:
-        """1.0 where heparin of any dose was allocated."""
-        return np.asarray(self.table["RXHEP"] != "N", dtype=np.float64)
+    def as_published(self) -> bool:
+        """Whether the source is, byte for byte, the file that the description names."""
+        return self.sha256 == self.description.source.sha256
 
     @property
-    def dead_or_dependent(self) -> Floats:
-        """1.0 dead or dependent at six months, 0.0 not, NaN where it is not known (OCCODE 0, 9)."""
-        code = self.table["OCCODE"]
-        return np.where(code.isin(["1", "2"]), 1.0, np.where(code.isin(["3", "4"]), 0.0, np.nan))
+    def x_sha256(self) -> str:
+        """The SHA-256 of the numbers that a model is trained on, in their order."""
+        return hashlib.sha256(np.ascontiguousarray(self.x, dtype="<f8").tobytes()).hexdigest()
 
-    def indicator(self, *columns: str) -> Floats:
-        """Return 1.0 where any of the 0/1 columns is 1."""
-        hit = np.zeros(len(self.table), dtype=bool)
-        for column in columns:
-            hit |= (self.table[column] == "1").to_numpy()
-        return hit.astype(np.float64)
+    def arm(self, name: str) -> Floats:
+        """Return 1.0 treated, 0.0 control, NaN where the row is of another arm."""
+        arm = self.description.arms[name]
+        column = self.table[arm.column]
+        return np.where(column.isin(arm.treated), 1.0, np.where(column.isin(arm.control), 0.0, np.nan))
+
+    def outcome(self, name: str) -> Floats:
+        """Return 1.0 where the bad outcome came, 0.0 where not, NaN where it is not known."""
+        outcome = self.description.outcomes[name]
+        cells = self.table[list(outcome.columns)]
+        yes = cells.isin(outcome.yes).any(axis=1)
+        no = cells.isin(outcome.no).all(axis=1) if outcome.no else ~yes
+        return np.where(yes, 1.0, np.where(no, 0.0, np.nan))
+
+    def counted(self, event: Event) -> Floats:
+        """Return what an event counts: its outcome, or 1.0 where any of its columns has a `yes` cell."""
+        if event.outcome is not None:
+            return self.outcome(event.outcome)
+        cells = self.table[list(event.columns)]
+        return np.asarray(cells.isin(event.yes).any(axis=1), dtype=np.float64)
+
+    def where(self, cells: Cells) -> Mask:
+        """Return the rows whose columns all hold one of their cells."""
+        mask = np.ones(len(self.table), dtype=bool)
+        for column, wanted in cells.items():
+            mask &= np.asarray(self.table[column].isin(wanted), dtype=bool)
+        return mask
+
+    def numbers(self, column: str) -> Floats:
+        """Return a column as numbers, NaN where a cell is a gap."""
+        return np.asarray(pd.to_numeric(self.table[column], errors="coerce"), dtype=np.float64)
+
+    def group(self, group: Group) -> Mask:
+        """Return the rows of a subgroup."""
+        if group.low is not None or group.below is not None:
+            value = self.numbers(group.column)
+            low, below = group.low, group.below
+            return np.asarray(
+                (value >= (-np.inf if low is None else low)) & (value < (np.inf if below is None else below))
+            )
+        column = self.table[group.column]
+        return np.asarray(
+            column.isin(group.cells) if group.cells else ~column.isin(group.other_than), dtype=bool
+        )
+
+    def take(self, rows: Mask | NDArray[np.int64]) -> Cohort:
+        """Return the cohort of some of the rows, in their order."""
+        table = self.table.iloc[np.flatnonzero(rows) if rows.dtype == bool else rows]
+        return replace(self, table=table.reset_index(drop=True), x=self.x[rows], folds=self.folds[rows])
 
 
-def load(path: Path) -> Cohort:
-    """Read IST_corrected.csv, or the same packed as .xz.
+def load(path: Path, description: Description | None = None) -> Cohort:
+    """Read a trial's CSV (or the same packed as .xz) as its description says; default is the IST.
 
-    Raises CohortError when columns are missing or a code is not one of the trial's.
+    Raises CohortError when a column is missing or not described, or a cell is in no coding.
     """
-    data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-    table = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False, encoding="latin-1")
-    needed = {"HOSPNUM", "RXASP", "RXHEP", "OCCODE", "EXPDD", "COUNTRY", *features.NAMES} - {"NDEF"}
-    if missing := sorted(needed - set(table.columns)):
-        raise CohortError(f"{path.name} lacks the columns {', '.join(missing)}; expected IST_corrected.csv")
-    table = table.apply(lambda column: column.str.strip().str.upper())
-    table["RXHEP"] = table["RXHEP"].replace("H", "M")
-    records = table[[name for name in features.NAMES if name != "NDEF"]].to_dict("records")
+    trial = description or descriptions.shipped("international-stroke-trial")
+    data = _bytes(path)
+    source = trial.source
     try:
-        x = np.array([features.encode(values(record)) for record in records], dtype=np.float64)
+        table = pd.read_csv(
+            io.BytesIO(data), dtype=str, keep_default_na=False, encoding=source.encoding, sep=source.separator
+        )
+    except (ValueError, pd.errors.ParserError) as error:
+        raise CohortError(f"{path.name} is no table in {source.encoding}: {error}") from error
+    if missing := sorted(set(trial.columns) - set(table.columns)):
+        raise CohortError(f"{path.name} lacks the columns {', '.join(missing)}; expected {source.file}")
+    described = {*trial.columns, *trial.leakage, *trial.unused}
+    if strange := [column for column in table.columns if column not in described]:
+        raise CohortError(
+            f"{path.name} has columns that {trial.id} does not describe: {', '.join(strange)};"
+            " name each as a variable, as leakage or as unused"
+        )
+    table = table.apply(lambda column: column.str.strip())
+    if source.upper_case:
+        table = table.apply(lambda column: column.str.upper())
+    for column, spelling in source.recode.items():
+        table[column] = table[column].replace(dict(spelling))
+    return of_table(trial, table, hashlib.sha256(data).hexdigest(), path.name)
+
+
+def of_table(trial: Description, table: pd.DataFrame, sha256: str, name: str) -> Cohort:
+    """Return the cohort of clean cells; `name` is what errors call the source."""
+    if table.empty:
+        raise CohortError(f"{name} holds no patient")
+    variables = [variable.name for variable in trial.variables if not variable.count_of]
+    try:
+        x = np.array(
+            [trial.encode(values(record, trial)) for record in _records(table, variables)], dtype=np.float64
+        )
     except ValueError as error:
-        raise CohortError(f"{path.name}: {error}") from error
-    folds = np.array([fold(hospital) for hospital in table["HOSPNUM"]], dtype=np.int64)
-    return Cohort(table, hashlib.sha256(data).hexdigest(), x, folds)
+        raise CohortError(f"{name}: {error}") from error
+    for arm in trial.arms.values():
+        if not table[arm.column].isin([*arm.treated, *arm.control]).any():
+            raise CohortError(f"{name}: {arm.column} holds no cell of the arm {arm.name}")
+    folds = np.array([trial.folds.of(group) for group in table[trial.folds.column]], dtype=np.int64)
+    return Cohort(trial, table, sha256, x, folds)
 
 
-def values(record: Mapping[Any, Any]) -> dict[str, features.Value]:
-    """Return a row in the coding of the feature table: letters, numbers, None for empty or U.
+def _records(table: pd.DataFrame, columns: list[str]) -> Iterable[dict[str, str]]:
+    for cells in zip(*(table[column] for column in columns), strict=True):
+        yield dict(zip(columns, cells, strict=True))
 
-    RCONSC has a letter U of its own (unconscious), so U is a gap everywhere else only.
+
+def values(record: Mapping[Any, Any], trial: Description) -> dict[str, features.Value]:
+    """Return a row in the trial's coding: letters, numbers, None for a gap.
+
+    A gap's spelling is a value where a coding has it: RCONSC of the IST has a U (unconscious).
+    Raises ValueError for a cell that is neither a number nor a gap where a number is due.
     """
     row: dict[str, features.Value] = {}
-    for feature in features.FEATURES:
-        text = record.get(feature.name, "")
-        if text == "" or (text == "U" and feature.name != "RCONSC"):
-            row[feature.name] = None
+    for variable in trial.variables:
+        cell = record.get(variable.name, "")
+        if variable.count_of or (cell in trial.source.gaps and cell not in (variable.codes or ())):
+            row[variable.name] = None
+        elif variable.codes is None:
+            try:
+                row[variable.name] = float(cell)
+            except ValueError:
+                raise ValueError(f"{variable.name} is {cell!r}, which is no number") from None
         else:
-            row[feature.name] = float(text) if feature.codes is None else text
+            row[variable.name] = cell
     return row
 
 
-def fold(hospital: str) -> int:
-    """Return the fold of a hospital: a hash, so that no random generator and no language matters.
-
-    >>> fold("1") == int(hashlib.sha256(b"ist-v1:1").hexdigest(), 16) % 10
-    True
-    """
-    return int(hashlib.sha256(f"ist-v1:{hospital}".encode()).hexdigest(), 16) % FOLDS
-
-
-def randomised_on(text: str) -> date:
-    """Return the day of RDATE, whose months are Polish ("sty-91").
-
-    >>> randomised_on("lut-93")
-    datetime.date(1993, 2, 1)
-    """
-    month, _, year = text.lower().partition("-")
-    return date(1900 + int(year), _MONTHS[month], 1)
+def _bytes(path: Path) -> bytes:
+    with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise CohortError(f"{path.name} is larger than {MAX_BYTES:,} bytes; give the rows that are needed")
+    return data

@@ -37,9 +37,11 @@ def columns(names: Sequence[str] = features.NAMES) -> tuple[str, ...]:
 def fit(names: Sequence[str], x: NDArray[np.float64], measured: Sequence[str] = ()) -> dict[str, Any]:
     """Return the envelope of a matrix as JSON: gaps count as the mean, the limit is a percentile.
 
-    Raises ValueError when the columns do not vary independently (no inverse covariance).
+    A column that never varies is left out. Raises ValueError when the others do not vary independently
+    (no inverse covariance).
     """
-    chosen = tuple(measured) or columns(names)
+    wanted = tuple(measured) or columns(names)
+    chosen = tuple(name for name in wanted if _varies(x[:, list(names).index(name)]))
     part = x[:, [list(names).index(name) for name in chosen]]
     mean = np.nanmean(part, axis=0)
     offsets = np.where(np.isnan(part), 0.0, part - mean)
@@ -51,7 +53,8 @@ def fit(names: Sequence[str], x: NDArray[np.float64], measured: Sequence[str] = 
     document: dict[str, Any] = {
         "measure": "Mahalanobis distance, squared; gaps count as the mean",
         "columns": list(chosen),
-        "left_out": {name: why for name, why in LEFT_OUT.items() if name in names},
+        "left_out": {name: why for name, why in LEFT_OUT.items() if name in names}
+        | {name: "does not vary in these data" for name in wanted if name not in chosen},
         "mean": [float(value) for value in mean],
         "precision": [[float(value) for value in row] for row in precision],
         "limit": float(np.quantile(distances, SHARE)),
@@ -61,6 +64,11 @@ def fit(names: Sequence[str], x: NDArray[np.float64], measured: Sequence[str] = 
         "largest": float(distances.max()),
     }
     return document | {"sha256": envelope.digest(document)}
+
+
+def _varies(column: NDArray[np.float64]) -> bool:
+    known = column[~np.isnan(column)]
+    return bool(len(known) and known.min() < known.max())
 
 
 def beside(release: Release, names: Sequence[str], x: NDArray[np.float64]) -> Path:

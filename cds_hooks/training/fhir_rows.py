@@ -32,11 +32,23 @@ _YES_NO = {
 }
 
 
+def sayable(row: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Return the row as FHIR can say it, and the variables that it cannot say, as they were.
+
+    One row of the trial has an infarct seen on a CT that was not made.
+
+    >>> sayable({"RCT": "N", "RVISINF": "Y"})
+    ({'RCT': 'N', 'RVISINF': 'N'}, {'RVISINF': 'Y'})
+    """
+    if row["RCT"] == "N" and row["RVISINF"] == "Y":
+        return {**row, "RVISINF": "N"}, {"RVISINF": "Y"}
+    return dict(row), {}
+
+
 def resources(row: Mapping[str, Value], patient_id: str, now: datetime) -> list[dict[str, Any]]:
     """Return the resources of one patient who is randomised at `now`.
 
-    Raises ValueError for the one thing that cannot be said: an infarct seen on a CT that was not
-    made (one row of the trial).
+    Raises ValueError for what cannot be said; `sayable` takes it out.
     """
     if row["RCT"] == "N" and row["RVISINF"] == "Y":
         raise ValueError("an infarct is visible on a CT that was not made")

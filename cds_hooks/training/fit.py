@@ -1,21 +1,18 @@
-"""Fit the risk models: seeded, by hospital folds, the same on every machine.
+"""Fit the risk models: seeded, by folds of whole groups, the same on every machine.
 
 LightGBM (one thread, deterministic, row-wise) and a logistic regression beside it. The fold of a
-patient is a hash of his hospital, so no hospital is in training and in test at once, and no
+patient is a hash of his group (a hospital), so no group is in training and in test at once, and no
 random generator takes part in the split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from cds_hooks.evaluation.regression import design, expit, logistic
-from cds_hooks.models import features
-from cds_hooks.training.cohort import FOLDS, Floats
-from cds_hooks.training.evaluate import Mask
+from cds_hooks.evaluation.regression import Floats, Mask, design, expit, logistic
 
 ROUNDS = 200
 PARAMETERS: dict[str, Any] = {
@@ -33,10 +30,10 @@ PARAMETERS: dict[str, Any] = {
     "num_threads": 1,
     "verbosity": -1,
 }
-SQUARED = tuple(features.NAMES.index(name) for name in ("AGE", "RSBP"))
 RIDGE = 1.0
 
 Predict = Callable[[Floats], Floats]
+Fit = Callable[[Floats, Floats], Predict]
 
 
 class TrainingUnavailable(RuntimeError):
@@ -58,10 +55,12 @@ def lightgbm() -> Any:
     return module
 
 
-def fit_trees(x: Floats, y: Floats) -> Any:
-    """Return a LightGBM Booster for P(y = 1); gaps are NaN."""
+def fit_trees(x: Floats, y: Floats, names: Sequence[str] | None = None) -> Any:
+    """Return a LightGBM Booster for P(y = 1); gaps are NaN, `names` are those of the columns."""
     module = lightgbm()
-    data = module.Dataset(x, label=y, feature_name=list(features.NAMES), params={"verbosity": -1})
+    data = module.Dataset(
+        x, label=y, feature_name="auto" if names is None else list(names), params={"verbosity": -1}
+    )
     return module.train(PARAMETERS, data, num_boost_round=ROUNDS)
 
 
@@ -71,34 +70,33 @@ def trees(x: Floats, y: Floats) -> Predict:
     return lambda rows: np.asarray(booster.predict(rows, num_threads=1), dtype=np.float64)
 
 
-def linear(x: Floats, y: Floats) -> Predict:
-    """Fit the logistic comparison and return its prediction function.
+def linear(squares: tuple[int, ...] = ()) -> Fit:
+    """Return the logistic comparison: a function that fits it and returns its prediction function.
 
-    Values are standardised, gaps are put at the mean with a flag column, AGE and RSBP come squared
-    as well. The small ridge is there because two of the flags are the same pilot patients.
+    Values are standardised, gaps are put at the mean with a flag column, the columns at `squares` come
+    squared as well. The small ridge is there because two of the flags may be the same patients.
     """
-    means, scales = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-    scales = np.where(scales > 0, scales, 1.0)
-    flagged = np.isnan(x).any(axis=0)
 
-    def matrix(rows: Floats) -> Floats:
-        marked = np.vstack([rows, np.where(flagged, np.nan, means)])  # one more row so that all flags exist
-        return design(marked, SQUARED, means, scales)[:-1]
+    def fit(x: Floats, y: Floats) -> Predict:
+        means, scales = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
+        scales = np.where(scales > 0, scales, 1.0)
+        flagged: Mask = np.asarray(np.isnan(x).any(axis=0))
+        coefficients = logistic(design(x, squares, means, scales, flagged), y, ridge=RIDGE).coefficients
+        return lambda rows: expit(design(rows, squares, means, scales, flagged) @ coefficients)
 
-    coefficients = logistic(matrix(x), y, ridge=RIDGE).coefficients
-    return lambda rows: expit(matrix(rows) @ coefficients)
+    return fit
 
 
 def out_of_fold(
-    fit: Callable[[Floats, Floats], Predict],
+    fit: Fit,
     x: Floats,
     y: Floats,
     folds: np.ndarray[Any, np.dtype[np.int64]],
     progress: Callable[[int], None] = lambda _fold: None,
 ) -> Floats:
-    """Return a prediction for every patient by a model that has not seen his hospital."""
+    """Return a prediction for every patient by a model that has not seen his group."""
     p = np.full(len(y), np.nan)
-    for fold in range(FOLDS):
+    for fold in range(int(folds.max()) + 1):
         held: Mask = folds == fold
         if held.any():
             p[held] = fit(x[~held], y[~held])(x[held])

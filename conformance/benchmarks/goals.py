@@ -28,6 +28,9 @@ DEEP_PAGE = 1.1
 MEMORY_MIB, FLAT = 180.0, 1.05
 """PSS of a worker after all requests; its last quarter against its second one."""
 
+CDS_P99_MS, CDS_EVERY_MS, CDS_MODEL_MS = 50.0, 1000 / 300, 1.0
+"""CDS Hooks at 16 clients: p99, the time from one answer to the next (300 a second), the model's part."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

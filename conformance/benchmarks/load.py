@@ -152,7 +152,9 @@ def request(
     """Return an HTTP/1.1 request as bytes."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Accept: application/fhir+json"]
     if body:
-        lines += ["Content-Type: application/fhir+json", f"Content-Length: {len(body)}"]
+        lines.append(f"Content-Length: {len(body)}")
+        if "Content-Type" not in dict(headers):
+            lines.append("Content-Type: application/fhir+json")
     lines += [f"{name}: {value}" for name, value in headers]
     return "\r\n".join(lines).encode() + _HEAD_END + body
 

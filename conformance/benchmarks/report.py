@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from conformance.benchmarks import goals
+from conformance.benchmarks.cds import Decisions
 from conformance.benchmarks.disk import Disk
 from conformance.benchmarks.goals import Verdict
 from conformance.benchmarks.memory import Memory
@@ -49,11 +50,21 @@ class Report:
     crud: dict[str, Crud] = field(default_factory=dict)
     processes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
     memory: Memory | None = None
+    decisions: Decisions | None = None
     dicom: dict[str, Part] = field(default_factory=dict)
 
     def is_empty(self) -> bool:
         """Tell whether nothing was measured."""
-        return not (self.outcomes or self.thirty or self.crud or self.memory or self.loads or self.dicom)
+        parts = (
+            self.outcomes,
+            self.thirty,
+            self.crud,
+            self.memory,
+            self.loads,
+            self.dicom,
+            self.decisions,
+        )
+        return not any(parts)
 
     def floor_in_hellos(self) -> dict[str, float]:
         """Return what the floor's read costs in bare hellos: its server alone, and with its database."""
@@ -79,6 +90,8 @@ class Report:
             found.append(Verdict(what, self.memory.last, goals.MEMORY_MIB, "MiB"))
             found.append(Verdict("memory, last quarter against the second", self.memory.flatness, goals.FLAT,
                                  "times"))  # fmt: skip
+        if self.decisions is not None:
+            found += self.decisions.verdicts()
         return found
 
     def _of_journey(self, outcome: Outcome) -> list[Verdict]:
@@ -112,6 +125,7 @@ class Report:
             "crud": {name: one.document() for name, one in self.crud.items()},
             "processes_pss_mib": self.processes,
             "memory": asdict(self.memory) if self.memory is not None else None,
+            "cds": self.decisions.document() if self.decisions is not None else None,
             "dicom": {name: part.document() for name, part in self.dicom.items()},
             "goals": [{**asdict(one), "met": one.met} for one in self.verdicts()],
         }
@@ -135,6 +149,8 @@ class Report:
         for part in self.thirty:
             lines += part.text()
         lines += [*self._load_lines(), *self._disk_lines(), *self._crud_lines(), *self._memory_lines()]
+        if self.decisions is not None:
+            lines.append(self.decisions.text())
         lines += [part.text() for part in self.dicom.values()]
         if hellos := self.floor_in_hellos():
             lines.append("")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conformance.benchmarks import disk, load, memory, plans, targets, workloads
+from conformance.benchmarks import cds, disk, load, memory, plans, targets, workloads
 from conformance.benchmarks.data import stream
 from conformance.benchmarks.dicom import finding, receive, retrieve, stow
 from conformance.benchmarks.dicom.nodes import TMPFS
@@ -22,7 +22,7 @@ from conformance.benchmarks.thirty import asking
 from conformance.benchmarks.thirty.questions import Question, deep, searches_of_others, thirty
 from conformance.benchmarks.thirty.report import Thirty
 
-PARTS = ("questions", "journeys", "workloads", "disk", "memory", "dicom")
+PARTS = ("questions", "journeys", "workloads", "disk", "memory", "cds", "dicom")
 _HELLO_READS = 500
 _CROWD = 16
 
@@ -42,6 +42,9 @@ class Options:
     graphs: int = 60
     mixed_requests: int = 100_000
     changed: int = 6000
+    decisions: int = 1500
+    """CDS Hooks calls in a round."""
+
     images: int = 0
     """A round over DIMSE; 0: what each way of sending has by itself."""
 
@@ -69,7 +72,7 @@ class Options:
 
 QUICK = Options(
     resources=20_000, rounds=2, requests=100, question_requests=60, question_s=0.15, deep_page=100, graphs=12,
-    mixed_requests=4000, changed=1500, images=40, studies=500,
+    mixed_requests=4000, changed=1500, decisions=400, images=40, studies=500,
 )  # fmt: skip
 """A look, not a proof: below three minutes."""
 
@@ -97,8 +100,10 @@ class _Run:
 
     def all(self) -> None:
         options = self.options
-        if set(options.parts) != {"dicom"}:
+        if set(options.parts) - {"cds", "dicom"}:
             self.fhir()
+        if "cds" in options.parts and options.wants("cds"):
+            self.cds()
         if "dicom" in options.parts:
             self.dicom()
 
@@ -118,6 +123,18 @@ class _Run:
         if options.wants("stow"):
             say("STOW-RS beside Orthanc")
             found["stow"] = stow.measure(self.folder, rounds=options.rounds)
+
+    def cds(self) -> None:
+        """Measure calls of a decision service on an installation that does nothing else."""
+        options = self.options
+        say(f"CDS Hooks at {cds.CLIENTS} clients")
+        ours = self.up(
+            targets.start_ours(self.folder / "cds", "ours", workers=options.workers, threads=options.threads)
+        )
+        hello = self.up(targets.start_hello(self.folder, workers=options.workers, threads=options.threads))
+        self.report.decisions = cds.measure(
+            ours, hello, rounds=min(options.rounds, 5), calls=options.decisions
+        )
 
     def fhir(self) -> None:
         """Measure what has to do with resources."""

@@ -50,7 +50,7 @@ def add_replay(parser: argparse.ArgumentParser) -> None:
 def verify(arguments: argparse.Namespace, config: Config) -> int:
     """Walk along the chain; 1 when it is broken, with the first link that is."""
     expected = _link(arguments.head) if arguments.head else None
-    with _engine(config) as engine:
+    with engine_of(config) as engine:
         found = chain.verify(engine, expected, _progress)
     document = msgspec.to_builtins(found)
     if found.broken is None:
@@ -69,7 +69,7 @@ def replay(arguments: argparse.Namespace, config: Config) -> int:
     """Decide calls again; 1 when one gives other cards than were recorded."""
     if bool(arguments.call_id) == bool(arguments.last):
         raise Refused("name one call by its id, or --last N")
-    with _engine(config) as engine:
+    with engine_of(config) as engine:
         store = Store(engine)
         services = registry.services(
             [config.data_dir / "models"], demonstration=config.demonstration, log=ModelLog(engine)
@@ -126,7 +126,8 @@ def _progress(count: int) -> None:
 
 
 @contextmanager
-def _engine(config: Config) -> Iterator[Engine]:
+def engine_of(config: Config) -> Iterator[Engine]:
+    """Give connections for what may take a while."""
     with database(config) as url:
         engine = Engine(url, size=2, statement_timeout_ms=_LONG_STATEMENT_MS)
         try:

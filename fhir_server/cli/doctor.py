@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 
-from fhir_server.cli import checks, dicom_checks
+from fhir_server.cli import checks, dicom_checks, model_checks
 from fhir_server.cli.checks import Finding
 from fhir_server.cli.command import Refused, add_json, add_settings, answer
 from fhir_server.cli.installation import database, has_database
@@ -53,7 +53,8 @@ def examine(config: Config) -> Iterator[Finding]:
         return
     try:
         with database(config) as url:
-            yield from _each((*checks.DATABASE, *dicom_checks.DICOM), lambda check: check(config, url))
+            every = (*checks.DATABASE, *dicom_checks.DICOM, *model_checks.MODEL)
+            yield from _each(every, lambda check: check(config, url))
     except (Refused, EmbeddedError, FhirError) as error:
         yield Finding("database", "broken", str(error))
 

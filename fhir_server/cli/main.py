@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("fhir_server.cli.backup", "database and DICOM files into a folder, verified"),
     "restore": ("fhir_server.cli.restore", "a backup back into an empty installation, verified"),
     "doctor": ("fhir_server.cli.doctor", "check the installation and say what to mend"),
-    "cds": ("fhir_server.cli.cds", "decision services: switch them on, off or to shadow"),
+    "cds": ("fhir_server.cli.cds", "decision services: who may call; on, off or in shadow"),
     "model": ("fhir_server.cli.model", "train, evaluate and list the models of the decision services"),
     "migrate": ("fhir_server.cli.migrate", "bring the database schema up to date, or check it"),
 }

@@ -92,14 +92,18 @@ def _patients(arguments: argparse.Namespace, here: Place, release: Release) -> _
     rows = tables.read(arguments.data, arguments.where, arguments.site)
     if rows.left_out:
         say(f"{rows.left_out} rows without an outcome are left out")
-    same = rows.sha256 == release.card["data"].get("sha256")
+    same = rows.sha256 in _used(release)
     if same:
-        say(
-            "these rows are of the data that the release was trained on: figures are better than they will be"
-        )
+        say("these rows are of the data that the release was made from: figures are better than they will be")
     where = arguments.place or " ".join([arguments.data.name, *arguments.where])
     sample = rows.sample(catalogue.load(release))
     return _Patients(sample, Whose(where, who, rows.sha256, len(rows)), same)
+
+
+def _used(release: Release) -> set[str]:
+    """Return the hashes of the data that a release was trained on and fitted to."""
+    own = release.card.get("recalibration", {}).get("assessment", {}).get("data", {})
+    return {release.card["data"].get("sha256"), own.get("sha256")} - {None, ""}
 
 
 def evaluate(arguments: argparse.Namespace, config: Config) -> Document:
@@ -117,7 +121,7 @@ def evaluate(arguments: argparse.Namespace, config: Config) -> Document:
         if arguments.record:
             if found.same_data:
                 raise Refused(
-                    "a release cannot be assessed on the data it was trained on; give other patients"
+                    "a release cannot be assessed on the data it was made from; give other patients"
                 )
             order = Order(
                 "assess", release, arguments.by, f"evaluated on {found.place.where}", now(), evidence=assessed
@@ -202,6 +206,8 @@ def recalibrate(arguments: argparse.Namespace, config: Config) -> Document:
     with place(config) as here:
         parent = here.release(arguments.model, arguments.version)
         found = _patients(arguments, here, parent)
+        if found.same_data:
+            raise Refused("a release cannot be fitted to the data it was made from; give other patients")
         places = [arguments.out, *here.folders] if arguments.out else here.folders
         release = local.recalibrate(parent, found.sample, found.place, places, now())
     update = release.card["recalibration"]

@@ -90,7 +90,10 @@ def listing_text(found: Document) -> str:
         ]
         for entry in found["models"]
     ]
-    return table(["", "release", "state", "AUC", "slope", "since", "by", ""], rows) + "\n* answers calls"
+    return (
+        table(["", "release", "state", "AUC", "slope", "since", "by", ""], rows)
+        + "\n* in use; one in shadow computes and shows nothing"
+    )
 
 
 def show(arguments: argparse.Namespace, config: Config) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from cds_hooks.models import catalogue
@@ -11,10 +12,16 @@ from fhir_server.cli.command import Refused
 from fhir_server.cli.model_place import Document, folders, progress
 from fhir_server.config import Config
 
+TRIALS = {"stroke-early-aspirin": "international-stroke-trial"}
+"""The trial that each model is trained from, by the id of its description."""
+
 
 def add_train(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of train."""
-    parser.add_argument("--data", type=Path, metavar="FILE", help="IST_corrected.csv, or the same as .xz")
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument("--data", type=Path, metavar="FILE", help="IST_corrected.csv, or the same as .xz")
+    rows.add_argument("--ndjson", type=Path, metavar="DIR", help="the trial as FHIR: the files of an export")
+    rows.add_argument("--fhir", metavar="URL", help="the trial as FHIR: a server; token in FHIR_TOKEN")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the release, if another")
     parser.add_argument(
         "--state",
@@ -26,14 +33,28 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 def train(arguments: argparse.Namespace, config: Config) -> Document:
     """Train and write a release; nothing that is shown to anybody changes."""
-    if arguments.data is None:
-        raise Refused("train needs --data FILE, for example IST_corrected.csv")
-    from cds_hooks.training import pipeline  # pandas and lightgbm: 2.4 s that --help need not pay
+    if arguments.data is arguments.ndjson is arguments.fhir is None:
+        raise Refused("train needs --data FILE, for example IST_corrected.csv, or --ndjson DIR or --fhir URL")
+    from cds_hooks.training import (  # pandas: --help need not pay
+        cohort,
+        description,
+        fhir_store,
+        fhir_trial,
+        pipeline,
+    )
 
+    trial = description.shipped(TRIALS[arguments.model])
+    if arguments.data is not None:
+        rows = cohort.load(arguments.data, trial)
+    elif arguments.ndjson is not None:
+        rows = fhir_trial.read_ndjson(arguments.ndjson, trial)
+    else:
+        get = fhir_store.rest(arguments.fhir, os.environ.get("FHIR_TOKEN"))
+        rows = fhir_store.read_store(get, trial, arguments.fhir)
     places = folders(config)
     if arguments.out is not None:
         places = [arguments.out, *places]
-    release = pipeline.train(arguments.data, places, state=arguments.state, progress=progress)
+    release = pipeline.release(rows, places, state=arguments.state, progress=progress)
     return {**pipeline.report(release), "engine": catalogue.load(release).engine}
 
 

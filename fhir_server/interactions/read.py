@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from fhir_server.authorization.permit import permit
+from fhir_server.authorization.permit import inside, permit
 from fhir_server.interactions import published
 from fhir_server.interactions.context import Context, Result
 from fhir_server.outcome import Gone, NotFound
+from fhir_server.search.ast import Query
+from fhir_server.search.compile import compile
+from fhir_server.search.parse import Reader
+from fhir_server.search.values import escape
 from fhir_server.storage import reader
 from fhir_server.storage.version import Version
 
@@ -18,10 +22,23 @@ def read(context: Context, type_name: str, id_: str) -> Result:
     Raises NotFound (404) for an id that never was, Gone (410) for a deleted one.
     """
     permit(context.grant, "read", type_name)
+    if not visible(context, type_name, id_):
+        return Result(200, standing(None, type_name, id_))
     version = reader.read(context.unit, type_name, id_)
     if version is None or version.deleted:
         version = published.read(context, type_name, id_) or version
     return Result(200, standing(version, type_name, id_))
+
+
+def visible(context: Context, type_name: str, id_: str) -> bool:
+    """Say whether the caller may know of a resource: all of them, or those about one patient."""
+    if context.grant.patient is None or (type_name, id_) == ("Patient", context.grant.patient):
+        return True
+    criteria = Reader(type_name, context.settings.environment, context.searchable())
+    by_id = criteria.clause(criteria.parameter(type_name, "_id"), None, escape(id_))
+    query = Query(type_name, (by_id, inside(context.grant, type_name, criteria)))
+    statement = compile(query, 1)
+    return bool(context.unit.execute(statement.sql, statement.parameters))
 
 
 def standing(version: Version | None, type_name: str, id_: str) -> Version:

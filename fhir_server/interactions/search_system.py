@@ -11,7 +11,7 @@ from dataclasses import replace
 from fhir_server.authorization.permit import narrow, permit
 from fhir_server.definitions.structures import resource_types, type_name
 from fhir_server.interactions.context import Context, Result
-from fhir_server.interactions.search_type import Pairs, conduct, environment
+from fhir_server.interactions.search_type import Pairs, conduct, environment, reading
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import compile_types
 from fhir_server.search.several import named_types, parse_several
@@ -55,6 +55,5 @@ def several(
         registry=searchable,
     )
     issues = (*query.issues, *searchable.warnings())
-    return replace(
-        query, issues=issues, parts=tuple(narrow(context.grant, part) for part in query.parts or ())
-    )
+    parts = tuple(narrow(context.grant, part, reading(context, part.type_name)) for part in query.parts or ())
+    return replace(query, issues=issues, parts=parts)

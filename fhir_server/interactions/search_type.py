@@ -28,7 +28,7 @@ from fhir_server.search.ast import Query
 from fhir_server.search.compile import SCORE, Statement, compile, position_of
 from fhir_server.search.contained import compile_contained, fragment_of, place_of
 from fhir_server.search.order import Position
-from fhir_server.search.parse import parse
+from fhir_server.search.parse import Reader, parse
 from fhir_server.search.types.protocol import Environment
 from fhir_server.storage import full_text
 from fhir_server.storage.apart import whole
@@ -153,7 +153,12 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         full_text=settings.environment.full_text,
     )
     query = replace(query, issues=(*query.issues, *searchable.warnings()))
-    return narrow(context.grant, query)
+    return narrow(context.grant, query, reading(context, type_name))
+
+
+def reading(context: Context, type_name: str) -> Callable[[], Reader]:
+    """Return what makes a reader of criteria for those who narrow a search on a type."""
+    return lambda: Reader(type_name, context.settings.environment, context.searchable())
 
 
 def _cut_words(context: Context, query: Query) -> tuple[Issue, ...]:

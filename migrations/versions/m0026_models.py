@@ -55,6 +55,7 @@ CREATE TABLE cds_outcome (
 );
 COMMENT ON TABLE cds_outcome IS 'What became of the patient of a call; of several the newest counts';
 CREATE INDEX cds_outcome_call ON cds_outcome (tenant, call_id, pk);
+CREATE INDEX cds_outcome_received ON cds_outcome (tenant, received_at);
 
 CREATE TABLE cds_monitor_report (
     tenant smallint NOT NULL DEFAULT 0,

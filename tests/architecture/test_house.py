@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import code_map, configuration_page, conformance_page, rules_table
+from tools import cds_requirements_page, code_map, configuration_page, conformance_page, rules_table
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
@@ -76,7 +76,9 @@ def test_there_is_no_attic():
     assert [str(path.relative_to(ROOT)) for path in _sources() if attic.search(path.stem)] == []
 
 
-@pytest.mark.parametrize("made", [configuration_page, code_map, conformance_page, rules_table])
+@pytest.mark.parametrize(
+    "made", [cds_requirements_page, configuration_page, code_map, conformance_page, rules_table]
+)
 def test_generated_pages_are_up_to_date(made):
     assert made.PAGE.read_text() == made.page(), "run `make docs`"
 

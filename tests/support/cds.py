@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from cds_hooks import blueprint, registry
 from cds_hooks.calls import Calls
+from cds_hooks.client_trust import ClientTrust
 from cds_hooks.facts.chart import Chart
 from cds_hooks.records.entries import SHOWN, Call, Feedback, Offer
 from cds_hooks.service import Decision, Facts, Service
@@ -49,7 +50,11 @@ def services() -> Mapping[str, Service]:
 
 
 def client(
-    records: Any = None, *, services_: Mapping[str, Service] | None = None, **options: Any
+    records: Any = None,
+    *,
+    services_: Mapping[str, Service] | None = None,
+    trust: ClientTrust | None = None,
+    **options: Any,
 ) -> tuple[FlaskClient, Any]:
     """Return a Flask client of the door and the records behind it."""
     kept = MemoryRecords() if records is None else records
@@ -57,7 +62,7 @@ def client(
     options.setdefault("budget_s", 5.0)  # a loaded test machine is slow; tests of the budget set their own
     calls = Calls(services() if services_ is None else services_, kept, **options)
     app = Flask(__name__)
-    app.register_blueprint(blueprint.mount(calls, kept))
+    app.register_blueprint(blueprint.mount(calls, kept, trust))
     return app.test_client(), kept
 
 

@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from cds_hooks.evaluation.regression import Floats, expit, logit
 from cds_hooks.models import attributes, catalogue
 from cds_hooks.models.catalogue import Release
 from cds_hooks.models.states import Order
@@ -35,3 +38,11 @@ def order(action: str, release: Release, actor: str = "Ada Lovelace", **more: An
     """Return an order with a reason."""
     values = {"reason": f"{action} for a test", "at": NOW} | more
     return Order(action, release, actor, **values)
+
+
+def drawn(n: int, shift: float = 0.0, stretch: float = 1.0, seed: int = 1) -> tuple[Floats, Floats]:
+    """Return outcomes and predictions whose truth is off by a shift and a stretch of the log odds."""
+    generator = np.random.default_rng(seed)
+    p = expit(generator.normal(0.2, 1.1, n))
+    y = (generator.random(n) < expit(shift + stretch * logit(p))).astype(np.float64)
+    return y, p

@@ -72,6 +72,17 @@ def test_absent_members_are_left_out() -> None:
     assert response() == {"cards": []}
 
 
+def test_any_allows_several() -> None:
+    several = tuple(Suggestion(label, label, is_recommended=True) for label in "ab")
+    shown = card(suggestions=several, selection_behavior="any").as_json()
+    assert [each["isRecommended"] for each in shown["suggestions"]] == [True, True]
+
+
+def test_an_extension_is_an_object() -> None:
+    with pytest.raises(CardError, match="objects"):
+        card(extension={"org.example.x": "text"})
+
+
 def test_a_full_card_as_json() -> None:
     shown = card(
         detail="**d**",

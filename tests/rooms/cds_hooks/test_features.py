@@ -58,7 +58,7 @@ def test_every_hundredth_patient_of_the_trial_as_fhir_is_the_same_vector(trial: 
     cohort = cohorts.load(trial)
     records = cohort.table.to_dict("records")
     for number in range(0, len(records), 100):
-        row = cohorts.values(records[number])
+        row = cohorts.values(records[number], cohort.description)
         assert same(read_back(row, NOW), cohort.x[number].tolist()), number
 
 

@@ -46,7 +46,7 @@ def british(trial: Path) -> table.Patients:
 def foreign_text(abroad: table.Patients) -> str:
     """A model that has never seen a British hospital."""
     fit: Any = pytest.importorskip("cds_hooks.training.fit")
-    return str(fit.fit_trees(abroad.matrix(), abroad.y).model_to_string())
+    return str(fit.fit_trees(abroad.matrix(), abroad.y, features.NAMES).model_to_string())
 
 
 @pytest.fixture(scope="module")

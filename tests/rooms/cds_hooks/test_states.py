@@ -176,6 +176,17 @@ def test_without_an_evaluation_on_data_of_the_place_nothing_is_shown(release: Re
         assert key in said
 
 
+def test_unfairness_in_its_making_blocks_too(tmp_path: Path) -> None:
+    evaluation = dict(shipped().card["evaluation"])
+    women = evaluation["subgroups"]["women"] | {"observed_over_expected_ci": [1.3, 1.5]}
+    evaluation["subgroups"] = evaluation["subgroups"] | {"women": women}
+    release, book = draft(tmp_path, evaluation=evaluation), Book()
+    book.do("assess", release, evidence=ASSESSED)
+    book.do("promote", release)
+    with pytest.raises(Conflict, match="fairness: women"):
+        book.do("propose", release)
+
+
 def test_unfairness_blocks_and_says_where(release: Release) -> None:
     book = Book()
     unfair = ASSESSED | {"fairness": {"blocked": ["women: O/E 1.4 (1.3 to 1.5)"]}}
@@ -191,6 +202,10 @@ def test_unfairness_blocks_and_says_where(release: Release) -> None:
         ({"data": {}}, "the hash of its training data"),
         ({"code_sha256": ""}, "the hash of the code that trained it"),
         ({"individual_effects": "published"}, "the gate for that has not passed"),
+        (
+            {"individual_effects": "x", "gates": {"verdicts": {"a": {"accepted": False}}}},
+            "the gate for that has not passed",
+        ),
     ],
 )
 def test_missing_evidence_blocks(tmp_path: Path, changes: dict[str, object], words: str) -> None:

@@ -271,6 +271,21 @@ def test_drafts_are_added_and_running_orders_are_named() -> None:
     )
 
 
+def test_a_low_dose_beside_a_running_order_is_named() -> None:
+    draft = order(dosage(quantity(5000)))
+    running = order(dosage(quantity(5000)), identifier="old", status="active", authoredOn=AGO[20])
+    decision = decide(draft, chart=[*sample(), running])
+    (card,) = decision.cards
+    assert (card.indicator, decision.output["together_iu"]) == ("info", 20000)
+    assert "together 20,000 IU" in card.summary
+    assert "MedicationRequest/old" in card.detail
+    vague = running | {"dosageInstruction": [{"text": "as before"}]}
+    assert decide(draft, chart=[*sample(), vague]).reasons == ("running-order-unreadable",)
+    assert decide(draft, chart=[*sample(), running | {"status": "stopped"}]).reasons == (
+        "dose-within-low-arm",
+    )
+
+
 def test_a_stroke_of_yesterday_without_an_hour_is_acute() -> None:
     assert decide(MEDIUM, chart=sample(stroke={"onsetDateTime": "2026-03-01"})).cards
 
@@ -297,12 +312,18 @@ def test_the_figures_are_those_of_the_trial(trial: Path) -> None:
     import numpy as np
 
     from cds_hooks.training import cohort
+    from cds_hooks.training.description import Event
 
     data = cohort.load(trial)
     arm = data.table["RXHEP"]
     high, low, none = ((arm == letter).to_numpy() for letter in "MLN")
-    outcomes = [data.indicator("ID14", "STRK14"), data.indicator("H14"), data.indicator("TRAN14"),
-                data.dead_or_dependent]  # fmt: skip
+    outcomes = [
+        *(
+            data.counted(Event("", {}, None, columns))
+            for columns in (("ID14", "STRK14"), ("H14",), ("TRAN14",))
+        ),
+        data.outcome("dead-or-dependent-6-months"),
+    ]
 
     def compare(y: Any, a: Any, b: Any) -> tuple[float, ...]:
         known = ~np.isnan(y)

@@ -185,6 +185,15 @@ def test_a_matrix_by_hand() -> None:
     assert made.distance(("a", "b"), (math.nan, math.nan)).value == pytest.approx(0.0)
 
 
+def test_a_column_that_never_varies_is_left_out() -> None:
+    x = np.array([[a, 1.0, b] for a in (-1.0, 1.0) for b in (-2.0, 2.0)] * 50)
+    document = fitting.fit(("a", "same", "b"), x, ("a", "same", "b"))
+    assert document["columns"] == ["a", "b"]
+    assert "same" in document["left_out"]
+    with pytest.raises(ValueError, match="depend on each other"):
+        fitting.fit(("a", "b"), x[:, [0, 0]], ("a", "b"))
+
+
 @given(st.lists(st.floats(-5, 5), min_size=len(features.NAMES), max_size=len(features.NAMES)))
 def test_a_distance_is_never_negative(row: list[float]) -> None:
     assert envelope.of(RELEASE).distance(features.NAMES, row).value >= -1e-9

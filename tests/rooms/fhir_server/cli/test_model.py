@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from cds_hooks.models import catalogue, features
-from fhir_server.cli import main
+from fhir_server.cli import main, model_checks
+from fhir_server.config import Config
 from tests.support.models import MODEL, draft
 
 Run = Callable[..., Any]
@@ -35,6 +36,8 @@ def test_list_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["train", "other", "--data", "x"], "there is no model other; known are stroke-early-aspirin"),
         (["train", "stroke-early-aspirin"], "train needs --data FILE"),
         (["train", "stroke-early-aspirin", "--data", "/none.csv"], "No such file"),
+        (["train", "stroke-early-aspirin", "--data", "x", "--ndjson", "y"], "train needs --data FILE"),
+        (["train", "stroke-early-aspirin", "--ndjson", "/none"], "none holds no ResearchSubject"),
         (["promote", "stroke-early-aspirin"], "promote needs --version N"),
         (["evaluate", "stroke-early-aspirin"], "evaluate needs --data FILE"),
         (["recalibrate", "stroke-early-aspirin", "--records"], "recalibrate needs --by NAME"),
@@ -170,7 +173,9 @@ def test_figures_on_its_own_data_are_never_its_assessment(run: Run, tmp_path: Pa
     found = run(
         "evaluate", MODEL, "--version", release.version, "--data", str(data), "--record", "--by", "Ada"
     )
-    assert "cannot be assessed on the data it was trained on" in found["error"]
+    assert "cannot be assessed on the data it was made from" in found["error"]
+    found = run("recalibrate", MODEL, "--version", release.version, "--data", str(data), "--by", "Ada")
+    assert "cannot be fitted to the data it was made from" in found["error"]
 
 
 def test_monitors_of_an_idle_installation(run: Run) -> None:
@@ -200,3 +205,22 @@ def test_tables_for_people(
     said = capsys.readouterr().out
     assert "stroke-early-aspirin@2#" in said
     assert "shadow" in said
+
+
+def test_doctor_names_an_active_model_that_was_altered(
+    run: Run, fresh_database_url: str, tmp_path: Path
+) -> None:
+    config = Config(database_url=fresh_database_url, data_dir=tmp_path)
+
+    def finding() -> tuple[str, str]:
+        (found,) = model_checks.models(config, fresh_database_url)
+        return found.state, found.says
+
+    assert finding() == ("ok", "version 1 is demonstration and whole")
+    run(*step("promote"))
+    assert finding() == ("ok", "version 2 is shadow and whole")
+    path = tmp_path / "models" / f"{MODEL}-2" / catalogue.MODEL
+    path.write_bytes(path.read_bytes() + b"\n")
+    state, says = finding()
+    assert state == "broken"
+    assert "version 2 is shadow and does not answer: stroke-early-aspirin-2/model.txt was altered" in says

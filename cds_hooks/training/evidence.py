@@ -1,0 +1,251 @@
+"""The evidence of a trial: every gate run in full, its figures in one file with hashes. `make evidence`.
+
+A full run takes tens of minutes, so it is recorded, not repeated: `models/evidence/<trial>.json` says
+from which code, description and data its figures come, and the tests compare those hashes and run a few
+draws again. There is no time and no machine in it: a second run writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from cds_hooks.models import features
+from cds_hooks.training import comparison, fhir_trial, fit, gate, heterogeneity, learners, planted, published
+from cds_hooks.training.cohort import Cohort
+from cds_hooks.training.description import Description, shipped
+
+FOLDER = Path(__file__).parent.parent / "models" / "evidence"
+CODE = (
+    "evaluation/regression", "training/cohort", "training/comparison", "training/description",
+    "training/entry", "training/fit", "training/gate", "training/heterogeneity", "training/learners",
+    "training/moment", "training/planted",
+)  # fmt: skip
+"""The files that the figures of the gates come from."""
+
+PLANTED_IN, PLANTED_SIZE = "AGE", 0.04
+"""The planted effect: 40 fewer bad outcomes per 1000 below the median age, 40 more above."""
+
+Document = dict[str, Any]
+Progress = Callable[[str], None]
+
+
+class EvidenceError(RuntimeError):
+    """The recorded evidence is missing or is not what it says; the message names the difference."""
+
+
+def gather(cohort: Cohort, *, draws: int | None = None, progress: Progress = lambda _text: None) -> Document:
+    """Run everything and return the document; `draws` overrides the description's number.
+
+    Raises EvidenceError when the cohort is not the file that the description names.
+    """
+    trial = cohort.description
+    if not cohort.as_published:
+        raise EvidenceError(f"the data have SHA-256 {cohort.sha256}; {trial.id} names {trial.source.sha256}")
+    numbers = published.reproduce(cohort)
+    document: Document = {
+        **_origin(trial),
+        "data_sha256": cohort.sha256,
+        "x_sha256": cohort.x_sha256,
+        "notice": trial.source.notice,
+        "published_numbers": {"equal": sum(one["equal"] for one in numbers), "of": len(numbers)},
+        "model": _model(cohort),
+        "gates": {},
+        "looks": [],
+    }
+    earlier = recorded(trial.id)["looks"] if path(trial.id).exists() else []
+    for one in trial.gates:
+        verdict = gate.judge(
+            cohort, one, draws=draws, earlier=earlier, progress=_every(progress, f"gate {one.name}")
+        )
+        document["gates"][one.name] = verdict
+        document["looks"].append(verdict["look"])
+    document["looks"] += [look for look in earlier if look not in document["looks"]]
+    if trial.gates and trial.benchmarks and PLANTED_IN in trial.names:
+        grown, asked = planted.planted(cohort, trial.gates[0], PLANTED_IN, PLANTED_SIZE)
+        document["planted"] = {
+            "effect": f"{1000 * PLANTED_SIZE:.0f} fewer per 1000 below the median of {PLANTED_IN},"
+            f" {1000 * PLANTED_SIZE:.0f} more above",
+            **gate.judge(grown, asked, draws=draws, progress=_every(progress, "planted effect")),
+        }
+    document["learners"] = [
+        _learners(cohort, arm, outcome, progress) for arm in trial.arms for outcome in trial.risk
+    ]
+    document["fhir"] = parity(cohort, progress) if trial.moment is not None else None
+    return {**document, "sha256": digest(document)}
+
+
+def _origin(trial: Description) -> Document:
+    return {
+        "trial": trial.id,
+        "description_sha256": trial.sha256,
+        "code_sha256": code_hash(),
+        "feature_table_sha256": features.schema_hash() if trial.serving else None,
+        "library": f"lightgbm {fit.lightgbm().__version__}",
+    }
+
+
+def _model(cohort: Cohort) -> Document:
+    trial = cohort.description
+    y = cohort.outcome(trial.risk[0])
+    known = ~np.isnan(y)
+    text = str(fit.fit_trees(cohort.x[known], y[known], trial.names).model_to_string())
+    return {"outcome": trial.risk[0], "n": int(known.sum()), "sha256": _sha256(text.encode())}
+
+
+def _learners(cohort: Cohort, arm: str, outcome: str, progress: Progress) -> Document:
+    """Return all learners on one arm and outcome, cross-fitted in all folds: reported, never a gate."""
+    compared = comparison.compare(cohort, arm, outcome)
+    found: Document = {"arm": arm, "outcome": outcome, "learners": {}}
+    for name, learner in learners.LEARNERS.items():
+        progress(f"{arm}, {outcome}: learner {name}")
+        found["learners"][name] = heterogeneity.measures(compared, learners.cross_fitted(learner, compared))
+    return found
+
+
+def parity(cohort: Cohort, progress: Progress = lambda _text: None) -> Document:
+    """Write the cohort as FHIR, read it back, train from both; return how far the predictions differ."""
+    trial = cohort.description
+    progress("the trial as FHIR: written")
+    with TemporaryDirectory() as work:
+        fhir_trial.write(cohort, Path(work))
+        progress("the trial as FHIR: read back")
+        back = fhir_trial.read_ndjson(Path(work), trial)
+    progress("the trial as FHIR: trained from both")
+    texts, predictions = [], []
+    for source in (cohort, back):
+        y = source.outcome(trial.risk[0])
+        known = ~np.isnan(y)
+        booster = fit.fit_trees(source.x[known], y[known], trial.names)
+        texts.append(str(booster.model_to_string()))
+        predictions.append(booster.predict(source.x, num_threads=1))
+    return {
+        "rows": len(back),
+        "same_inputs": cohort.x_sha256 == back.x_sha256,
+        "same_model": texts[0] == texts[1],
+        "model_sha256": [_sha256(text.encode()) for text in texts],
+        "largest_difference_of_predictions": float(np.max(np.abs(predictions[0] - predictions[1]))),
+    }
+
+
+# The file -----------------------------------------------------------------------------------------
+def path(trial: str) -> Path:
+    """Return where the evidence of a trial is kept."""
+    return FOLDER / f"{trial}.json"
+
+
+def write(document: Document) -> Path:
+    """Write the evidence; a second run of the same gives the same bytes."""
+    target = path(document["trial"])
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
+    return target
+
+
+def recorded(trial: str) -> Document:
+    """Return the recorded evidence of a trial; raises EvidenceError when it is missing or was altered."""
+    try:
+        document: Document = json.loads(path(trial).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvidenceError(f"there is no evidence of {trial}; `make evidence` makes it ({error})") from error
+    if digest(document) != document.get("sha256"):
+        raise EvidenceError(f"{path(trial).name} was altered: its SHA-256 is not the one that it names")
+    return document
+
+
+def differences(document: Document) -> list[str]:
+    """Return what has changed since the evidence was made: code, description, feature table, library."""
+    origin = _origin(shipped(document["trial"]))
+    return [
+        f"{name} is {now}; the evidence was made with {document[name]}"
+        for name, now in origin.items()
+        if document[name] != now
+    ]
+
+
+def summary(cohort: Cohort) -> Document | None:
+    """Return what a model card says of the gates.
+
+    None where no evidence of this matrix, code and description is recorded: what was found with another
+    one says nothing of this one.
+    """
+    trial = cohort.description.id
+    if not path(trial).exists():
+        return None
+    document = recorded(trial)
+    if document["x_sha256"] != cohort.x_sha256 or differences(document):
+        return None
+    return {
+        "evidence_sha256": document["sha256"],
+        "verdicts": {
+            name: {
+                "accepted": verdict["accepted"],
+                "reasons": verdict["reasons"],
+                "arm": verdict["arm"],
+                "outcome": verdict["outcome"],
+                "learner": verdict["learner"],
+                **{
+                    key: verdict["observed"][key]
+                    for key in ("qini", "blp_slope", "gain_over_treat_all", "gain_over_treat_none")
+                },
+                "null": {key: value for key, value in verdict["null"].items() if key != "qini"},
+                "external": {
+                    "column": verdict["external"]["column"],
+                    "test": verdict["external"]["test"],
+                    "n": verdict["external"]["measures"]["n"],
+                    "p": verdict["external"]["p"],
+                    "qini": verdict["external"]["measures"]["qini"],
+                },
+            }
+            for name, verdict in document["gates"].items()
+        },
+    }
+
+
+def individual_effects(told: Document | None) -> str:
+    """Return in words what may be said of single patients, after the gates of a trial.
+
+    >>> individual_effects(None)
+    'not published: no gate was run'
+    """
+    if told is None:
+        return "not published: no gate was run"
+    accepted = [name for name, verdict in told["verdicts"].items() if verdict["accepted"]]
+    if accepted:
+        return f"may be published, as a release of their own: {', '.join(accepted)}"
+    claims = (f"{name} ({', '.join(one['reasons'])})" for name, one in told["verdicts"].items())
+    return (
+        f"not published: no evidence that the effect differs between patients; refused: {'; '.join(claims)}"
+    )
+
+
+def code_hash() -> str:
+    """Return one SHA-256 over the files in CODE."""
+    hashed = hashlib.sha256()
+    for name in CODE:
+        hashed.update(name.encode() + b"\0" + (Path(__file__).parent.parent / f"{name}.py").read_bytes())
+    return hashed.hexdigest()
+
+
+def digest(document: Document) -> str:
+    """Return the SHA-256 of a document without its own."""
+    kept = {key: value for key, value in document.items() if key != "sha256"}
+    return _sha256(json.dumps(kept, ensure_ascii=False, sort_keys=True).encode())
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _every(progress: Progress, name: str) -> Callable[[int, int], None]:
+    def tell(done: int, whole: int) -> None:
+        if done % 20 == 0 or done == whole:
+            progress(f"{name}: draw {done} of {whole}")
+
+    return tell

@@ -1,0 +1,70 @@
+"""The page of renal-and-interaction says what the code does: rules, pairs, reasons, the example."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cds_hooks.facts import laboratory, renal
+from cds_hooks.facts.interactions import PAIRS
+from cds_hooks.services import renal_and_interaction
+from cds_hooks.services.renal_and_interaction_rules import RULES
+
+PAGE = (Path(__file__).parents[3] / "docs" / "services" / "renal-and-interaction.md").read_text(
+    encoding="utf-8"
+)
+FROM_OUTSIDE = {"other-patient", "error", "timeout"}
+"""What the conductor of a call says for every service."""
+WITH_CARDS = {"shown", "renal-rule", "interaction", "allergy"}
+
+
+def rows(head: str) -> list[str]:
+    table = PAGE[PAGE.index(head) :].split("\n\n")[0]
+    return table.strip().splitlines()[2:]
+
+
+def test_every_rule_stands_in_the_page_with_its_sentence_s_place() -> None:
+    told = []
+    for rule in RULES:
+        label = rule.label
+        version = f"SPL {label.set_id}, {label.version}" if label.set_id else label.version
+        drugs = " + ".join(rule.drugs) + (f" ({rule.only})" if rule.only else "")
+        told.append(
+            f"| `{rule.id}` | {drugs} | {rule.measure} {rule.range} | {rule.strength}"
+            f" | [{label.product}]({label.url}), {label.section}; {version} |"
+        )
+    assert rows("| rule | drug |") == told
+    assert f"It knows {len(RULES)} sentences of labels on {len({rule.drugs for rule in RULES})} drugs" in PAGE
+
+
+def test_every_pair_stands_in_the_page() -> None:
+    assert rows("| pair | between |") == [
+        f"| `{pair.id}` | {pair.title} | {pair.consequence} | {pair.action} |" for pair in PAIRS
+    ]
+
+
+def test_the_reasons_of_the_page_are_those_of_the_code() -> None:
+    code = Path(renal_and_interaction.__file__).read_text(encoding="utf-8")
+    reasons = set(re.findall(r'Decision\(\("([a-z-]+)",\)', code))
+    reasons |= {
+        word
+        for line in code.splitlines()
+        if "reasons" in line or "codes" in line
+        for word in re.findall(r'"([a-z]+(?:-[a-z]+)*)"', line)
+    }
+    reasons |= set(re.findall(r'(?:refusals|found)\["([a-z-]+)"\]', Path(renal.__file__).read_text("utf-8")))
+    problems = set(
+        re.findall(r'f"\{(?:measurement\.)?name\}-([a-z]+)"', Path(laboratory.__file__).read_text("utf-8"))
+    )
+    reasons |= {f"{name}-{problem}" for name in ("creatinine", "weight") for problem in problems}
+    told = {
+        name for row in rows("| reason | when |") for name in re.findall(r"`([a-z-]+)`", row.split("|")[1])
+    }
+    assert len(problems) == 6
+    assert told - FROM_OUTSIDE == reasons - WITH_CARDS
+    assert all(f"`{name}`" in PAGE for name in WITH_CARDS)
+
+
+def test_the_example_of_the_page_is_that_of_the_code() -> None:
+    assert f"**{renal.ckd_epi_2021(1.2, 55, 'male'):.1f}** mL/min/1.73" in PAGE
+    assert f"**{renal.cockcroft_gault(1.2, 55, 'male', 80):.1f}** mL/min" in PAGE
