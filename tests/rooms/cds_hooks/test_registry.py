@@ -167,7 +167,8 @@ def test_a_recalibrated_release_says_so_on_its_card(
     for step, actor in (("promote", "Ada"), ("propose", "Ada"), ("promote", "Charles")):
         act(book, step, child, actor)
     (card,), record = workers[0].call()
-    assert "Recalibrated for this hospital" in card["detail"]
+    assert "Recalibrated for this hospital on" in card["detail"]
+    assert "800 patients" in card["detail"]
     assert "Not recalibrated" not in card["detail"]
     assert card["extension"]["io.xinglin.model"]["identity"] == child.identity
     assert record.output["risk"] > 0.5
