@@ -28,7 +28,10 @@ AT_ONCE = 50
 CLIENT, USER, PATIENT = "urn:xinglin:cds-client", "urn:xinglin:cds-user", "urn:xinglin:cds-patient"
 SERVICE, CALL, HOOK = "urn:xinglin:cds-service", "urn:xinglin:cds-call", "urn:xinglin:cds-hook"
 _SWITCHED = UUID("5a8fbb0c-6a2f-4c53-9a83-8d1f0d3c6d6e")
-_FAILED = {"timeout", "error", "other-patient", "not-recorded", "switch-unknown"}
+_FAILED = {
+    "timeout", "error", "other-patient", "not-recorded", "switch-unknown", "caller-unknown",
+    "fhir-server-failed",
+}  # fmt: skip
 
 
 class AuditDrain:
