@@ -117,8 +117,8 @@ class Door:
         try:
             return self._trust.caller(request.headers.get("Authorization"), path, needed=not open_to_all)
         except Untrusted as error:
-            # neither the token nor what it claims: a line that everybody can cause holds nothing of theirs
-            log.warning("cds door: a caller is not believed, %s", error.reason)
+            # told and counted, not recorded: a stranger must not be able to fill the records
+            events.emit(events.CallerRefused("cds", error.reason))
             raise
 
     def _route(self, method: str, parts: tuple[str, ...], caller: Caller) -> Response:

@@ -10,14 +10,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import msgspec
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
+from cds_hooks import trial
 from cds_hooks.calls import Calls
+from cds_hooks.hooks.table import HOOKS
 from cds_hooks.markdown import markup
+from cds_hooks.operation.modes import Mode
+from cds_hooks.records.rates import CONSOLE
 from cds_hooks.service import Service
 from fhir_server.authorization.grant import Grant
 from fhir_server.interactions import read, search_type
@@ -28,7 +32,6 @@ from fhir_server.outcome import FhirError, Invalid
 
 CDS = "/console/cds"
 CHOICES = 12
-USER = "Practitioner/console"
 
 Resource = Mapping[str, Any]
 
@@ -64,6 +67,7 @@ class Outcome:
     asked: str
     answered: str
     took_ms: int
+    call_id: UUID | None = None
 
 
 def create(site: Site) -> Blueprint:
@@ -91,14 +95,18 @@ def page(site: Site) -> ResponseReturnValue:
     refusal: FhirError | None = None
     choices: list[Choice] = []
     asked: list[str] = []
+    form = Form()
     try:
         if patient_id:
             person = _person(site, patient_id, request.values.get("encounter", "").strip())
         choices, asked = _choices(site, name)
+        if service is not None and person is not None:
+            form = _form(site, service, person)
         if request.method == "POST" and service is not None:
             if person is None:
                 raise Invalid("choose a patient first")
-            outcome = _call(site, service, person)
+            if not form.wants or request.form.get("draft") is not None:
+                outcome = _call(site, service, person, form)
     except Invalid as error:
         refusal = error
     return render_template(
@@ -110,9 +118,71 @@ def page(site: Site) -> ResponseReturnValue:
         choices=choices,
         outcome=outcome,
         refusal=refusal,
+        hook=form.hook,
+        wants=form.wants,
+        stored=form.stored,
+        chosen=form.chosen,
+        draft=form.draft,
+        mode_of=lambda each: (site.calls.mode(each) or Mode.OFF).value,
         reason_text=reason_text,
         requests=[_curl(site, service, outcome), *asked] if outcome and service else asked,
     ), 400 if refusal else 200
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A resource of the patient that a draft can be made from."""
+
+    reference: str
+    words: str
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the form of a call holds: the hook, what it wants, what it can be made from, what stands there."""
+
+    hook: str = ""
+    wants: tuple[str, ...] = ()
+    stored: Sequence[Stored] = ()
+    chosen: str = ""
+    draft: str = ""
+
+
+def _form(site: Site, service: Service, person: Choice) -> Form:
+    """Return the form for a patient; the draft is what was sent, else made from what is stored."""
+    name = request.values.get("hook", "")
+    hook = HOOKS[name if name in service.hooks else service.hooks[0]]
+    wants = trial.wanted(hook)
+    if not wants:
+        return Form(hook.name)
+    stored = _stored(site, wants, person.patient_id)
+    chosen = request.values.get("from", "")
+    found = next((each.resource for each in stored if each.reference == chosen), None)
+    made = trial.proposal(found, hook) if found else trial.example(hook, person.patient_id)
+    draft = request.form.get("draft") or _indented(json_format.encode(made))
+    return Form(hook.name, wants, stored, chosen, draft)
+
+
+def _stored(site: Site, types: Sequence[str], patient_id: str) -> list[Stored]:
+    def work(context: Context) -> list[Resource]:
+        pairs = [("patient", patient_id), ("_count", str(CHOICES))]
+        return [each for kind in types[:2] for each in search_type.resources(context, kind, pairs)]
+
+    return [
+        Stored(f"{each['resourceType']}/{each['id']}", _words(each), each)
+        for each in site.entry.read(site.caller(), work)
+    ]
+
+
+def _words(resource: Resource) -> str:
+    """Return what a resource is about, in a few words."""
+    concept = resource.get("medicationCodeableConcept") or resource.get("code") or {}
+    codings = concept.get("coding") if isinstance(concept, Mapping) else None
+    first = codings[0] if isinstance(codings, list) and codings and isinstance(codings[0], Mapping) else {}
+    words = concept.get("text") if isinstance(concept, Mapping) else None
+    words = words or first.get("display") or first.get("code") or resource.get("id")
+    return f"{resource['resourceType']}: {words}, {resource.get('status') or 'recorded'}"
 
 
 def _choices(site: Site, name: str) -> tuple[list[Choice], list[str]]:
@@ -186,22 +256,15 @@ def _choice(patient: Resource, encounter: Resource) -> Choice:
     )
 
 
-def _call(site: Site, service: Service, person: Choice) -> Outcome:
-    """Call the service about a patient's encounter, as an EHR does when the encounter is opened."""
-    if not person.encounter_id:
-        raise Invalid(f"{person.name} has no encounter; {service.hooks[0]} needs one")
-    body = {
-        "hook": service.hooks[0],
-        "hookInstance": str(uuid4()),
-        "fhirServer": site.entry.settings.base_url,
-        "context": {
-            "userId": USER,
-            "patientId": person.patient_id,
-            "encounterId": person.encounter_id,
-        },
-    }
+def _call(site: Site, service: Service, person: Choice, form: Form) -> Outcome:
+    """Call the service about a patient, as an EHR does whose FHIR server we are."""
+    hook = HOOKS[form.hook]
+    if "encounterId" in hook.required and not person.encounter_id:
+        raise Invalid(f"{person.name} has no encounter; {hook.name} needs one")
+    drafted = trial.drafts(form.draft, hook) if form.wants else []
+    body = trial.body(hook, person.patient_id, person.encounter_id, drafted, site.entry.settings.base_url)
     started = time.perf_counter()
-    answer = site.calls.answer(service.id, json_format.encode(body), client="console")
+    answer = site.calls.answer(service.id, json_format.encode(body), client=CONSOLE, trial=True)
     took_ms = round(1000 * (time.perf_counter() - started))
     answered = json_format.parse(answer.body)
     return Outcome(
@@ -212,6 +275,7 @@ def _call(site: Site, service: Service, person: Choice) -> Outcome:
         asked=_indented(json_format.encode(body)),
         answered=_indented(answer.body),
         took_ms=took_ms,
+        call_id=answer.call_id,
     )
 
 
@@ -244,6 +308,19 @@ _REASONS = {
     "timeout": "The service did not answer in its time.",
     "error": "The service failed; its log says where.",
     "other-patient": "Data of another patient came with the call.",
+    "suggested": "A card with a suggestion was computed.",
+    "shown": "A card was computed.",
+    "shadow": "The service runs in shadow: it computes and is recorded, and shows nothing.",
+    "switched-off": "The service is switched off.",
+    "switch-unknown": "It could not be known whether the service is switched on, so nothing was shown.",
+    "repeated": "This user was shown the same card about this patient not long ago.",
+    "capped": "This user was shown as many cards as one day may have.",
+    "not-recorded": "The record was not written in time, so nothing was shown.",
+    "critical-lowered": "A model's card is never critical; it is a warning.",
+    "prefetch-missing": "Data that the service needs did not come with the call and could not be fetched.",
+    "invalid-request": "The request could not be read.",
+    "too-large": "The request was too long.",
+    "media-type": "The request was not JSON.",
 }
 
 

@@ -10,6 +10,7 @@ from flask import Flask
 import cds_hooks.blueprint
 import cds_hooks.model_pages
 import cds_hooks.pages
+import cds_hooks.record_pages
 from cds_hooks import registry
 from cds_hooks.calls import Calls
 from cds_hooks.client_trust import ClientTrust, mode
@@ -56,6 +57,8 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records, client_trust(config, engine, entry)))
     site = cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config))
     app.register_blueprint(cds_hooks.pages.create(site))
+    kept = cds_hooks.record_pages.Site(calls, entry.engine, Grant.anonymous, entry.clock)
+    app.register_blueprint(cds_hooks.record_pages.create(kept))
     app.register_blueprint(
         cds_hooks.model_pages.create(
             cds_hooks.model_pages.Site(services, log, Monitoring(engine), Grant.anonymous, entry.clock)

@@ -7,7 +7,7 @@ Words are only ever used to refuse, never to suggest.
 
 Every code was read with its display in a published source: the value sets of the stroke, statin
 and thrombosis quality measures (cqframework/ecqm-content-qicore-2024, 9ebd48f, and -r4-2021,
-0be9c68), HL7's packages (R4 4.0.1, US Core 7.0.0, IPS 1.1.0), and for RxNorm ingredients and
+0be9c68), HL7's packages (R4 4.0.1, US Core 7.0.0, IPS 1.1.0), and for RxNorm ingredients, ICD-10 and
 allergy findings public code lists and examples that pair the code with its name. A code that
 could not be read anywhere is not here; leaving one out makes a service silent, never bold.
 """
@@ -355,4 +355,8 @@ ASPIRIN_ALLERGY = CodeSet(
         ),
     },
     words=r"aspirin|salicyl|nsaid|non-?steroid|ibuprofen|naproxen|diclofenac|ketorolac",
+)
+NO_ALLERGY = CodeSet(
+    "no known allergy",
+    {SNOMED: ("716186003", "409137002")},  # no known allergy, no known drug allergy
 )

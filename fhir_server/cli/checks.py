@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
+from cds_hooks.client_trust import mode as cds_mode
 from fhir_server.cli.serve import is_loopback
 from fhir_server.config import Config
 from fhir_server.database import migrating
@@ -70,6 +71,14 @@ def exposure(config: Config) -> Iterator[Finding]:
         )
     else:
         yield Finding("authorization", "ok", config.auth)
+    asked = cds_mode(config.cds_auth, config.base_url or (f"http://{config.host}:{config.port}/fhir",))
+    if asked != "required" and cds_mode("", config.base_url) == "required":
+        yield Finding(
+            "decision services", "advice",
+            f"cds_auth is {asked} and base_url is public: a proxy has to know who calls",
+        )  # fmt: skip
+    else:
+        yield Finding("decision services", "ok", f"cds_auth is {asked}")
     if not is_loopback(config.host) and not config.tls_cert:
         yield Finding(
             "encryption", "advice", "HTTP goes out unencrypted; set tls_cert and tls_key, or a proxy"

@@ -132,6 +132,15 @@ class CardsServed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CallerRefused(Event):
+    """A caller was not believed: the code of the reason, nothing of its token or of what it claims."""
+
+    routine: ClassVar[bool] = False
+    door: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallSpooled(Event):
     """The record of a CDS call was not taken by the database in time; `kept`: it waits in the spool."""
 

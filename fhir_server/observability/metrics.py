@@ -19,6 +19,7 @@ from pathlib import Path
 from fhir_server.observability.events import (
     AssociationEnded,
     AssociationRejected,
+    CallerRefused,
     CallSpooled,
     CardsServed,
     Crashed,
@@ -57,6 +58,7 @@ HELP = {
     "xinglin_disk_total_bytes": "size of the disk of the data folder",
     "xinglin_associations_total": "DICOM associations that ended, released or lost",
     "xinglin_associations_rejected_total": "DICOM associations refused, by source and reason of PS3.8 9.3.4",
+    "xinglin_callers_refused_total": "callers whose tokens were not believed, by the code of the reason",
     "xinglin_cds_calls_total": "CDS Hooks calls answered, by how they ended",
     "xinglin_cds_reasons_total": "reasons why CDS services gave a card or none",
     "xinglin_cds_cards_total": "cards that CDS services gave",
@@ -186,6 +188,8 @@ class Meter:
                 observe("xinglin_cds_seconds", (("service", service),), ms / 1000)
             case FeedbackTaken(service, outcome):
                 add("xinglin_cds_feedback_total", (("service", service), ("outcome", outcome)))
+            case CallerRefused(door, reason):
+                add("xinglin_callers_refused_total", (("door", door), ("reason", reason)))
             case CallSpooled(service, kept):
                 told = ("kept", "yes" if kept else "no")
                 add("xinglin_cds_spooled_total", (("service", service), told))

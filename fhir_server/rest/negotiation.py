@@ -34,6 +34,8 @@ _FORMATS = {
     FHIR_XML: FHIR_XML,
     "application/fhir xml": FHIR_XML,
 }
+# the names of DSTU2, which clients of today still send, the CDS Hooks sandbox among them
+_OLD_NAMES = {"application/json+fhir": FHIR_JSON, "application/xml+fhir": FHIR_XML}
 _KNOWN_ABSENT = {
     "ttl": "Turtle",
     "turtle": "Turtle",
@@ -123,6 +125,8 @@ def _media_range(text: str) -> tuple[str, dict[str, str]]:
 
     >>> _media_range('Application/FHIR+json; q=0.5; fhirVersion="4.0"')
     ('application/fhir+json', {'q': '0.5', 'fhirversion': '4.0'})
+    >>> _media_range("application/json+fhir")[0]
+    'application/fhir+json'
     """
     media_type, *rest = text.split(";")
     parameters = {}
@@ -130,7 +134,8 @@ def _media_range(text: str) -> tuple[str, dict[str, str]]:
         name, equals, value = part.partition("=")
         if equals:
             parameters[name.strip().lower()] = value.strip().strip('"')
-    return media_type.strip().lower(), parameters
+    name = media_type.strip().lower()
+    return _OLD_NAMES.get(name, name), parameters
 
 
 def media_type_of(text: str) -> tuple[str, dict[str, str]]:

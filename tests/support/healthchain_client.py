@@ -28,23 +28,22 @@ def main() -> None:
     done = []
     for call in given["calls"]:
         client = sandbox.SandboxClient(url=call["url"], workflow=call["workflow"])
-        context = kinds[call["workflow"]](**call["context"])
-        client.requests.append(
-            models.CDSRequest(hook=call["workflow"], context=context, prefetch=call["prefetch"])
-        )
+        if call["prefetch"] is None:
+            client.load_synthetic(1, random_seed=7)
+        else:
+            context = kinds[call["workflow"]](**call["context"])
+            request = models.CDSRequest(hook=call["workflow"], context=context, prefetch=call["prefetch"])
+            client.requests.append(request)
         (answer,) = client.send_requests()
         try:
             models.CDSResponse(**answer)
             problem = ""
         except Exception as error:
             problem = str(error)
-        done.append({"answer": answer, "problem": problem, "sent": client.get_request_data()[0]})
-    synthetic = sandbox.SandboxClient(url=given["synthetic"], workflow="encounter-discharge")
-    synthetic.load_synthetic(3, random_seed=7)
-    version = metadata.version("healthchain")
+        sent = client.requests[0].model_dump(exclude_none=True, mode="json")
+        done.append({"answer": answer, "problem": problem, "context": sent["context"]})
     services = [service.id for service in listed.services]
-    answers = synthetic.send_requests()
-    print(json.dumps({"version": version, "services": services, "done": done, "synthetic": answers}))
+    print(json.dumps({"version": metadata.version("healthchain"), "services": services, "done": done}))
 
 
 if __name__ == "__main__":

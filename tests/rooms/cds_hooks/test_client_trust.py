@@ -17,6 +17,7 @@ from cds_hooks.client_trust import ClientTrust, checked, mode
 from cds_hooks.records.clients import Client, Clients
 from fhir_server.cli.main import main
 from fhir_server.database.engine import Engine
+from fhir_server.observability import events
 from fhir_server.outcome import Conflict, Invalid, NotFound, Unavailable
 from tests.support import cds, cds_echo
 from tests.support.cds_echo import ROOT, URL
@@ -140,12 +141,15 @@ def test_off_looks_at_nothing() -> None:
 
 def test_neither_token_nor_claims_reach_the_log(caplog: Any) -> None:
     caplog.set_level(logging.DEBUG)
-    client, _ = door()
+    client, records = door()
     token = Signer(issuer="https://Marker.example").token(f"{ROOT}{URL}", sub="Marker")
-    assert ask(client, {"Authorization": f"Bearer {token}"}).status_code == 401
-    assert "issuer" in caplog.text
+    told: list[events.Event] = []
+    with events.listening(told.append):
+        assert ask(client, {"Authorization": f"Bearer {token}"}).status_code == 401
+    assert told == [events.CallerRefused("cds", "issuer")]
     assert "Marker" not in caplog.text
     assert token not in caplog.text
+    assert records.calls == [], "a stranger cannot fill the records"
 
 
 class NoDatabase:

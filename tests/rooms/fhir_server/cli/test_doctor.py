@@ -93,6 +93,11 @@ def test_a_port_that_is_taken_is_broken(tmp_path):
 def test_exposure_is_told():
     found = _states(checks.exposure(Config(host="10.0.0.7")))
     assert (found["authorization"], found["encryption"]) == ("broken", "advice")
+    public = ("https://fhir.example.org/fhir",)
+    for setting, state in (("", "ok"), ("required", "ok"), ("optional", "advice"), ("off", "advice")):
+        found = _states(checks.exposure(Config(base_url=public, cds_auth=setting)))
+        assert found["decision services"] == state
+    assert _states(checks.exposure(Config()))["decision services"] == "ok"
 
 
 def test_application_entities_are_added_listed_and_removed(folder):
