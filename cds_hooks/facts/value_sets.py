@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cds_hooks.facts.medication_products import of_code
+
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
@@ -60,8 +62,22 @@ class CodeSet:
         return self.holds_any(frozenset(codings(concept)))
 
     def holds_any(self, said: frozenset[tuple[str, str]]) -> bool:
-        """Say whether one of some codings, as (system, code), is in the set."""
+        """Say whether one of some codings, as (system, code), is in the set.
+
+        An RxNorm product is, when one of its ingredients is: a set of anticoagulants lists warfarin, and a
+        hospital orders `warfarin sodium 5 MG Oral Tablet`.
+
+        >>> ANTICOAGULANT.holds_any(frozenset({(RXNORM, "855332")}))
+        True
+        """
         if not self._members.isdisjoint(said):
+            return True
+        if RXNORM in self.codes and any(
+            (RXNORM, part.code) in self._members
+            for system, code in said
+            if system == RXNORM
+            for part in of_code(code)
+        ):
             return True
         return bool(self.icd10) and any(
             system in ICD10 and code.replace(".", "").upper().startswith(self.icd10) for system, code in said
