@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from fhir_server.database import prepared
+
 
 def changed(cursor: Any, study_pk: int, at: datetime) -> None:
     """Note on the caller's transaction that a study got an instance or lost one."""
@@ -28,7 +30,8 @@ def removed(cursor: Any, study_pk: int, study_uid: str, at: datetime) -> None:
 def all_changed(cursor: Any, studies: Mapping[int, datetime]) -> None:
     """Note on the caller's transaction which studies changed, and when."""
     if studies:
-        cursor.execute(
+        prepared.ask(
+            cursor,
             "INSERT INTO dicom_outbox (study_pk, written_at)"
             " SELECT * FROM unnest(%s::bigint[], %s::timestamptz[])",
             (list(studies), list(studies.values())),

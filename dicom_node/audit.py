@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
+
+from psycopg2.extras import execute_values
 
 from dicom_node.instance import Instance, first
 
@@ -91,6 +93,9 @@ class Event:
     reason: str = ""
 
 
+ROWS = 500
+"""As many rows go into one statement."""
+
 _ACTIONS = {
     Kind.TRANSFERRED: "C",
     Kind.ACCESSED: "R",
@@ -99,14 +104,23 @@ _ACTIONS = {
     Kind.STUDY_DELETED: "D",
 }
 
-_INSERT = "INSERT INTO dicom_audit (noted_at, study_uid, event) VALUES (%s, %s, %s)"
+_INSERT = "INSERT INTO dicom_audit (noted_at, study_uid, event) VALUES %s"
 
 
 def note(cursor: Any, event: Event) -> None:
     """Write an event on the caller's transaction: one row a study, or one that names none."""
-    for study in event.studies or (Studied(""),):
-        document = json.dumps(document_of(event, study), ensure_ascii=False)
-        cursor.execute(_INSERT, (event.at, study.uid, document))
+    note_all(cursor, (event,))
+
+
+def note_all(cursor: Any, events: Iterable[Event]) -> None:
+    """Write events on the caller's transaction in their order, in one statement."""
+    rows = [
+        (event.at, study.uid, json.dumps(document_of(event, study), ensure_ascii=False))
+        for event in events
+        for study in event.studies or (Studied(""),)
+    ]
+    if rows:
+        execute_values(cursor, _INSERT, rows, page_size=ROWS)
 
 
 def document_of(event: Event, study: Studied) -> dict[str, Any]:
@@ -238,8 +252,7 @@ class Transfer:
 
     def note_all(self, cursor: Any, now: datetime) -> None:
         """Write what has been added up, and begin anew."""
-        for event in self.take(now):
-            note(cursor, event)
+        note_all(cursor, self.take(now))
 
     def take(self, now: datetime) -> Iterator[Event]:
         """Give an event a study, and begin anew."""

@@ -89,9 +89,7 @@ class AuditLog:
                 return
             try:
                 with self._engine.connection() as connection:
-                    cursor = connection.cursor()
-                    for event in events:
-                        audit.note(cursor, event)
+                    audit.note_all(connection.cursor(), events)
                     connection.commit()
             except FhirError:
                 with self._turn:

@@ -171,7 +171,7 @@ class Ingest:
         anything. When the outcome is a stored one, the file is durable.
         """
         reception = Reception(
-            self._journal.new_path,
+            self._journal.incoming,
             self._keep,
             self._ended,
             transfer_syntax,

@@ -75,9 +75,7 @@ class Inquiries:
                     return
             try:
                 with self._engine.connection() as connection:
-                    cursor = connection.cursor()
-                    for event in taken:
-                        audit.note(cursor, event)
+                    audit.note_all(connection.cursor(), taken)
                     connection.commit()
             except (Unavailable, psycopg2.Error) as error:
                 tries += 1

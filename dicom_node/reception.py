@@ -34,7 +34,7 @@ class Reception:
 
     def __init__(
         self,
-        new_path: Callable[[], Path],
+        new_file: Callable[[], Incoming],
         keep: Callable[[Reception], Outcome],
         ended: Callable[[], None],
         transfer_syntax: str,
@@ -49,7 +49,7 @@ class Reception:
         self.received_at = received_at
         self.incoming: Incoming | None = None
         self.instance: Instance | None = None
-        self._new_path = new_path
+        self._new_file = new_file
         self._keep = keep
         self._ended: Callable[[], None] | None = ended
         self._head: list[bytes] = []
@@ -87,6 +87,8 @@ class Reception:
                 self._look(ended=True)
             if self._refused is not None:
                 return self._refused
+            assert self.incoming is not None
+            self.incoming.flush()
             return self._keep(self)
         except OSError as error:
             return refusal(error)
@@ -119,7 +121,7 @@ class Reception:
                 self._look_at = self._head_bytes * 4
                 return
         uids = (instance.sop_class or self.stated[0], instance.sop_uid or self.stated[1])
-        self.incoming = Incoming(self._new_path())
+        self.incoming = self._new_file()
         self.incoming.write(meta_information(self.transfer_syntax, *uids) + head)
         self._head.clear()
         if complete:

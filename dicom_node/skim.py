@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from dicom_node.attributes import Attributes, read
 from dicom_node.header import LONG_VRS, SHORT_VRS, UNDEFINED, Syntax
+from dicom_node.runs import Runs
 from dicom_node.values import BULK, DEFAULT_CHARACTER_SET, TEXT, decode, encodings
 
 REMEMBERED: Final = 8192
@@ -58,6 +59,7 @@ class Table:
     def __init__(self, wanted: Mapping[int, Wanted]) -> None:
         self.by_word = {(tag & 0xFFFF) << 16 | tag >> 16: each for tag, each in wanted.items()}
         self.last_group = max(wanted) >> 16
+        self.runs = {implicit: Runs() for implicit in (False, True)}
         self.answers = 1 + max(each.into for each in wanted.values())
 
 
@@ -74,6 +76,13 @@ def skim(
     remembered = _remembered.get
     end = len(data)
     limit = end - 8
+    runs = table.runs[implicit]
+    runs.begin()
+    known = runs.length
+
+    def following(at: int) -> tuple[int, int] | None:
+        return _unwanted(data, at, end, implicit, table)
+
     charset, charset_at, charset_raw = DEFAULT_CHARACTER_SET, b"", b""
     position = 0
     while position <= limit:
@@ -93,6 +102,9 @@ def skim(
                 start += 4
         want = wanted(word)
         if want is None:
+            if passed := known(data, position, following):
+                position += passed
+                continue
             if (group := word & 0xFFFF) > last_group:
                 return None if group == _DELIMITERS else (found, True)
             if length == UNDEFINED:
@@ -150,6 +162,31 @@ def skim(
     if whole and position != end:
         return None
     return found, whole
+
+
+def _unwanted(
+    data: bytes | mmap.mmap, position: int, end: int, implicit: bool, table: Table
+) -> tuple[int, int] | None:
+    """Return where header and value of an element end that the loop passes over; None for any other."""
+    if position + 12 > end:
+        return None
+    if implicit:
+        word, length = _IMPLICIT_AT(data, position)
+        start, code = position + 8, _SQ
+    else:
+        word, code, length = _EXPLICIT_AT(data, position)
+        start = position + 8
+        if (long := _LONG.get(code)) is None:
+            return None
+        if long:
+            length = _LONG_AT(data, start)[0]
+            start += 4
+    if word in table.by_word or word == _CHARACTER_SET or word & 0xFFFF > table.last_group:
+        return None
+    if length == UNDEFINED:
+        stop = _past(data, start, end, implicit) if code == _SQ else -1
+        return (stop, stop) if stop >= 0 else None
+    return (start, start + length) if start + length <= end else None
 
 
 def _remember(key: Any, element: dict[str, Any], size_bytes: int) -> None:

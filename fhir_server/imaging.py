@@ -202,7 +202,7 @@ def dicomweb_address(config: Config) -> str:
 
 def dicom_files(config: Config) -> FileStore:
     """Return the folder of the DICOM files."""
-    return FileStore(config.data_dir / "dicom")
+    return FileStore(config.data_dir / "dicom", direct=config.dicom_direct_io)
 
 
 def root_address(config: Config) -> str:

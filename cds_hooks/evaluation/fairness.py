@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cds_hooks.evaluation.performance import TooFew, above, performance
+from cds_hooks.evaluation.performance import TooFew, Z, above, performance
 from cds_hooks.evaluation.sample import Sample
 from cds_hooks.models.blocks import BOUNDS, MIN_N, out_of_bounds
 
@@ -36,7 +36,10 @@ def _figures(sample: Sample, mask: Any) -> dict[str, Any]:
     if len(y) < MIN_N:
         return {"n": len(y), "too_few": f"fewer than {MIN_N} patients"}
     try:
-        return {**performance(y, p), "above": above(p)}
+        found = performance(y, p)
+        slope, error = found["calibration_slope"], found["calibration_slope_se"]
+        interval = [round(slope - Z * error, 4), round(slope + Z * error, 4)]
+        return {**found, "calibration_slope_ci": interval, "above": above(p)}
     except (TooFew, ValueError) as error:
         return {"n": len(y), "too_few": str(error)}
 

@@ -50,8 +50,16 @@ def groups(
     years = np.array([np.nan if value is None else float(value) for value in age])
     sexes = {name: _is(sex, code) for code, name in SEXES.items()}
     bands = {name: np.asarray((years >= low) & (years < below)) for name, low, below in AGE_BANDS}
-    sites = {name: _is(site, name) for name in sorted({one for one in site if one})}
-    return {"sex": sexes, "age": bands, "site": sites}
+    return {"sex": sexes, "age": bands, "site": by_value(site)}
+
+
+def by_value(values: Sequence[str | None]) -> dict[str, Mask]:
+    """Return a group for each value; gaps are in none.
+
+    >>> {name: mask.tolist() for name, mask in by_value(["a", None, "b"]).items()}
+    {'a': [True, False, False], 'b': [False, False, True]}
+    """
+    return {name: _is(values, name) for name in sorted({one for one in values if one})}
 
 
 def _is(values: Sequence[str | None], wanted: str) -> Mask:

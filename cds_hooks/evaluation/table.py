@@ -13,13 +13,13 @@ import hashlib
 import io
 import lzma
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from cds_hooks.evaluation.regression import Floats
-from cds_hooks.evaluation.sample import Sample, groups
+from cds_hooks.evaluation.sample import Sample, by_value, groups
 from cds_hooks.models import features
 from cds_hooks.models.predictor import Predictor
 from fhir_server.outcome import Invalid
@@ -34,13 +34,17 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Patients:
-    """Rows with an outcome: inputs in the trial's coding, outcome, site; `left_out` had no outcome."""
+    """Rows with an outcome: inputs in the trial's coding, outcome, site; `left_out` had no outcome.
+
+    `others` are further columns that a report groups by, such as language.
+    """
 
     values: Sequence[Mapping[str, features.Value]]
     y: Floats
     site: Sequence[str | None]
     sha256: str
     left_out: int
+    others: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -54,14 +58,15 @@ class Patients:
         p = np.array([predictor.predict(features.encode(row)) for row in self.values], dtype=np.float64)
         sex = [None if row["SEX"] is None else str(row["SEX"]) for row in self.values]
         age = [row["AGE"] if isinstance(row["AGE"], float) else None for row in self.values]
-        return Sample(self.y, p, groups(sex, age, self.site))
+        others = {name: by_value(values) for name, values in self.others.items()}
+        return Sample(self.y, p, {**groups(sex, age, self.site), **others})
 
 
-def read(path: Path, where: Sequence[str] = (), site: str = "") -> Patients:
+def read(path: Path, where: Sequence[str] = (), site: str = "", by: Sequence[str] = ()) -> Patients:
     """Read the patients of a file; `where` narrows them, each `COLUMN=a,b` or `COLUMN!=a,b`.
 
-    `site` names the column of the place, else `site` or COUNTRY. Raises Invalid naming what is missing,
-    or the line and the input that cannot be read.
+    `site` names the column of the place, else `site` or COUNTRY; `by` further columns to group by.
+    Raises Invalid naming what is missing, or the line and the input that cannot be read.
     """
     data = _bytes(path)
     rows = csv.DictReader(io.StringIO(_text(data), newline=""))
@@ -76,6 +81,10 @@ def read(path: Path, where: Sequence[str] = (), site: str = "") -> Patients:
     place = site or next((name for name in _SITES if name in columns), "")
     if place and place not in columns:
         raise Invalid(f"{path.name} has no column {place!r} for the site")
+    for column in by:
+        if column not in columns:
+            raise Invalid(f"{path.name} has no column {column!r} to group by")
+    others: dict[str, list[str | None]] = {column: [] for column in by}
     values, y, sites, left_out = [], [], [], 0
     for number, row in enumerate(rows, 2):
         cells = {name: (cell or "").strip().upper() for name, cell in row.items() if name in columns}
@@ -88,9 +97,11 @@ def read(path: Path, where: Sequence[str] = (), site: str = "") -> Patients:
         values.append(_values(cells, f"{path.name}, line {number}"))
         y.append(bad)
         sites.append(cells[place] or None if place else None)
+        for column, found in others.items():
+            found.append(cells[column] or None)
     if not y:
         raise Invalid(f"{path.name} has no patient with an outcome{' under --where' if where else ''}")
-    return Patients(values, np.array(y), sites, hashlib.sha256(data).hexdigest(), left_out)
+    return Patients(values, np.array(y), sites, hashlib.sha256(data).hexdigest(), left_out, others)
 
 
 def _values(cells: Row, where: str) -> dict[str, features.Value]:

@@ -22,6 +22,7 @@ from cds_hooks.facts.chart import (
     local_reference,
     observations,
     status_codes,
+    with_ingredients,
 )
 from cds_hooks.facts.laboratory import Measurement
 from cds_hooks.facts.medication import Drug, drugs
@@ -254,7 +255,7 @@ def on(chart: Chart, codes: CodeSet) -> Finding:
     """Return whether a drug of the set runs: True by code; None by words alone, or a drug without a name."""
     unsure: Finding | None = None
     for entry in running_drugs(chart):
-        concept = drug(chart, entry.resource) or {}
+        concept = with_ingredients(drug(chart, entry.resource) or {})
         place = entry.reference or str(entry.resource["resourceType"])
         if codes.holds_code(concept):
             return Finding(True, place, note=entry.label)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar, cast
 
-from cds_hooks.facts.value_sets import CodeSet, codings
+from cds_hooks.facts.medication_products import of_code
+from cds_hooks.facts.value_sets import RXNORM, CodeSet, codings
 
 Resource = Mapping[str, Any]
 T = TypeVar("T")
@@ -249,12 +250,35 @@ def drug(chart: Chart, resource: Resource) -> Mapping[str, Any] | None:
     return {"text": display} if isinstance(display, str) and display else None
 
 
+def with_ingredients(concept: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the drug with the ingredients that the tables know for its RxNorm codes, code and name.
+
+    A product is then found by the set of its ingredient: 855332 alone is warfarin.
+
+    >>> product = {"coding": [{"system": RXNORM, "code": "856999"}]}
+    >>> [coding["display"] for coding in with_ingredients(product)["coding"][1:]]
+    ['hydrocodone', 'acetaminophen']
+    """
+    more = [
+        {"system": RXNORM, "code": entry.code, "display": entry.name}
+        if entry.code
+        else {"display": entry.name}
+        for system, code in codings(concept)
+        if system == RXNORM
+        for entry in of_code(code)
+    ]
+    return {**concept, "coding": [*(concept.get("coding") or ()), *more]} if more else concept
+
+
 def drug_events(
     chart: Chart, codes: CodeSet, types: Sequence[str]
 ) -> Iterator[tuple[Resource, datetime | None]]:
-    """Give (resource, time or None) of every request, administration or statement of a drug set."""
+    """Give (resource, time or None) of every request, administration or statement of a drug set.
+
+    A product counts by its ingredients, where a table knows them.
+    """
     for name in types:
         for resource in chart.all(name):
             concept = drug(chart, resource)
-            if concept is not None and codes.holds(concept):
+            if concept is not None and codes.holds(with_ingredients(concept)):
                 yield resource, taken_at(resource)

@@ -16,7 +16,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cds_hooks.facts.chart import Chart, Resource, active_conditions, drug, local_reference
+from cds_hooks.facts.chart import (
+    Chart,
+    Resource,
+    active_conditions,
+    drug,
+    local_reference,
+    with_ingredients,
+)
 from cds_hooks.facts.laboratory import Measured
 from cds_hooks.facts.medication import dosages
 from cds_hooks.facts.medication_timing import Often, Unknown, often
@@ -60,9 +67,10 @@ Kind = Literal["unfractionated", "low-molecular-weight", "in-words", "none"]
 
 def kind(chart: Chart, order: Resource) -> Kind:
     """Return which heparin an order is for; `in-words`: it says heparin, but no code that we know does."""
-    concept = drug(chart, order)
-    if concept is None:
+    found = drug(chart, order)
+    if found is None:
         return "none"
+    concept = with_ingredients(found)
     if LOW_MOLECULAR_WEIGHT.holds(concept):
         return "low-molecular-weight"
     for system, code in codings(concept):

@@ -124,9 +124,10 @@ PAIRS: tuple[Pair, ...] = (
         (*_CYP3A4, "erythromycin"), "rhabdomyolysis", "both statins are broken down by CYP3A4",
         "Pause the statin, or choose one that CYP3A4 does not break down.",
         label=Quotation(
-            "Do not use simvastatin with these medications: Itraconazole Ketoconazole Erythromycin"
-            " Clarithromycin Telithromycin HIV protease inhibitors Nefazodone",
-            "http://babyhealthcaretips.blogspot.com/2010/03/fda-drug-safety-communication-ongoing.html",
+            "Zocor is contraindicated in the following conditions: Concomitant administration of strong"
+            " CYP3A4 inhibitors (e.g., itraconazole, ketoconazole, posaconazole, HIV protease inhibitors,"
+            " boceprevir, telaprevir, erythromycin, clarithromycin, telithromycin and nefazodone)",
+            "http://www.drugs.com/labeling-changes/February-2014/zocor-simvastatin-1077.html",
         ),
     ),
     Pair(

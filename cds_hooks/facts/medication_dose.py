@@ -325,7 +325,7 @@ def placed(courses: list[Course], begun: datetime | None) -> list[Course]:
     """Return the courses of one order with lengths turned into windows, counted from `begun`.
 
     Steps of a sequence follow each other; a step after one without a length begins when the order
-    does, so that it is not lost.
+    does, so that it is not lost. The last one ends a day later: the first dose may be on the day after.
     """
     steps = sorted({entry.sequence for entry in courses if entry.sequence is not None})
     offsets: dict[int | None, timedelta] = {None: timedelta()}
@@ -335,12 +335,16 @@ def placed(courses: list[Course], begun: datetime | None) -> list[Course]:
         lengths = [entry.window.lasts for entry in courses if entry.sequence == step]
         longest = max((length for length in lengths if length is not None), default=None)
         offset = None if offset is None or longest is None else offset + longest
-    return [_placed(entry, begun, offsets[entry.sequence]) for entry in courses]
+    last = max(steps, default=None)
+    return [
+        _placed(entry, begun, offsets[entry.sequence], timedelta(days=entry.sequence in (None, last)))
+        for entry in courses
+    ]
 
 
-def _placed(entry: Course, begun: datetime | None, offset: timedelta) -> Course:
+def _placed(entry: Course, begun: datetime | None, offset: timedelta, late: timedelta) -> Course:
     lasts = entry.window.lasts
     if lasts is None or begun is None:
         return entry
-    start = begun + offset
+    start, lasts = begun + offset, lasts + late
     return Course(entry.amount, entry.unit, Window(start, start + lasts), entry.sequence, entry.notes)

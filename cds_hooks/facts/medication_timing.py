@@ -166,8 +166,11 @@ def _number(value: Any) -> float | None:
 def window(timing: Any) -> Window:
     """Return when the dose runs, by the bounds of the timing or its single dates.
 
+    A date without a time is a day of nobody knows which zone; it is taken to begin and to end as late as
+    it does anywhere (12 hours behind UTC), so that no order ends early. What begins late is still ahead.
+
     >>> window({"repeat": {"boundsPeriod": {"end": "2026-11-30"}}}).end.isoformat()
-    '2026-12-01T00:00:00+00:00'
+    '2026-12-01T12:00:00+00:00'
     >>> window({"repeat": {"boundsDuration": {"value": 7, "code": "d"}}}).lasts.days
     7
     """
@@ -177,7 +180,7 @@ def window(timing: Any) -> Window:
     if isinstance(repeat, dict):
         period = repeat.get("boundsPeriod")
         if isinstance(period, dict):
-            return Window(first_moment(period.get("start")), _past(period.get("end")))
+            return Window(_begin(period.get("start")), _past(period.get("end")))
         for length in (repeat.get("boundsDuration"), _high(repeat.get("boundsRange"))):
             if isinstance(length, dict) and (lasts := duration(length)) is not None:
                 return Window(lasts=lasts)
@@ -185,7 +188,7 @@ def window(timing: Any) -> Window:
         event for event in timing.get("event") or () if isinstance(event, str) and first_moment(event)
     )
     if events and not isinstance(repeat, dict):
-        return Window(first_moment(events[0][:10]), _past(events[-1][:10]))
+        return Window(_begin(events[0][:10]), _past(events[-1][:10]))
     return Window()
 
 
@@ -219,6 +222,15 @@ def first_moment(text: Any) -> datetime | None:
         return None
 
 
+LATEST = timedelta(hours=12)
+"""How much later a day ends where it ends last."""
+
+
+def _begin(text: Any) -> datetime | None:
+    begin = first_moment(text)
+    return begin if begin is None or "T" in str(text) else begin + LATEST
+
+
 def _past(text: Any) -> datetime | None:
     """Return the first moment after a dateTime of any precision: the end of a Period is included."""
     begin = first_moment(text)
@@ -227,6 +239,6 @@ def _past(text: Any) -> datetime | None:
     if begin.year == 9999:
         return None  # how some systems write "without end"
     if len(str(text)) >= 10:
-        return begin + timedelta(days=1)
+        return begin + timedelta(days=1) + LATEST
     month = begin.month - 1 + (12 if len(str(text)) == 4 else 1)
-    return begin.replace(year=begin.year + month // 12, month=month % 12 + 1)
+    return begin.replace(year=begin.year + month // 12, month=month % 12 + 1) + LATEST

@@ -46,7 +46,8 @@ def _read(chart: Chart, entry: Drug) -> Prescribed:
     concept = concept_of(chart, entry.resource) or {}
     coded = frozenset(ingredient.name for ingredient in entry.ingredients)
     by_name = frozenset(name for text in texts(concept) for name in named(text))
-    return Prescribed(entry, coded or by_name, not coded, frozenset(codings(concept)))
+    # a table may hold a product in part: what its name says beside the code counts as well
+    return Prescribed(entry, coded | by_name, not coded, frozenset(codings(concept)))
 
 
 def named(text: str) -> frozenset[str]:

@@ -7,7 +7,7 @@ Words are only ever used to refuse, never to suggest.
 
 Every code was read with its display in a published source: the value sets of the stroke, statin
 and thrombosis quality measures (cqframework/ecqm-content-qicore-2024, 9ebd48f, and -r4-2021,
-0be9c68), HL7's packages (R4 4.0.1, US Core 7.0.0, IPS 1.1.0), and for RxNorm ingredients and
+0be9c68), HL7's packages (R4 4.0.1, US Core 7.0.0, IPS 1.1.0), and for RxNorm ingredients, ICD-10 and
 allergy findings public code lists and examples that pair the code with its name. A code that
 could not be read anywhere is not here; leaving one out makes a service silent, never bold.
 """
@@ -18,6 +18,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from cds_hooks.facts.medication_products import of_code
 
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
@@ -60,8 +62,22 @@ class CodeSet:
         return self.holds_any(frozenset(codings(concept)))
 
     def holds_any(self, said: frozenset[tuple[str, str]]) -> bool:
-        """Say whether one of some codings, as (system, code), is in the set."""
+        """Say whether one of some codings, as (system, code), is in the set.
+
+        An RxNorm product is, when one of its ingredients is: a set of anticoagulants lists warfarin, and a
+        hospital orders `warfarin sodium 5 MG Oral Tablet`.
+
+        >>> ANTICOAGULANT.holds_any(frozenset({(RXNORM, "855332")}))
+        True
+        """
         if not self._members.isdisjoint(said):
+            return True
+        if RXNORM in self.codes and any(
+            (RXNORM, part.code) in self._members
+            for system, code in said
+            if system == RXNORM
+            for part in of_code(code)
+        ):
             return True
         return bool(self.icd10) and any(
             system in ICD10 and code.replace(".", "").upper().startswith(self.icd10) for system, code in said
@@ -355,4 +371,8 @@ ASPIRIN_ALLERGY = CodeSet(
         ),
     },
     words=r"aspirin|salicyl|nsaid|non-?steroid|ibuprofen|naproxen|diclofenac|ketorolac",
+)
+NO_ALLERGY = CodeSet(
+    "no known allergy",
+    {SNOMED: ("716186003", "409137002")},  # no known allergy, no known drug allergy
 )

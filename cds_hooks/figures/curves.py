@@ -58,9 +58,9 @@ def decision_curve(rows: Sequence[Row], heading: str) -> str:
     chart.line([(x(row["threshold"]), y(row["treat_all"])) for row in all_], CLAY, dashed=True)
     chart.line([(x(row["threshold"]), y(row["model"])) for row in rows], JADE)
     middle = rows[len(rows) // 2]
-    chart.text(x(middle["threshold"]) + 8, y(middle["model"]) - 8, "model", colour=JADE)
+    chart.text(x(middle["threshold"]) + 8, y(middle["model"]) - 8, "model")
     if all_:
-        chart.text(x(all_[-1]["threshold"]) + 6, y(all_[-1]["treat_all"]) - 4, "treat all", colour=CLAY)
+        chart.text(x(all_[-1]["threshold"]) + 6, y(all_[-1]["treat_all"]) - 4, "treat all")
     return chart.svg()
 
 

@@ -68,13 +68,13 @@ class Chart:
         )
 
     def text(
-        self, x: float, y: float, words: str, *, anchor: str = "start", colour: str = "currentColor",
+        self, x: float, y: float, words: str, *, anchor: str = "start",
         turned: bool = False, size: int = 12,
     ) -> None:  # fmt: skip
         """Add words; `anchor` is start, middle or end."""
         turn = f' transform="rotate(-90 {x:g} {y:g})"' if turned else ""
         self.marks.append(
-            f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{colour}" font-size="{size}"{turn}>'
+            f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="currentColor" font-size="{size}"{turn}>'
             f"{escape(words)}</text>"
         )
 

@@ -42,6 +42,7 @@ def source_attributes(release: Release, standing: Standing) -> dict[str, str]:
 def blocks(release: Release, standing: Standing) -> list[str]:
     """Name everything that keeps the release from becoming active; empty when nothing does."""
     return [
+        *([] if release.fits else ["it was made with another feature table than this program has"]),
         *_attributes(source_attributes(release, standing)),
         *_evidence(release.card),
         *_fairness(release.card),

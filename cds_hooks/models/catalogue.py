@@ -45,6 +45,11 @@ class Release:
     digest: str
     state: str
 
+    @property
+    def fits(self) -> bool:
+        """Whether it was made with the feature table that this program has; else it does not load."""
+        return bool(self.card["schema_sha256"] == features.schema_hash())
+
     def standing(self, state: str) -> Release:
         """Return the same release in another state."""
         return replace(self, state=state)
@@ -110,7 +115,7 @@ def load(release: Release, *, native: bool = True) -> Predictor:
 
     Raises ReleaseError when the model does not load or was trained with another feature table.
     """
-    if release.card["schema_sha256"] != features.schema_hash():
+    if not release.fits:
         raise ReleaseError(f"{release.identity} was trained with another feature table than this program has")
     try:
         data = (release.folder / MODEL).read_bytes()

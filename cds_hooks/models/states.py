@@ -118,6 +118,7 @@ def follow(order: Order, events: Sequence[Event], blocks: Blocks) -> list[Event]
                 f"{name} is a demonstration: it answers for test data only; train a release of your own"
             )
         case "promote", "draft":
+            _refuse_unfit(name, order.release)
             return [event("promote", SHADOW)]
         case ("propose", "draft"):
             raise Conflict(f"{name} is a draft; promote it to shadow first, so that its answers can be seen")
@@ -168,6 +169,11 @@ def _approvable(name: str, now: Standing, actor: str) -> Event:
             f"{now.proposal.actor} proposed {name}; showing it takes the approval of another person"
         )
     return now.proposal
+
+
+def _refuse_unfit(name: str, release: Release) -> None:
+    if not release.fits:
+        raise Conflict(f"{name} was made with another feature table than this program has; train it anew")
 
 
 def _refuse_blocked(name: str, found: Sequence[str]) -> None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from cds_hooks.facts.chart import Chart, active_conditions, status_codes
+from cds_hooks.facts.chart import Chart, Resource, active_conditions, status_codes
 from cds_hooks.facts.stroke import (
     Stroke,
     current,
@@ -27,8 +28,10 @@ from cds_hooks.facts.value_sets import (
     ANTICOAGULANT,
     ASPIRIN_ALLERGY,
     BLEEDING_TENDENCY,
+    NO_ALLERGY,
     OWN,
     VENOUS_STROKE,
+    texts,
 )
 from cds_hooks.models import envelope, features
 from cds_hooks.models.catalogue import Release
@@ -195,6 +198,8 @@ def refusals(chart: Chart, present: Stroke, readings: Mapping[str, features.Read
         yield "medication-unreadable"
     if is_allergic(chart):
         yield "aspirin-allergy"
+    elif has_unreadable_allergy(chart):
+        yield "allergy-unreadable"
     if next(active_conditions(chart, BLEEDING_TENDENCY), None) is not None:
         yield "contraindication"
     if chart.patient is not None and (
@@ -224,16 +229,39 @@ def _within(value: float, low: float | None, high: float | None) -> bool:
 
 def is_allergic(chart: Chart) -> bool:
     """Say whether an active allergy or intolerance to aspirin or NSAIDs is on the list, sure or not."""
+    return any(
+        ASPIRIN_ALLERGY.holds(concept) for entry in _allergies(chart) for concept in _substances(entry)
+    )
+
+
+def has_unreadable_allergy(chart: Chart) -> bool:
+    """Say whether an active entry of the list names nothing that can be read: it may be aspirin.
+
+    Entries about food or the environment alone do not count, nor does "no known allergy".
+    """
+    for entry in _allergies(chart):
+        categories = entry.get("category")
+        if isinstance(categories, list) and categories and not {"medication", "biologic"} & set(categories):
+            continue
+        named = [concept for concept in _substances(entry) if any(text.strip() for text in texts(concept))]
+        known = any(
+            ASPIRIN_ALLERGY.holds_code(concept) or NO_ALLERGY.holds_code(concept)
+            for concept in _substances(entry)
+        )
+        if not named and not known:
+            return True
+    return False
+
+
+def _allergies(chart: Chart) -> Iterator[Resource]:
     for entry in chart.all("AllergyIntolerance"):
         clinical = status_codes(entry, "clinicalStatus")
         if (clinical and "active" not in clinical) or "refuted" in status_codes(entry, "verificationStatus"):
             continue
-        reactions = entry.get("reaction")
-        substances = (
-            [r.get("substance") for r in reactions if isinstance(r, dict)]
-            if isinstance(reactions, list)
-            else []
-        )
-        if any(ASPIRIN_ALLERGY.holds(concept) for concept in (entry.get("code"), *substances)):
-            return True
-    return False
+        yield entry
+
+
+def _substances(entry: Resource) -> list[Any]:
+    reactions = entry.get("reaction")
+    listed = reactions if isinstance(reactions, list) else []
+    return [entry.get("code"), *(r.get("substance") for r in listed if isinstance(r, dict))]

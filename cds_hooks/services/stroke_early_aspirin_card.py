@@ -206,7 +206,7 @@ def _detail(
         f"**Model** {release.identity}: AUC {model['auc']:.2f}, calibration slope"
         f" {model['calibration_slope']:.2f} in"
         " hospitals it had not seen; between countries observed over expected ranged from"
-        f" {_site(card, min):.2f} to {_site(card, max):.2f}. Not recalibrated for this hospital.",
+        f" {_site(card, min):.2f} to {_site(card, max):.2f}. {_recalibrated(card)}",
         "",
         "Absence of a warning here is not evidence of safety.",
         "",
@@ -272,6 +272,18 @@ def _top(shares: Mapping[str, float], count: int = 5) -> str:
 
 def _place(resource: Mapping[str, Any]) -> str:
     return local_reference(resource) or str(resource.get("resourceType"))
+
+
+def _recalibrated(card: Mapping[str, Any]) -> str:
+    """Return whether the level of the risk was fitted to this hospital's outcomes, when and on whom."""
+    found = card.get("recalibration")
+    if not isinstance(found, dict):
+        return "Not recalibrated for this hospital."
+    update = found["update"]
+    return (
+        f"Recalibrated for this hospital on {str(card['recalibrated_at'])[:10]} ({update['kind']},"
+        f" {update['n']} patients, {update['events']} dead or dependent), from {found['parent']['identity']}."
+    )
 
 
 def _site(card: Mapping[str, Any], pick: Any) -> float:

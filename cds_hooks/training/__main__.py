@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     rows.add_argument("--fhir", metavar="URL", help="a FHIR base; a token is read from FHIR_TOKEN")
     parser.add_argument("--draws", type=int, metavar="N", help="draws of each null, if others")
     parser.add_argument("--evidence", action="store_true", help="run the gates in full and record them")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep finished stages of the evidence")
+    parser.add_argument("--stage", metavar="NAME", help="run only these stages of it")
     return parser
 
 
@@ -82,7 +84,9 @@ def _report(cohort: Cohort, given: argparse.Namespace) -> dict[str, Any]:
 
 def _evidence(cohort: Cohort, given: argparse.Namespace) -> dict[str, Any]:
     started = time.monotonic()
-    document = evidence.gather(cohort, draws=given.draws, progress=_say)
+    document = evidence.gather(cohort, draws=given.draws, progress=_say, kept=given.keep, only=given.stage)
+    if given.stage is not None:
+        return {"stages": sorted(document)}
     target = evidence.write(document)
     _say(f"{target} written after {time.monotonic() - started:.0f} s")
     return {
@@ -91,7 +95,7 @@ def _evidence(cohort: Cohort, given: argparse.Namespace) -> dict[str, Any]:
             name: {"accepted": verdict["accepted"], "reasons": verdict["reasons"]}
             for name, verdict in document["gates"].items()
         },
-        "planted": document.get("planted", {}).get("accepted"),
+        "planted": document["planted"] and document["planted"]["accepted"],
         "fhir": document["fhir"],
     }
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,45 +41,90 @@ class EvidenceError(RuntimeError):
     """The recorded evidence is missing or is not what it says; the message names the difference."""
 
 
-def gather(cohort: Cohort, *, draws: int | None = None, progress: Progress = lambda _text: None) -> Document:
+def gather(
+    cohort: Cohort,
+    *,
+    draws: int | None = None,
+    progress: Progress = lambda _text: None,
+    kept: Path | None = None,
+    only: str | None = None,
+) -> Document:
     """Run everything and return the document; `draws` overrides the description's number.
 
-    Raises EvidenceError when the cohort is not the file that the description names.
+    With `kept`, a folder, each finished stage is kept there and not run again by the next call with the
+    same code, description and rows: a run that was stopped goes on, and stages (`only`, by the start of
+    their names) can be run side by side. Raises EvidenceError when the cohort is not the file that the
+    description names.
     """
     trial = cohort.description
     if not cohort.as_published:
         raise EvidenceError(f"the data have SHA-256 {cohort.sha256}; {trial.id} names {trial.source.sha256}")
+    origin = {**_origin(trial), "data_sha256": cohort.sha256, "x_sha256": cohort.x_sha256}
+    earlier = recorded(trial.id)["looks"] if path(trial.id).exists() else []
+    found: Document = {}
+    for name, work in _stages(cohort, draws, earlier, progress):
+        if only is None or name.startswith(only):
+            found[name] = _stage(kept, name, {**origin, "draws": draws}, work)
+    if only is not None:
+        return found
     numbers = published.reproduce(cohort)
-    document: Document = {
-        **_origin(trial),
-        "data_sha256": cohort.sha256,
-        "x_sha256": cohort.x_sha256,
+    looks = [found[f"gate {one.name}"]["look"] for one in trial.gates]
+    document = {
+        **origin,
         "notice": trial.source.notice,
         "published_numbers": {"equal": sum(one["equal"] for one in numbers), "of": len(numbers)},
         "model": _model(cohort),
-        "gates": {},
-        "looks": [],
+        "gates": {one.name: found[f"gate {one.name}"] for one in trial.gates},
+        "looks": looks + [look for look in earlier if look not in looks],
+        "planted": found.get("planted"),
+        "learners": [found[f"learners {arm} {outcome}"] for arm in trial.arms for outcome in trial.risk],
+        "fhir": found.get("fhir"),
     }
-    earlier = recorded(trial.id)["looks"] if path(trial.id).exists() else []
-    for one in trial.gates:
-        verdict = gate.judge(
-            cohort, one, draws=draws, earlier=earlier, progress=_every(progress, f"gate {one.name}")
-        )
-        document["gates"][one.name] = verdict
-        document["looks"].append(verdict["look"])
-    document["looks"] += [look for look in earlier if look not in document["looks"]]
-    if trial.gates and trial.benchmarks and PLANTED_IN in trial.names:
-        grown, asked = planted.planted(cohort, trial.gates[0], PLANTED_IN, PLANTED_SIZE)
-        document["planted"] = {
-            "effect": f"{1000 * PLANTED_SIZE:.0f} fewer per 1000 below the median of {PLANTED_IN},"
-            f" {1000 * PLANTED_SIZE:.0f} more above",
-            **gate.judge(grown, asked, draws=draws, progress=_every(progress, "planted effect")),
-        }
-    document["learners"] = [
-        _learners(cohort, arm, outcome, progress) for arm in trial.arms for outcome in trial.risk
-    ]
-    document["fhir"] = parity(cohort, progress) if trial.moment is not None else None
     return {**document, "sha256": digest(document)}
+
+
+def _stages(
+    cohort: Cohort, draws: int | None, earlier: list[Document], progress: Progress
+) -> Iterator[tuple[str, Callable[[], Document]]]:
+    """Give every stage that the description asks for: its name, and the work."""
+    trial = cohort.description
+    for one in trial.gates:
+        tell = _every(progress, f"gate {one.name}")
+        yield (
+            f"gate {one.name}",
+            partial(gate.judge, cohort, one, draws=draws, earlier=earlier, progress=tell),
+        )
+    if trial.gates and trial.benchmarks and PLANTED_IN in trial.names:
+        yield "planted", partial(_planted, cohort, draws, progress)
+    for arm in trial.arms:
+        for outcome in trial.risk:
+            yield f"learners {arm} {outcome}", partial(_learners, cohort, arm, outcome, progress)
+    if trial.moment is not None:
+        yield "fhir", partial(parity, cohort, progress)
+
+
+def _stage(kept: Path | None, name: str, origin: Document, work: Callable[[], Document]) -> Document:
+    if kept is None:
+        return work()
+    file = kept / f"{name.replace(' ', '-')}.json"
+    if file.exists():
+        before: Document = json.loads(file.read_text("utf-8"))
+        if before["origin"] == origin:
+            result: Document = before["result"]
+            return result
+    result = work()
+    kept.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"origin": origin, "result": result}, ensure_ascii=False), "utf-8")
+    return result
+
+
+def _planted(cohort: Cohort, draws: int | None, progress: Progress) -> Document:
+    grown, asked = planted.planted(cohort, cohort.description.gates[0], PLANTED_IN, PLANTED_SIZE)
+    return {
+        "effect": f"{1000 * PLANTED_SIZE:.0f} fewer per 1000 below the median of {PLANTED_IN},"
+        f" {1000 * PLANTED_SIZE:.0f} more above",
+        **gate.judge(grown, asked, draws=draws, progress=_every(progress, "planted effect")),
+    }
 
 
 def _origin(trial: Description) -> Document:

@@ -8,11 +8,10 @@ import platform
 from dataclasses import asdict, dataclass, field
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from conformance.benchmarks import goals
 from conformance.benchmarks.cds import Decisions
-from conformance.benchmarks.dicom.receive import Receiving
 from conformance.benchmarks.disk import Disk
 from conformance.benchmarks.goals import Verdict
 from conformance.benchmarks.memory import Memory
@@ -22,6 +21,16 @@ from conformance.benchmarks.thirty.report import Thirty
 from conformance.benchmarks.workloads import Crud
 
 MOST_HELLOS = 15.0
+
+
+class Part(Protocol):
+    """What was found beside Orthanc of one of the services of DICOM."""
+
+    def text(self) -> str:
+        """Return it for people."""
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
 
 
 @dataclass(slots=True)
@@ -42,7 +51,7 @@ class Report:
     processes: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
     memory: Memory | None = None
     decisions: Decisions | None = None
-    receiving: Receiving | None = None
+    dicom: dict[str, Part] = field(default_factory=dict)
 
     def is_empty(self) -> bool:
         """Tell whether nothing was measured."""
@@ -52,7 +61,7 @@ class Report:
             self.crud,
             self.memory,
             self.loads,
-            self.receiving,
+            self.dicom,
             self.decisions,
         )
         return not any(parts)
@@ -117,7 +126,7 @@ class Report:
             "processes_pss_mib": self.processes,
             "memory": asdict(self.memory) if self.memory is not None else None,
             "cds": self.decisions.document() if self.decisions is not None else None,
-            "dicom": self.receiving.document() if self.receiving is not None else None,
+            "dicom": {name: part.document() for name, part in self.dicom.items()},
             "goals": [{**asdict(one), "met": one.met} for one in self.verdicts()],
         }
 
@@ -142,8 +151,7 @@ class Report:
         lines += [*self._load_lines(), *self._disk_lines(), *self._crud_lines(), *self._memory_lines()]
         if self.decisions is not None:
             lines.append(self.decisions.text())
-        if self.receiving is not None:
-            lines.append(self.receiving.text())
+        lines += [part.text() for part in self.dicom.values()]
         if hellos := self.floor_in_hellos():
             lines.append("")
             parts = ", ".join(f"{value:.1f} ({name})" for name, value in hellos.items())

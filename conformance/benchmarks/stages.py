@@ -10,7 +10,8 @@ from pathlib import Path
 
 from conformance.benchmarks import cds, disk, load, memory, plans, targets, workloads
 from conformance.benchmarks.data import stream
-from conformance.benchmarks.dicom import receive
+from conformance.benchmarks.dicom import finding, receive, retrieve, stow
+from conformance.benchmarks.dicom.nodes import TMPFS
 from conformance.benchmarks.installations import Installed, Places
 from conformance.benchmarks.journeys import Journey, Sent, Sizes, hospitals, reading, writing
 from conformance.benchmarks.processes import Tree, postmaster_under
@@ -47,6 +48,9 @@ class Options:
     images: int = 0
     """A round over DIMSE; 0: what each way of sending has by itself."""
 
+    studies: int = 10_000
+    """In the nodes that C-FIND and QIDO-RS are asked of."""
+
     workers: int = 2
     threads: int = 4
     parts: Sequence[str] = PARTS
@@ -68,7 +72,7 @@ class Options:
 
 QUICK = Options(
     resources=20_000, rounds=2, requests=100, question_requests=60, question_s=0.15, deep_page=100, graphs=12,
-    mixed_requests=4000, changed=1500, decisions=400, images=40,
+    mixed_requests=4000, changed=1500, decisions=400, images=40, studies=500,
 )  # fmt: skip
 """A look, not a proof: below three minutes."""
 
@@ -95,14 +99,30 @@ class _Run:
         return target
 
     def all(self) -> None:
-        options, report = self.options, self.report
+        options = self.options
         if set(options.parts) - {"cds", "dicom"}:
             self.fhir()
         if "cds" in options.parts and options.wants("cds"):
             self.cds()
-        if "dicom" in options.parts and options.wants("dicom"):
+        if "dicom" in options.parts:
+            self.dicom()
+
+    def dicom(self) -> None:
+        """Measure the DICOM node beside Orthanc."""
+        options, found = self.options, self.report.dicom
+        if options.wants("receive"):
             say("C-STORE beside Orthanc")
-            report.receiving = receive.measure(self.folder, rounds=options.rounds, images=options.images)
+            found["receive"] = receive.measure(self.folder, rounds=options.rounds, images=options.images)
+        if options.wants("finding"):
+            say("C-FIND and QIDO-RS beside Orthanc")
+            found["finding"] = finding.measure(self.folder, studies=options.studies, rounds=options.rounds)
+        if options.wants("retrieve"):
+            say("WADO-RS beside Orthanc")
+            place = TMPFS if TMPFS.is_dir() else self.folder
+            found["retrieve"] = retrieve.measure(place, rounds=options.rounds)
+        if options.wants("stow"):
+            say("STOW-RS beside Orthanc")
+            found["stow"] = stow.measure(self.folder, rounds=options.rounds)
 
     def cds(self) -> None:
         """Measure calls of a decision service on an installation that does nothing else."""

@@ -37,32 +37,28 @@ class Body:
 
 def answer(body: Body) -> Response:
     """Return the response of a body; its pieces are taken while it is sent."""
-    if body.etag and _known(body.etag):
-        response = Response(status=304)
-        response.headers["ETag"] = body.etag
-        response.headers.update({**body.headers, "Cache-Control": "private, no-cache"})
-        return response
+    known = bool(body.etag) and _known(body.etag)
+    # all header fields at once: set one by one, each is looked for among those that are there
+    fields: list[tuple[str, str]] = [] if known else [("Content-Type", body.content_type)]
+    if body.etag:
+        fields.append(("ETag", body.etag))
+        # an instance may get a newer version under its address: kept, but asked for again
+        fields.append(("Cache-Control", "private, no-cache"))
+    fields += body.headers.items()
+    if known:
+        return Response(status=304, headers=fields)
     span = None
     if body.part is not None and body.length is not None:
         span = ranges.asked(Request(request.environ), body.length, body.etag)
+        fields.append(("Accept-Ranges", "bytes"))
     if span is not None and body.part is not None:
         start, stop = span
-        response = Response(body.part(start, stop), 206, direct_passthrough=True)
-        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{body.length}"
-        response.headers["Content-Length"] = str(stop - start)
-    else:
-        response = Response(_at_once(body), direct_passthrough=True)
-        if body.length is not None:
-            response.headers["Content-Length"] = str(body.length)
-    response.headers["Content-Type"] = body.content_type
-    if body.part is not None:
-        response.headers["Accept-Ranges"] = "bytes"
-    if body.etag:
-        response.headers["ETag"] = body.etag
-        # an instance may get a newer version under its address: kept, but asked for again
-        response.headers["Cache-Control"] = "private, no-cache"
-    response.headers.update(body.headers)
-    return response
+        fields.append(("Content-Range", f"bytes {start}-{stop - 1}/{body.length}"))
+        fields.append(("Content-Length", str(stop - start)))
+        return Response(body.part(start, stop), 206, fields, direct_passthrough=True)
+    if body.length is not None:
+        fields.append(("Content-Length", str(body.length)))
+    return Response(_at_once(body), 200, fields, direct_passthrough=True)
 
 
 def _at_once(body: Body) -> Iterable[bytes]:

@@ -27,6 +27,12 @@ _ALLOWED = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 _EXPOSED = (
     "ETag, Location, Content-Location, Content-Range, Content-Length, Accept-Ranges, Warning, X-Total-Count"
 )
+_SHARED = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Expose-Headers", _EXPOSED),
+    # a viewer that isolates itself (COEP: require-corp), as those with decoders in threads do, needs this
+    ("Cross-Origin-Resource-Policy", "cross-origin"),
+)
 _SENT = "Accept, Authorization, Content-Type, Range, If-Range, If-None-Match, Cache-Control"
 
 
@@ -95,10 +101,9 @@ def _refused(methods: set[str]) -> Callable[..., Response]:
 
 def _shared_with_browsers(response: Response) -> Response:
     """Let pages of other origins read the answer: viewers are served from anywhere."""
-    response.headers["Access-Control-Allow-Origin"] = "*"
-    response.headers["Access-Control-Expose-Headers"] = _EXPOSED
-    # a viewer that isolates itself (COEP: require-corp), as those with decoders in threads do, needs this
-    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    response.headers.extend(_SHARED)
+    if response.is_sequence:  # else Flask makes a stream of it, which is sent piece by piece
+        response.direct_passthrough = True
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = _ALLOWED
         response.headers["Access-Control-Allow-Headers"] = _SENT

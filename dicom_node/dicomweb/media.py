@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from fhir_server.outcome import NotAcceptable
 
@@ -17,6 +18,7 @@ DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 OCTETS = "application/octet-stream"
 ANY_SYNTAX = "*"
+LONGEST_KNOWN = 400
 
 _FORMER = {"image/x-jls": "image/jls", "image/x-dicom-rle": "image/dicom-rle", "image/j2c": "image/jp2"}
 """Names that media types had before they were registered; clients still use them."""
@@ -45,14 +47,19 @@ class Accepted:
         return ANY_SYNTAX if not stated and "*" in self.media else stated
 
 
-def accepted(header: str | None) -> list[Accepted]:
+def accepted(header: str | None) -> Sequence[Accepted]:
     """Return the media ranges of an Accept header, the preferred ones first.
 
     >>> [(a.media, a.multipart) for a in accepted("multipart/related; type=application/dicom, */*;q=0.1")]
     [('application/dicom', True), ('*/*', False)]
     """
+    text = header or "*/*"
+    return _known(text) if len(text) <= LONGEST_KNOWN else _ranges(text)
+
+
+def _ranges(header: str) -> Sequence[Accepted]:
     found = []
-    for match in _RANGE.finditer(header or "*/*"):
+    for match in _RANGE.finditer(header):
         media = match[1].lower()
         parameters = _parameters(match[2] or "")
         quality = _quality(parameters.pop("q", "1"))
@@ -63,7 +70,11 @@ def accepted(header: str | None) -> list[Accepted]:
             found.append(Accepted(kind.strip().lower() or "*/*", True, parameters, quality))
         else:
             found.append(Accepted(media, False, parameters, quality))
-    return sorted((one for one in found if one.quality > 0), key=lambda one: -one.quality)
+    return tuple(sorted((one for one in found if one.quality > 0), key=lambda one: -one.quality))
+
+
+_known = lru_cache(maxsize=256)(_ranges)
+"""A client says the same in every request."""
 
 
 def allows(pattern: str, media: str) -> bool:

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+LARGE_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -50,7 +52,11 @@ def write(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
     for part in parts:
         waiting += part.head(boundary)
         for piece in part.pieces:
-            yield waiting + piece if waiting else piece
+            if waiting and len(piece) < LARGE_BYTES:
+                piece = waiting + piece
+            elif waiting:  # to copy it would cost more than the journey
+                yield waiting
+            yield piece
             waiting = b""
         waiting += b"\r\n"
     yield waiting + f"--{boundary}--\r\n".encode()

@@ -7,7 +7,7 @@ of JSON stumble over a body that is not there. Dates and times are matched toget
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg2.errors import QueryCanceled
@@ -15,12 +15,13 @@ from psycopg2.errors import QueryCanceled
 from dicom_node.attributes import Attributes
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.dicomweb.places import Places
+from dicom_node.dicomweb.result_texts import ResultTexts
 from dicom_node.dictionary import hex_of, tag_of, vr_of
 from dicom_node.index import keys
 from dicom_node.index.matching import offset
 from dicom_node.index.moments import TIMEZONE, Zones
 from dicom_node.index.query import Found, Manner, Match, Question, count, find, supported
-from dicom_node.instance import KEPT, Level, first
+from dicom_node.instance import KEPT, LEVEL_OF, Level, first
 from fhir_server.database.engine import Mode
 from fhir_server.outcome import Invalid
 
@@ -39,11 +40,15 @@ Include = dict[str, "Include"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The results as DICOM JSON, warnings for the header, and how many matches there are (or None)."""
+    """The results as DICOM JSON, warnings for the header, and how many matches there are (or None).
+
+    `texts` are the results as text, where that was asked for and could be had; `results` is empty then.
+    """
 
     results: list[Attributes]
     warnings: list[str] = field(default_factory=list)
     total: int | None = None
+    texts: list[str] | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +70,8 @@ def search(
     study_uid: str = "",
     series_uid: str = "",
     places: Places | None = None,
+    *,
+    as_text: bool = False,
 ) -> Answer:
     """Answer a search at one level, within a study or series if given. Raises Invalid."""
     archive.may("search-type")
@@ -83,11 +90,17 @@ def search(
         computed=_computed(level, request),
         above=_needs_above(level, shown, request, study_uid, series_uid),
     )
+    texts = _texts(archive, level, shown, request, study_uid, series_uid) if as_text else None
+    if texts is not None:
+        question = replace(question, elements=texts.names)
     asked = places.continued(question) if places and question.offset else question
     with archive.engine.connection(Mode.SINGLE) as connection:
         found = find(connection, asked) if request.limit else []
     if places:
         places.ended(question, found)
+    if texts is not None:
+        total = _total(archive, question, found, request)
+        return Answer([], request.warnings, total, [texts.text(one) for one in found])
     result = _results(archive, level, shown, request, study_uid, series_uid)
     return Answer([result(one) for one in found], request.warnings, _total(archive, question, found, request))
 
@@ -225,6 +238,25 @@ def _flag(name: str, value: str) -> bool:
     if lowered not in ("true", "false", ""):
         raise Invalid(f"{name} is {value[:40]!r}; it is true or false")
     return lowered == "true"
+
+
+def _texts(
+    archive: Archive,
+    level: Level,
+    shown: list[Level],
+    request: _Request,
+    study_uid: str,
+    series_uid: str,
+) -> ResultTexts | None:
+    """Return what makes a result of a row without parsing it; None where parts of sequences are asked for."""
+    if request.everything or any(request.include.values()):
+        return None
+    wanted = {name for one in shown for name in keys.ALWAYS[one]}
+    wanted |= {name for name in request.include if name in LEVEL_OF and name not in keys.COMPUTED}
+    computed = _computed(level, request)
+    return ResultTexts(
+        level, wanted, keys.WHEN_KNOWN[level], computed, archive.address, study_uid, series_uid
+    )
 
 
 def _results(

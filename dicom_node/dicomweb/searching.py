@@ -43,7 +43,9 @@ def routes(
     def search(level: Level, study: str = "", series: str = "") -> Response:
         media = _media(accepted(accept()))
         try:
-            answer = qido.search(archive, level, request.args.items(multi=True), study, series, places)
+            asked_for = request.args.items(multi=True)
+            plain = media != DICOM_XML
+            answer = qido.search(archive, level, asked_for, study, series, places, as_text=plain)
         except QueryCanceled as error:
             raise TooBroad(
                 "the search took longer than the limit; narrow it by a date, a patient or a UID"
@@ -71,21 +73,24 @@ def _response(answer: qido.Answer, media: str, address: str) -> Response:
         body = b"".join(multipart.write([Part(DICOM_XML, [each]) for each in documents], boundary))
         content_type = multipart.content_type(DICOM_XML, boundary)
     else:
-        body, content_type = json_model.encode(answer.results), media
+        body, content_type = _json(answer), media
     etag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+    fields = [("ETag", etag), ("Cache-Control", "private, no-cache"), ("Vary", "Accept")]
+    fields += [("Warning", f'299 {address} "{_one_line(warning)}"') for warning in answer.warnings]
+    if answer.total is not None:
+        fields.append(("X-Total-Count", str(answer.total)))
     stated = request.headers.get("If-None-Match", "")
     if etag in (one.strip().removeprefix("W/") for one in stated.split(",")):
-        response = Response(status=304)
-    else:
-        response = Response(body, content_type=content_type)
-    response.headers["ETag"] = etag
-    for warning in answer.warnings:
-        response.headers.add("Warning", f'299 {address} "{_one_line(warning)}"')
-    if answer.total is not None:
-        response.headers["X-Total-Count"] = str(answer.total)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept"
-    return response
+        return Response(status=304, headers=fields)
+    fields.append(("Content-Type", content_type))
+    fields.append(("Content-Length", str(len(body))))
+    return Response(body, headers=fields)
+
+
+def _json(answer: qido.Answer) -> bytes:
+    if answer.texts is None:
+        return json_model.encode(answer.results)
+    return f"[{','.join(answer.texts)}]".encode()
 
 
 def _media(ranges: Sequence[Accepted]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from dicom_node import audit
@@ -122,7 +122,8 @@ class _Store:
         self.number = 0
         self._storing = storing
         self._request = request
-        self._in_hand: deque[tuple[int, Meta, Future[Outcome]]] = deque()
+        self._in_hand: deque[tuple[int, Meta, Callable[[], Outcome]]] = deque()
+        self._waits = False  # whether the last one in hand has nobody yet who makes it durable
         self._ingest = storing.ingest()
         if reason := self._ingest.congested():
             raise Unavailable(f"nothing can be stored right now: {reason}; send it again later")
@@ -155,7 +156,14 @@ class _Store:
             self.number = part.number
 
     def _one(self, number: int, meta: Meta, pieces: Iterator[Piece]) -> None:
-        """Keep one instance, unless it is of another study than the address names."""
+        """Keep one instance, unless it is of another study than the address names.
+
+        The one before is made durable meanwhile; the last one, behind which nothing comes, by this thread.
+        """
+        if self._waits and self._in_hand:
+            before, meta_before, finish = self._in_hand.pop()
+            self._in_hand.append((before, meta_before, self._storing.pool.submit(finish).result))
+        self._waits = False
         if self._request.study_uid:
             pieces, sop_uid, problem = _of_study(pieces, meta, self._request.study_uid)
             if problem:
@@ -172,14 +180,15 @@ class _Store:
         except BaseException:
             reception.abandon()
             raise
-        self._in_hand.append((number, meta, self._storing.pool.submit(reception.finish)))
+        self._in_hand.append((number, meta, reception.finish))
+        self._waits = True
         self.take(IN_HAND)
 
     def take(self, most: int) -> None:
         """Add the outcomes of parts in their order until no more than `most` are being made durable."""
         while len(self._in_hand) > most:
-            number, meta, finishing = self._in_hand.popleft()
-            outcome = finishing.result()
+            number, meta, finish = self._in_hand.popleft()
+            outcome = finish()
             self.result.add(number, outcome, (meta.sop_class, meta.sop_uid))
             self._storing.log.received(*self._sides, outcome)
 

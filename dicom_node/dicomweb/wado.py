@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from blake3 import blake3
 
-from dicom_node.dicomweb.answers import Body
+from dicom_node.dicomweb.answers import SMALL_BYTES, Body
 from dicom_node.dicomweb.archive import Archive
 from dicom_node.dicomweb.media import ANY_SYNTAX, DICOM, Accepted, accepted, allows
 from dicom_node.dicomweb.multipart import Part, content_type, length, write
-from dicom_node.files.store import pieces
+from dicom_node.files.store import PIECE_BYTES, pieces
 from dicom_node.index.locate import Located
 from dicom_node.pixels.transcode import EXPLICIT_LITTLE, PLAIN, TARGETS, convertible, transcoded
 from fhir_server.outcome import NotAcceptable, Unprocessable
@@ -73,7 +73,7 @@ def file(archive: Archive, instance: Located, syntax: str) -> Body:
     if syntax == instance.transfer_syntax:
         return Body(
             media,
-            pieces(path),
+            pieces(path, piece_bytes=_piece_bytes(instance)),
             instance.size_bytes,
             headers,
             f'"{instance.digest}"',
@@ -116,10 +116,15 @@ def _part(archive: Archive, instance: Located, syntax: str, *, lenient: bool) ->
 def _kept(archive: Archive, instance: Located) -> Part:
     return Part(
         f"{DICOM}; transfer-syntax={instance.transfer_syntax}",
-        pieces(archive.file(instance)),
+        pieces(archive.file(instance), piece_bytes=_piece_bytes(instance)),
         archive.address_of(instance),
         instance.size_bytes,
     )
+
+
+def _piece_bytes(instance: Located) -> int:
+    """Return in how large pieces a file is read: a small one, which is sent as a whole, as a whole."""
+    return instance.size_bytes + 1 if instance.size_bytes <= SMALL_BYTES else PIECE_BYTES
 
 
 def _boundary(plan: Iterable[tuple[Located, str]]) -> str:

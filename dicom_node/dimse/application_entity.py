@@ -200,7 +200,7 @@ def serve(
     """
     engine = Engine(config.database_url, size=CONNECTIONS, application_name="xinglin dimse")
     check_exposure(config, engine)
-    files = FileStore(config.data_dir / "dicom")
+    files = FileStore(config.data_dir / "dicom", direct=config.dicom_direct_io)
     durability = Durability(config.dimse_durability)
     ingest = Ingest(files, engine, _now, durability, config.dimse_backlog, config.ae_title)
     ingest.recover()

@@ -108,9 +108,7 @@ class Trail:
                 return
             try:
                 with self._engine.connection() as connection:
-                    cursor = connection.cursor()
-                    for event in self._waiting:
-                        audit.note(cursor, event)
+                    audit.note_all(connection.cursor(), self._waiting)
                     connection.commit()
             except Exception as error:
                 events.emit(events.crashed(error))

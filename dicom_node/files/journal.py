@@ -60,17 +60,19 @@ class Journal:
         self.folder = files.incoming / name
         prepared.rename(self.folder)
         sync_folder(files.incoming)
+        self._blocks = files.blocks
         self._sync = GroupSync(self.folder)
         self._numbers = itertools.count(1)
 
-    def new_path(self) -> Path:
-        """Return a name in the folder of this process that no other file has."""
-        return self.folder / f"{next(self._numbers)}.part"
+    def incoming(self) -> Incoming:
+        """Begin a file in the folder of this process."""
+        return Incoming(self.folder / f"{next(self._numbers)}.part", self._blocks)
 
     def keep(self, incoming: Incoming, digest: str, calling_ae: str, received_at: datetime) -> Entry:
         """Make a received file and its record durable."""
         title = quote(calling_ae[:_LONGEST_AE], safe="")
         path = self.folder / f"{digest}~{incoming.path.stem}~{received_at.isoformat()}~{title}"
+        incoming.flush()  # from the rename on, a process that follows believes the name
         os.rename(incoming.path, path)
         try:
             self._sync.together(incoming.sync)

@@ -16,13 +16,18 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from dicom_node.files.direct import BLOCK_BYTES, Blocks, blocks_for
+
 PIECE_BYTES = 256 * 1024
 
 
 class FileStore:
-    """The folder of instance files; `root` is created where it does not exist."""
+    """The folder of instance files; `root` is created where it does not exist.
 
-    def __init__(self, root: Path) -> None:
+    With `direct`, what is received goes past the page cache where the disk allows it.
+    """
+
+    def __init__(self, root: Path, *, direct: bool = True) -> None:
         self.root = root
         self.incoming = root / "incoming"
         self.kept = root / "store"
@@ -31,6 +36,8 @@ class FileStore:
         self.removed = root / "removed"
         for folder in (self.incoming, self.kept, self.quarantine, self.removed):
             folder.mkdir(parents=True, exist_ok=True)
+        self.blocks = blocks_for(self.incoming) if direct else None
+        """What is written with past the page cache; None: through it."""
         sync_folder(root)
         sync_folder(root.parent)
 
@@ -102,24 +109,62 @@ class FileStore:
 
 
 class Incoming:
-    """A file being received; its hash grows with it."""
+    """A file being received; its hash grows with it.
 
-    def __init__(self, path: Path) -> None:
+    With `blocks` its bytes are on their way to the disk when a block is full, else as they come; `flush`
+    writes what is left.
+    """
+
+    def __init__(self, path: Path, blocks: Blocks | None = None) -> None:
         self.path = path
         self.size_bytes = 0
         self._hash = blake3()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._blocks = blocks
+        self._block: memoryview | None = None
+        self._filled = 0
 
     def write(self, piece: bytes | memoryview) -> None:
         """Append a piece."""
         self._hash.update(piece)
         size_bytes = len(piece)
-        written = os.write(self._file, piece)
         self.size_bytes += size_bytes
+        if self._blocks is not None:
+            self._gather(self._blocks, piece)
+            return
+        written = os.write(self._file, piece)
         if written < size_bytes:  # a disk that is nearly full takes a part, and says so at the next call
             view = memoryview(piece)
             while written < size_bytes:
                 written += os.write(self._file, view[written:])
+
+    def _gather(self, blocks: Blocks, piece: bytes | memoryview) -> None:
+        block = self._block
+        if block is None:
+            block = self._block = blocks.take()
+        at, size = self._filled, len(piece)
+        if size <= BLOCK_BYTES - at:
+            block[at : at + size] = piece
+            self._filled = at + size
+            return
+        view = memoryview(piece)
+        while len(view):
+            take = min(len(view), BLOCK_BYTES - self._filled)
+            block[self._filled : self._filled + take] = view[:take]
+            self._filled += take
+            view = view[take:]
+            if self._filled == BLOCK_BYTES and len(view):
+                blocks.write(self._file, block, last=False)
+                self._filled = 0
+
+    def flush(self) -> None:
+        """Give the system all that was written so far; no more may be written then."""
+        block, self._block = self._block, None
+        if block is not None and self._blocks is not None:
+            try:
+                self._blocks.write(self._file, block[: self._filled], last=True)
+            finally:
+                self._blocks.give_back(block)
 
     def digest(self) -> str:
         """Return the BLAKE3 of what was written so far, in hexadecimal."""
@@ -127,6 +172,7 @@ class Incoming:
 
     def sync(self) -> None:
         """Make the content durable."""
+        self.flush()
         os.fdatasync(self._file)
 
     def close(self) -> None:
@@ -134,6 +180,9 @@ class Incoming:
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)
+        block, self._block = self._block, None
+        if block is not None and self._blocks is not None:
+            self._blocks.give_back(block)
 
     def drop(self) -> None:
         """Close and remove the file."""
@@ -150,12 +199,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def pieces(path: Path, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-    """Yield a file, or a part of it, in pieces of 256 KiB."""
+def pieces(
+    path: Path, start: int = 0, length: int | None = None, piece_bytes: int = PIECE_BYTES
+) -> Iterator[bytes]:
+    """Yield a file, or a part of it, in pieces of 256 KiB or so many bytes."""
     with open(path, "rb", buffering=0) as file:
         file.seek(start)
         while length is None or length > 0:
-            piece = file.read(PIECE_BYTES if length is None else min(length, PIECE_BYTES))
+            piece = file.read(piece_bytes if length is None else min(length, piece_bytes))
             if not piece:
                 return
             if length is not None:

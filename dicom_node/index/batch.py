@@ -25,11 +25,15 @@ from dicom_node.index import tombstones
 from dicom_node.index.ledger import Ledger
 from dicom_node.index.writer import Patient, Place, as_json, correct, issuer_of, patient_of, place, whole
 from dicom_node.instance import Instance, first
+from fhir_server.database import prepared
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.outcome import Unavailable
 
 KNOWN_SERIES = 500
 """As many series at once are received by one process without looking them up again."""
+
+SINGLY = 2
+"""So few rows are added without COPY, which is a journey more."""
 
 KNOWN_SAYINGS = 4
 """Different things that the instances of one series say of their study, and are remembered."""
@@ -40,6 +44,7 @@ _PASSING = (
     errors.DeadlockDetected,
     errors.UniqueViolation,
     errors.ForeignKeyViolation,
+    prepared.Unknown,
 )
 
 
@@ -225,7 +230,11 @@ def _sorted_out(
     """Return the positions of what can simply be added, and of what is there in one way or the other."""
     digests = [bytes.fromhex(each.file.digest) for each in arrivals]
     series = list({each.place.series_pk for each in said})
-    cursor.execute(_PRESENT, (digests, [each.instance.sop_uid for each in arrivals], series))
+    asked = (digests, [each.instance.sop_uid for each in arrivals], series)
+    if len(arrivals) <= tombstones.FEW:
+        prepared.ask(cursor, _PRESENT, asked)
+    else:
+        cursor.execute(_PRESENT, asked)
     taken: set[Any] = set()
     for digest, series_pk, sop_uid in cursor.fetchall():
         taken.add((series_pk, sop_uid) if digest is None else bytes(digest))
@@ -248,7 +257,9 @@ _COLUMNS = (
 
 def _copy(cursor: Any, added: Sequence[tuple[Arrival, Place]]) -> None:
     """Add first versions; somebody who was faster with one of them makes it a UniqueViolation."""
-    if not added:
+    if len(added) <= SINGLY:
+        for (instance, file), rows in added:
+            _add(cursor, instance, file, rows)
         return
     lines = []
     for (instance, file), rows in added:
@@ -292,8 +303,16 @@ def _one(cursor: Any, arrival: Arrival, saying: _Saying) -> Written:
     if (row := cursor.fetchone()) is not None:
         version = row[1] + 1
         cursor.execute("UPDATE dicom_instance SET current = false WHERE pk = %s", (row[0],))
+    _add(cursor, instance, file, rows, version)
+    if version > 1:
+        correct(cursor, rows, saying.patient, instance)
+    return Written(True, version)
+
+
+def _add(cursor: Any, instance: Instance, file: KeptFile, rows: Place, version: int = 1) -> None:
     number, frames = _numbers(instance)
-    cursor.execute(
+    prepared.ask(
+        cursor,
         f"INSERT INTO dicom_instance ({_COLUMNS})"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, true, %s, %s, %s, %s, %s, %s, %s)",
         (
@@ -305,7 +324,7 @@ def _one(cursor: Any, arrival: Arrival, saying: _Saying) -> Written:
             number,
             version,
             frames,
-            digest,
+            bytes.fromhex(file.digest),
             instance.sop_uid,
             instance.sop_class,
             instance.transfer_syntax,
@@ -314,9 +333,6 @@ def _one(cursor: Any, arrival: Arrival, saying: _Saying) -> Written:
             as_json(instance.instance),
         ),
     )
-    if version > 1:
-        correct(cursor, rows, saying.patient, instance)
-    return Written(True, version)
 
 
 def _numbers(instance: Instance) -> tuple[int | None, int]:

@@ -85,22 +85,11 @@ def told(
     return lambda study, one: replace(of_study.get(study, NOTHING), of_series=of_series.get(one, 0))
 
 
-def ask(cursor: Any, sql: str, values: Sequence[Any]) -> None:
-    """Execute a statement whose plan does not depend on its values, prepared when it is asked often."""
-    try:
-        cursor.execute(*prepared.run(cursor, sql, values))
-    except prepared.Unknown:  # a proxy shares its sessions, and this one is another
-        prepared.forget(cursor.connection)
-        if not cursor.connection.autocommit:
-            raise
-        cursor.execute(sql, values)
-
-
 def _execute(cursor: Any, sql: str, pks: Sequence[int]) -> None:
     """Ask for the facts of rows: prepared where there are few, whose plan is always the same."""
     wanted = "{" + ",".join(map(str, set(pks))) + "}"
     if len(pks) <= FEW:
-        ask(cursor, sql, (wanted,))
+        prepared.ask(cursor, sql, (wanted,))
     else:
         cursor.execute(sql, (wanted,))
 

@@ -112,11 +112,5 @@ def _state(row: Sequence[Any]) -> SeriesState:
 def _settled(connection: Any, sql: str, values: Sequence[Any]) -> list[Any]:
     """Return the rows of a statement that has one best plan: made once a connection, it costs half."""
     cursor = connection.cursor()
-    try:
-        cursor.execute(*prepared.run(cursor, sql, values))
-    except prepared.Unknown:  # behind a proxy that shares its sessions
-        prepared.forget(connection)
-        if not connection.autocommit:
-            raise
-        cursor.execute(sql, values)
+    prepared.ask(cursor, sql, values)
     return list(cursor.fetchall())

@@ -17,6 +17,7 @@ from dicom_node.index.conditions import Manner, Match, conditions
 from dicom_node.index.facts import EVERYTHING, NOTHING, Facts
 from dicom_node.index.moments import CLOCK, DAY
 from dicom_node.instance import Level
+from fhir_server.database import prepared
 
 __all__ = ["Found", "Manner", "Match", "Question", "count", "find", "stream", "supported"]
 
@@ -32,7 +33,8 @@ class Question:
 
     `after` is the key of the row behind which the page begins; `computed` names what is to be counted
     (None: all that an answer of DICOMweb holds); `above` says whether the attributes of the levels
-    above are wanted. `raw` names attributes that are wanted alone, as the JSON text of their values.
+    above are wanted. `raw` names attributes that are wanted alone, as the JSON text of their values,
+    `elements` those that are wanted as JSON text with their VR, behind three UIDs and the transfer syntax.
     """
 
     level: Level
@@ -44,13 +46,14 @@ class Question:
     computed: frozenset[str] | None = None
     above: bool = True
     raw: tuple[str, ...] | None = None
+    elements: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """One row of an answer: the attributes of its level and, below it, those above.
 
-    `key` is its place in the order, for the page behind it; `raw` is what `Question.raw` asked for.
+    `key` is its place in the order, for the page behind it; `raw` is what `raw` or `elements` asked for.
     """
 
     study: Attributes
@@ -113,14 +116,14 @@ def find(connection: Any, question: Question) -> list[Found]:
         values.append(tuple(question.after))
     direction = " DESC" if downwards else ""
     cursor = connection.cursor()
-    columns = _PKS[question.level] if question.raw is None else _raw_columns(question)
+    columns, texts = _columns(question)
     statement = (
         f"SELECT {columns}, {', '.join(order)} FROM {_FROM[question.level]} WHERE {where}"
         f" ORDER BY {', '.join(sql + direction for sql in order)} limit %s OFFSET {question.offset:d}"
     )
     values.append(question.limit)
     if _by_key(question):  # its plan does not depend on the values
-        facts.ask(cursor, statement, values)
+        prepared.ask(cursor, statement, values)
     else:
         cursor.execute(statement, values)
     rows = cursor.fetchall()
@@ -129,8 +132,8 @@ def find(connection: Any, question: Question) -> list[Found]:
     wanted = EVERYTHING[question.level] if question.computed is None else question.computed
     told = facts.told(cursor, wanted, [row[0] for row in rows], [row[1] for row in rows])
     level = question.level
-    if question.raw is not None:
-        end = 2 + len(question.raw)
+    if texts:
+        end = 2 + texts
         return [Found({}, facts=told(row[0], row[1]), key=row[end:], raw=row[2:end]) for row in rows]
     studies, series = {}, {}
     if level > Level.STUDY and question.above:
@@ -217,6 +220,34 @@ def _order(question: Question) -> tuple[str, ...]:
     if question.level is Level.SERIES:
         return _SERIES_ORDER if within_one else ("se.pk",)
     return _INSTANCE_ORDER if within_one else ("i.pk",)
+
+
+def _columns(question: Question) -> tuple[str, int]:
+    """Return what is selected, and how many of it are texts that go on as they are."""
+    if question.raw is not None:
+        return _raw_columns(question), len(question.raw)
+    if question.elements is not None:
+        return _element_columns(question, question.elements), len(_NAMED[question.level]) + len(
+            question.elements
+        )
+    return _PKS[question.level], 0
+
+
+_NAMED = {
+    Level.STUDY: ("st.study_uid", "''", "''", "''"),
+    Level.SERIES: ("st.study_uid", "se.series_uid", "''", "''"),
+    Level.INSTANCE: ("st.study_uid", "se.series_uid", "i.sop_uid", "i.transfer_syntax"),
+}
+
+
+def _element_columns(question: Question, names: Sequence[str]) -> str:
+    columns = ["st.pk", "NULL::bigint" if question.level is Level.STUDY else "se.pk", *_NAMED[question.level]]
+    for name in names:
+        if question.level is Level.INSTANCE and name in _IDENTIFYING:
+            columns.append(f"""'{{"vr":"UI","Value":["' || {_IDENTIFYING[name]} || '"]}}'""")
+        else:
+            columns.append(f"{keys.ALIAS[_kept_at(name)]}.attributes ->> '{name}'")
+    return ", ".join(columns)
 
 
 def _raw_columns(question: Question) -> str:

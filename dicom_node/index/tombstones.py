@@ -13,6 +13,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from dicom_node.instance import Instance
+from fhir_server.database import prepared
+
+FEW = 20
+"""With so few instances, planning would cost more than looking: the plan is made once."""
 
 LOCK = "LOCK TABLE dicom_tombstone IN EXCLUSIVE MODE"
 
@@ -59,7 +63,10 @@ def covering(cursor: Any, keys: Sequence[tuple[str, str, str]]) -> dict[int, int
     On the writer's transaction, before he writes.
     """
     studies, series, instances = (list(column) for column in zip(*keys, strict=True))
-    cursor.execute(_COVERING, (studies, series, instances))
+    if len(keys) <= FEW:
+        prepared.ask(cursor, _COVERING, (studies, series, instances))
+    else:
+        cursor.execute(_COVERING, (studies, series, instances))
     found: dict[int, int] = {}
     for position, removal_pk in cursor.fetchall():
         found.setdefault(position - 1, removal_pk)

@@ -52,6 +52,13 @@ def _model(config: Config, engine: Engine, model: str) -> Iterator[Finding]:
             " from a backup, or retire it",
         )  # fmt: skip
         return
+    if not serving.fits:
+        yield Finding(
+            subject, "broken",
+            f"version {serving.version} is {serving.state} and does not answer: it was made with another"
+            " feature table than this program has; train it anew",
+        )  # fmt: skip
+        return
     report = Monitoring(engine).newest_report(serving)
     if report is not None and report.level in ("warning", "demotion"):
         said = "; ".join(report.report["reasons"])

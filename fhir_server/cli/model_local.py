@@ -29,6 +29,9 @@ def _add_patients(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--site", metavar="COLUMN", default="", help="column of the site [site or COUNTRY]")
     parser.add_argument(
+        "--group", metavar="COLUMN", action="append", default=[], help="report by this column too (language)"
+    )
+    parser.add_argument(
         "--records", action="store_true", help="recorded answers whose outcome is known, instead"
     )
     parser.add_argument("--by", metavar="NAME", default="", help="who does it, by name")
@@ -89,7 +92,7 @@ def _patients(arguments: argparse.Namespace, here: Place, release: Release) -> _
             raise TooFew(f"no recorded answer of {release.identity} has an outcome yet")
         where = arguments.place or "recorded answers of this installation"
         return _Patients(sample, Whose(where, who, "", len(sample.y)), False)
-    rows = tables.read(arguments.data, arguments.where, arguments.site)
+    rows = tables.read(arguments.data, arguments.where, arguments.site, arguments.group)
     if rows.left_out:
         say(f"{rows.left_out} rows without an outcome are left out")
     same = rows.sha256 in _used(release)

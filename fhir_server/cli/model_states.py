@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from cds_hooks.models import blocks, catalogue, features, states
+from cds_hooks.models import blocks, catalogue, states
 from cds_hooks.models.catalogue import Release
 from cds_hooks.models.states import Event, Order, Standing
 from cds_hooks.records.monitoring import Monitoring
@@ -62,7 +62,7 @@ def _row(release: Release, known: Sequence[Event], serving: Release | None) -> D
         "trained_at": release.card["trained_at"],
         "auc": figures.get("auc"),
         "calibration_slope": figures.get("calibration_slope"),
-        "usable": release.card["schema_sha256"] == features.schema_hash(),
+        "usable": release.fits,
         "folder": str(release.folder),
     }
 

@@ -45,8 +45,7 @@ def _http(config: Config, name: str, ready: Callable[[], None]) -> None:
 
     stop = Stop()
     application = create_app(config)
-    gc.collect()
-    gc.freeze()  # what the application is made of is never garbage: collections need not look at it
+    _settle()
     http_worker.serve(config, application, int(os.environ[SOCKET_FD]), stop, ready)
 
 
@@ -55,12 +54,14 @@ def _dimse(config: Config, name: str, ready: Callable[[], None]) -> None:
 
     sockets = [socket.socket(fileno=int(fd)) for fd in os.environ[SOCKET_FD].split(",")]
     number = int(name.rpartition("-")[2])
+    _settle()
     application_entity.serve(config, Stop(), lambda port: ready(), sockets=sockets, process=number)
 
 
 def _worker(config: Config, name: str, ready: Callable[[], None]) -> None:
     from fhir_server.cli import worker
 
+    _settle()
     worker.loop(config, Stop(), ready)
 
 
@@ -69,6 +70,12 @@ KINDS: dict[str, Callable[[Config, str, Callable[[], None]], None]] = {
     "dimse": _dimse,
     "worker": _worker,
 }
+
+
+def _settle() -> None:
+    """Tell the collector that what a process is made of is never garbage: it need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def _report(name: str) -> None:

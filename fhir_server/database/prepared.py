@@ -65,6 +65,20 @@ def run(cursor: Any, sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any
     return f"EXECUTE {name}({listed})" if values else f"EXECUTE {name}", [_value(each) for each in values]
 
 
+def ask(cursor: Any, sql: str, parameters: Sequence[Any]) -> None:
+    """Execute a statement whose plan does not depend on its values, prepared when it is asked often.
+
+    Raises Unknown within a transaction, which has failed then and can be tried again.
+    """
+    try:
+        cursor.execute(*run(cursor, sql, parameters))
+    except Unknown:  # a proxy shares its sessions, and this one is another
+        forget(cursor.connection)
+        if not cursor.connection.autocommit:
+            raise
+        cursor.execute(sql, parameters)
+
+
 def forget(connection: Any) -> None:
     """Take note that the server knows none of the names, as behind a proxy that shares its sessions."""
     connection.prepared.clear()

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from cds_hooks.facts.chart import Chart
 from cds_hooks.facts.units import UCUM
 from cds_hooks.hooks.table import HOOKS
 from cds_hooks.service import Decision, Facts
+from cds_hooks.services.renal_and_interaction import PREFETCH
 from cds_hooks.services.renal_and_interaction import decide as decide_
 from tests.support.cds import NOW
 
@@ -112,3 +113,28 @@ def decide(
     given: Mapping[str, Any] = context(hook, drafts, **more)
     resources = [*chart, *HOOKS[hook].carried(given)]
     return decide_(Facts(UUID(int=1), hook, given, Chart.of("p", NOW, resources)))
+
+
+def call(chart: Sequence[Resource], drafts: Sequence[Resource], hook: str = "order-sign") -> Resource:
+    """Return the body of a call with every prefetch key, filled by type and code."""
+    prefetch: Resource = {}
+    for key, template in PREFETCH.items():
+        kind = template.partition("?")[0].partition("/")[0]
+        found = [resource for resource in chart if resource["resourceType"] == kind]
+        if kind == "Observation":
+            found = [resource for resource in found if resource["code"]["coding"][0]["code"] in template]
+        if "?" not in template:
+            prefetch[key] = found[0] if found else None
+        else:
+            prefetch[key] = {
+                "resourceType": "Bundle",
+                "type": "searchset",
+                "total": len(found),
+                "entry": [{"resource": resource} for resource in found],
+            }
+    return {
+        "hook": hook,
+        "hookInstance": str(uuid4()),
+        "context": context(hook, drafts),
+        "prefetch": prefetch,
+    }

@@ -5,7 +5,8 @@
 Both nodes are started anew for each place (tmpfs, disk). Every round sends images that neither side has,
 with dcmtk's storescu, over one association or four; what each side has afterwards is counted, and
 waited for: a round's CPU is that of all processes of a side, its Postgres included, until nothing runs any
-more. `unmodified` is storescu as Debian ships it (Nagle's algorithm on), the rest has TCP_NODELAY.
+more, less what they use in such a time when nobody sends. `unmodified` is storescu as Debian ships it
+(Nagle's algorithm on), the rest has TCP_NODELAY.
 """
 
 from __future__ import annotations
@@ -14,25 +15,22 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from conformance.benchmarks.dicom.images import Images
-from conformance.benchmarks.dicom.nodes import ORTHANC, Node, free_ports, start_orthanc, start_ours
+from conformance.benchmarks.dicom.nodes import OTHER, OURS, STORESCU, TMPFS, Node, absent, pair, sending
 from conformance.benchmarks.rounds import Differ
 
-TMPFS = Path("/dev/shm")
-STORESCU = Path("/usr/bin/storescu")  # a virtual environment may hold pynetdicom's, which is another one
-_SETTLE_S = 60
 _SYNCS = 200
+_MEGABYTE = bytes(1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ class Received:
 
     def faster(self) -> float:
         """Return the median of the ratios within each round: our images a second to Orthanc's."""
-        pairs = zip(self.rounds.get("ours", ()), self.rounds.get("Orthanc", ()), strict=False)
+        pairs = zip(self.rounds.get(OURS, ()), self.rounds.get(OTHER, ()), strict=False)
         found = [ours.per_second / other.per_second for ours, other in pairs]
         return median(found) if found else float("nan")
 
@@ -99,14 +97,14 @@ class Received:
                 f" {self.middle(side, 'database_ms'):.2f} of it the database"
                 f"  load {self.middle(side, 'load'):.1f}"
             )
-        if "Orthanc" in self.rounds:
-            ratio = self.middle("Orthanc", "cpu_ms") / max(self.middle("ours", "cpu_ms"), 1e-9)
+        if OTHER in self.rounds:
+            ratio = self.middle(OTHER, "cpu_ms") / max(self.middle(OURS, "cpu_ms"), 1e-9)
             found.append(f"    {self.faster():.1f} times Orthanc's images/s, {ratio:.1f} times less CPU")
         return found + [f"    {line}" for line in self._goals()]
 
     def _goals(self) -> Iterator[str]:
-        way, cpu_ms = self.way, self.middle("ours", "cpu_ms")
-        if way.faster and "Orthanc" in self.rounds:
+        way, cpu_ms = self.way, self.middle(OURS, "cpu_ms")
+        if way.faster and OTHER in self.rounds:
             word = "met   " if self.faster() >= way.faster else "MISSED"
             yield f"{word} {self.faster():.1f} times Orthanc (goal {way.faster:g} or more)"
         if way.cpu_ms:
@@ -141,11 +139,9 @@ class Receiving:
 def measure(folder: Path, *, rounds: int, ways: Sequence[Way] = WAYS, images: int = 0) -> Receiving:
     """Measure the ways of sending; `folder` lies on the disk that is meant."""
     found = Receiving(syncs_per_second(folder))
+    found.absent = absent(web=False)
     if not STORESCU.exists():
-        found.absent = f"skipped: dcmtk is not installed ({STORESCU})"
         return found
-    if not ORTHANC.exists():
-        found.absent = f"Orthanc is not installed ({ORTHANC}); only ours is measured"
     pattern = Images()
     number = 0
     for disk in (False, True):
@@ -153,7 +149,9 @@ def measure(folder: Path, *, rounds: int, ways: Sequence[Way] = WAYS, images: in
         place = folder if disk else TMPFS
         if not chosen or not place.is_dir():
             continue
-        with _nodes(place) as nodes:
+        with pair(place) as nodes:
+            for node in nodes:
+                node.rest()
             for way in chosen:
                 received = Received(way)
                 found.found.append(received)
@@ -170,49 +168,19 @@ def measure(folder: Path, *, rounds: int, ways: Sequence[Way] = WAYS, images: in
 
 def send(node: Node, way: Way, folders: Sequence[Path], count: int) -> Sent:
     """Send the images in some folders, an association each, and return what that took of a node."""
-    environment = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
-    if way.nodelay:
-        environment["TCP_NODELAY"] = "1"
     before_count, before = node.stored(), node.tree.cpu_when_idle()
+    warm(sum(file.stat().st_size for folder in folders for file in folder.iterdir()))
     begun = time.perf_counter()
-    senders = [
-        subprocess.Popen(
-            [str(STORESCU), "-aec", node.title, "+sd", "127.0.0.1", str(node.port), str(folder)],
-            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )
-        for folder in folders
-    ]  # fmt: skip
+    senders = [sending(node, folder, nodelay=way.nodelay) for folder in folders]
     failed = [sender.communicate()[1] for sender in senders]
     seconds = time.perf_counter() - begun
     load = os.getloadavg()[0]
     if any(sender.returncode for sender in senders):
         raise Differ(f"storescu to {node.name} failed: {b' '.join(failed)[:300]!r}")
-    until = time.monotonic() + _SETTLE_S
-    while (stored := node.stored() - before_count) != count:
-        if time.monotonic() > until:
-            raise Differ(f"{node.name} has {stored} of {count} images")
-        time.sleep(0.1)
+    node.wait_for(before_count + count)
     used = node.tree.cpu_when_idle() - before
-    return Sent(count / seconds, used.total_ms / count, used.database_ms / count, load)
-
-
-@contextmanager
-def _nodes(place: Path) -> Iterator[list[Node]]:
-    """Give both nodes, new, with their files in `place`."""
-    folder = Path(tempfile.mkdtemp(prefix="xinglin-bench-", dir=place))
-    folder.chmod(0o755)  # an unprivileged Postgres must find its way through
-    try:
-        with ExitStack() as stack:
-            ours = start_ours(folder)
-            stack.callback(ours.stop)
-            nodes = [ours]
-            if ORTHANC.exists():
-                orthanc = start_orthanc(folder, *free_ports(2))
-                stack.callback(orthanc.stop)
-                nodes.append(orthanc)
-            yield nodes
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    idle = node.idle * (time.perf_counter() - begun)
+    return Sent(count / seconds, max(0.0, used.total_ms - idle) / count, used.database_ms / count, load)
 
 
 @contextmanager
@@ -226,6 +194,22 @@ def images_of(pattern: Images, number: int, count: int, parts: int) -> Iterator[
         yield folders
     finally:
         shutil.rmtree(folder)
+
+
+def warm(size_bytes: int, folder: Path = TMPFS) -> float:
+    """Use so much memory twice and give it back; return how many times the first use took the second.
+
+    A virtual machine's host takes idle memory away, and giving it back costs several times what writing to
+    it does. That belongs to nobody's software: what is received finds memory that was just in use.
+    """
+    took = []
+    for _ in range(2):
+        begun = time.thread_time()
+        with tempfile.TemporaryFile(dir=folder if folder.is_dir() else None, buffering=0) as file:
+            for _ in range(size_bytes // len(_MEGABYTE) + 1):
+                file.write(_MEGABYTE)
+        took.append(time.thread_time() - begun)
+    return took[0] / took[1]
 
 
 def syncs_per_second(folder: Path) -> float:

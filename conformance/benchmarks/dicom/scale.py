@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import median
 
 from conformance.benchmarks.dicom.images import Images
-from conformance.benchmarks.dicom.nodes import Node, start_ours
-from conformance.benchmarks.dicom.receive import TMPFS, Sent, Way, images_of, send
+from conformance.benchmarks.dicom.nodes import TMPFS, Node, start_ours
+from conformance.benchmarks.dicom.receive import Sent, Way, images_of, send
 from conformance.benchmarks.postgres import Database
 
 STUDIES, SERIES, INSTANCES = 20_000, 2, 25

@@ -1,78 +1,153 @@
 """STOW-RS of 1 and of 50 CT beside Orthanc: wall time and CPU an image, in alternating rounds.
 
-    python -m conformance.benchmarks.dicom.stow --server http://127.0.0.1:8080/dicom-web --pid 4711
+    python -m conformance.benchmarks.dicom.stow --rounds 5
 
-Starts Orthanc (Debian, with its DICOMweb plugin) on loopback ports, its storage beside ours if --folder
-names a folder of the same disk. Every request brings instances that neither side has; what each side has
-afterwards is counted. CPU is that of all processes of a side, the embedded Postgres included.
+Every request brings instances that neither side has; what each side has afterwards is counted. CPU is that
+of all processes of a side, its Postgres included, until nothing runs any more, less what they use while
+nobody asks. Ours is there twice: without the background worker, as Orthanc has none, and with it: then FHIR
+resources, metadata and audit of what came are in the figure too.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
 import http.client
 import json
-import shutil
-import socket
-import statistics
-import subprocess
+import os
+import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from statistics import median
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 from pydicom.dataset import Dataset
 
-from conformance.benchmarks.processes import Tree, postmaster_under
+from conformance.benchmarks.dicom.nodes import OTHER, OURS, Node, absent, pair
+from conformance.benchmarks.rounds import Differ
 from conformance.samples import ct
 
-COUNTS = (1, 50)
-PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+WITH_WORKER = "with worker"
+SIZES = {1: 20, 50: 2}
+"""Images a request, and how many such requests a round has."""
+
 AFTERWARDS_S = 9.0
 """So long after a store may its study be told to FHIR and its metadata be written (quiet after 5 s)."""
 
 _TYPE = 'multipart/related; type="application/dicom"; boundary=xinglin'
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One side of one round."""
+
+    per_second: float
+    cpu_ms: float
+    database_ms: float
+
+
 @dataclass(slots=True)
-class Side:
-    """A server: where its DICOMweb is, its processes, and what was measured: (images, seconds, CPU ms)."""
+class Stowing:
+    """All rounds, by images a request and side; `absent` says why there is no Orthanc."""
 
-    name: str
-    base: str
-    tree: Tree
-    idle_ms: float = 0.0
-    measured: dict[int, list[tuple[int, float, float]]] = field(default_factory=dict)
+    absent: str = ""
+    load: float = 0.0
+    rounds: dict[int, dict[str, list[Stored]]] = field(default_factory=dict)
 
-    def store(self, body: bytes) -> None:
-        """Send one request; anything but a plain success ends the run."""
-        address = urlsplit(self.base)
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
+    def less(self, size: int, side: str = OURS) -> float:
+        """Return the median over the rounds of Orthanc's CPU to that of a side; nan without Orthanc."""
+        found = self.rounds.get(size, {})
+        if OTHER not in found:
+            return float("nan")
+        pairs = zip(found[OTHER], found[side], strict=True)
+        return median(theirs.cpu_ms / max(ours.cpu_ms, 1e-9) for theirs, ours in pairs)
+
+    def text(self) -> str:
+        """Return it for people."""
+        lines = ["", f"STOW-RS, load {self.load:.1f}"]
+        if self.absent:
+            lines.append(f"  {self.absent}")
+        for size, sides in self.rounds.items():
+            for name, rounds in sides.items():
+                rate = median(each.per_second for each in rounds)
+                cpu = median(each.cpu_ms for each in rounds)
+                database = median(each.database_ms for each in rounds)
+                line = f"  {size:2} a request  {name:12} {rate:7.1f} images/s  {cpu:6.2f} ms CPU an image,"
+                line += f" {database:.2f} of it the database"
+                if name != OTHER and OTHER in sides:
+                    line += f"  {self.less(size, name):4.1f} times less"
+                if name == OURS and OTHER in sides:
+                    line += f": {'met' if self.less(size) >= 1 else 'MISSED'} (1)"
+                lines.append(line)
+        return "\n".join(lines)
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "absent": self.absent,
+            "load": self.load,
+            "sizes": {
+                size: {
+                    name: {
+                        "per_second": [each.per_second for each in rounds],
+                        "cpu_ms": [each.cpu_ms for each in rounds],
+                        "database_ms": [each.database_ms for each in rounds],
+                    }
+                    for name, rounds in sides.items()
+                }
+                for size, sides in self.rounds.items()
+            },
+        }
+
+
+def measure(folder: Path, *, rounds: int) -> Stowing:
+    """Run the rounds: A B C, C B A, A B C …; the first is for warming up and is not counted."""
+    found = Stowing(absent(web=True))
+    seed = random.randrange(10**9)
+    with pair(folder, web=True) as nodes, pair(folder, worker=True, alone=True) as (complete,):
+        complete.name = WITH_WORKER
+        nodes.append(complete)
+        for node in nodes:
+            node.rest()
+        for number in range(rounds + 1):
+            for size, requests in SIZES.items():
+                run = f"{seed}{number:03d}{size:03d}"
+                files = images(size * requests, run)
+                bodies = [message(files[at : at + size]) for at in range(0, len(files), size)]
+                for node in nodes if number % 2 else nodes[::-1]:
+                    stored = _store(node, bodies, len(files))
+                    if number:
+                        found.rounds.setdefault(size, {}).setdefault(node.name, []).append(stored)
+        found.load = os.getloadavg()[0]
+    return found
+
+
+def _store(node: Node, bodies: list[bytes], count: int) -> Stored:
+    """Send the requests of a round to a node, one after the other."""
+    address = urlsplit(node.web)
+    there, before, begun = node.stored(), node.tree.cpu_when_idle(), time.monotonic()
+    for body in bodies:
+        connection = http.client.HTTPConnection(address.netloc, timeout=120)
         headers = {"Content-Type": _TYPE, "Accept": "application/dicom+json"}
         connection.request("POST", f"{address.path}/studies", body, headers)
         answer = connection.getresponse()
         said = answer.read()
         connection.close()
         if answer.status != 200:
-            raise SystemExit(f"{self.name} answered {answer.status}: {said[:300]!r}")
-
-    def instances(self, study_uid: str) -> int:
-        """Return how many instances of a study this side has."""
-        address = urlsplit(self.base)
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
-        path = f"{address.path}/studies/{study_uid}/instances?limit=5000"
-        connection.request("GET", path, headers={"Accept": "application/dicom+json"})
-        answer = connection.getresponse()
-        found = json.loads(answer.read() or b"[]")
-        connection.close()
-        return len(found)
+            raise Differ(f"{node.name} answered {answer.status}: {said[:300]!r}")
+    seconds = time.monotonic() - begun
+    if node.name == WITH_WORKER:
+        time.sleep(AFTERWARDS_S)  # what a store leaves to be done belongs to it
+    used = node.tree.cpu_when_idle() - before
+    idle = node.idle * (time.monotonic() - begun)
+    node.wait_for(there + count)
+    return Stored(count / seconds, max(0.0, used.total_ms - idle) / count, used.database_ms / count)
 
 
 def images(count: int, run: str) -> list[bytes]:
@@ -102,109 +177,20 @@ def message(files: list[bytes]) -> bytes:
     return b"".join(head + file + b"\r\n" for file in files) + b"--xinglin--\r\n"
 
 
-def measure(sides: list[Side], rounds: int, seed: int) -> None:
-    """Run the rounds: A B, B A, A B …; the first is for warming up and is not counted."""
-    before = [side.tree.cpu() for side in sides]
-    time.sleep(AFTERWARDS_S)
-    for side, used_ms in zip(sides, before, strict=True):
-        side.idle_ms = (side.tree.cpu() - used_ms).total_ms / AFTERWARDS_S
-    for number in range(rounds + 1):
-        for count in COUNTS:
-            requests = 20 if count == 1 else 2
-            order = sides if number % 2 else sides[::-1]
-            run = f"{seed}{number:03d}{count:03d}"
-            files = images(count * requests, run)
-            bodies = [message(files[at : at + count]) for at in range(0, len(files), count)]
-            for side in order:
-                before, begun = side.tree.cpu(), time.monotonic()
-                for body in bodies:
-                    side.store(body)
-                seconds = time.monotonic() - begun
-                time.sleep(AFTERWARDS_S)  # what a store leaves to be done belongs to it, being idle does not
-                spent = (side.tree.cpu() - before).total_ms
-                used = spent - side.idle_ms * (time.monotonic() - begun)
-                if (kept := side.instances(f"2.25.{run}")) != len(files):
-                    raise SystemExit(f"{side.name} has {kept} of {len(files)} instances")
-                if number:
-                    side.measured.setdefault(count, []).append((len(files), seconds, used))
-
-
-def table(sides: list[Side]) -> str:
-    """Return the medians of all rounds, and ours as a ratio to the peer's."""
-    lines = ["| STOW-RS of | side | images/s | CPU ms an image |", "|---|---|---|---|"]
-    for count in COUNTS:
-        medians = []
-        for side in sides:
-            rows = side.measured[count]
-            rate = statistics.median(images_ / seconds for images_, seconds, _ in rows)
-            cpu = statistics.median(used / images_ for images_, _, used in rows)
-            medians.append((rate, cpu))
-            lines.append(f"| {count} CT | {side.name} | {rate:.0f} | {cpu:.2f} |")
-        (rate, cpu), (peer_rate, peer_cpu) = medians
-        lines.append(f"| {count} CT | ratio | {rate / peer_rate:.1f}x faster | {peer_cpu / cpu:.1f}x less |")
-    return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def orthanc(folder: Path) -> Iterator[Side]:
-    """Run Orthanc with its defaults for durability; its files are not compressed."""
-    program = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-    settings = {
-        "StorageDirectory": str(folder / "orthanc"),
-        "IndexDirectory": str(folder / "orthanc"),
-        "HttpPort": ports[0],
-        "DicomPort": ports[1],
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [PLUGIN],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with open(folder / "orthanc.log", "wb") as log:
-        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log)
-    try:
-        base = f"http://127.0.0.1:{ports[0]}/dicom-web"
-        side = Side("Orthanc", base, Tree(process.pid, None))
-        until = time.monotonic() + 60
-        while True:
-            try:
-                side.instances("2.25.0")
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > until:
-                    raise SystemExit((folder / "orthanc.log").read_text()[-2000:]) from None
-                time.sleep(0.05)
-        yield side
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 def main() -> int:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--server", required=True, help="our DICOMweb address")
-    parser.add_argument("--pid", type=int, required=True, help="pid of our server")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--seed", type=int, default=int(time.time()), help="new UIDs for a server that has data"
+    """Run this part alone; 1 when an image costs more than it costs Orthanc."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, help="where Orthanc keeps its data (default: a temporary one)")
-    arguments = parser.parse_args()
-    if arguments.folder:
-        arguments.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as name, orthanc(Path(name)) as peer:
-        ours = Side(
-            "ours", arguments.server.rstrip("/"), Tree(arguments.pid, postmaster_under(arguments.pid))
-        )
-        measure([ours, peer], arguments.rounds, arguments.seed)
-        print(table([ours, peer]))
-    return 0
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk meant")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write all figures to this file")
+    given = parser.parse_args()
+    found = measure(given.folder, rounds=given.rounds)
+    print(found.text())
+    if given.json:
+        given.json.write_text(json.dumps(found.document(), indent=1) + "\n")
+    return int(any(found.less(size) < 1 for size in SIZES))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from tests.support.opioids import RXNORM, UCUM, concept, times
 Resource = dict[str, Any]
 SUBJECT = {"reference": f"Patient/{stroke.PATIENT_ID}"}
 WARFARIN_5_MG = "855332"
-"""A product that no table here holds: without a name nobody can know that it is warfarin."""
+NOBODY_KNOWS = "999999999"
+"""A product that no table here holds: without a name nobody can know that it is not the anticoagulant."""
 
 
 def request(code: Resource, kind: str = "MedicationRequest", status: str = "active", **more: Any) -> Resource:
@@ -40,18 +41,18 @@ def ago(hours: float) -> str:
 @pytest.mark.parametrize(
     "resource",
     [
-        request(concept(WARFARIN_5_MG)),
-        request(concept(WARFARIN_5_MG, text=" ")),
+        request(concept(NOBODY_KNOWS)),
+        request(concept(NOBODY_KNOWS, text=" ")),
         request(concept("1", "urn:local")),
-        request(concept(WARFARIN_5_MG), "MedicationStatement"),
-        request(concept(WARFARIN_5_MG), "MedicationAdministration", "completed", effectiveDateTime=ago(20)),
-        request(concept(WARFARIN_5_MG), "MedicationAdministration", "completed"),
+        request(concept(NOBODY_KNOWS), "MedicationStatement"),
+        request(concept(NOBODY_KNOWS), "MedicationAdministration", "completed", effectiveDateTime=ago(20)),
+        request(concept(NOBODY_KNOWS), "MedicationAdministration", "completed"),
     ],
 )
-def test_a_drug_of_codes_that_nobody_knows_is_not_harmless(resource: Resource) -> None:
+def test_a_drug_of_codes_alone_is_not_harmless(resource: Resource) -> None:
     decision = decide([*stroke.resources(NOW), resource])
     assert decision.cards == ()
-    assert "medication-unreadable" in decision.reasons
+    assert {"medication-unreadable", "anticoagulation"} & set(decision.reasons)
 
 
 @pytest.mark.parametrize(
@@ -59,19 +60,28 @@ def test_a_drug_of_codes_that_nobody_knows_is_not_harmless(resource: Resource) -
     [
         request(concept("314076", text="Lisinopril 10 MG Oral Tablet")),
         request(concept("856999")),
-        request(concept(WARFARIN_5_MG), status="stopped"),
-        request(concept(WARFARIN_5_MG), "MedicationAdministration", "not-done", effectiveDateTime=ago(1)),
-        request(concept(WARFARIN_5_MG), "MedicationAdministration", "completed", effectiveDateTime=ago(100)),
+        request(concept(NOBODY_KNOWS), status="stopped"),
+        request(concept(NOBODY_KNOWS), "MedicationAdministration", "not-done", effectiveDateTime=ago(1)),
+        request(concept(NOBODY_KNOWS), "MedicationAdministration", "completed", effectiveDateTime=ago(100)),
     ],
 )
 def test_a_drug_that_is_known_or_over_does_not_stand_in_the_way(resource: Resource) -> None:
     assert decide([*stroke.resources(NOW), resource]).cards
 
 
+@pytest.mark.parametrize("kind", ["MedicationRequest", "MedicationStatement", "MedicationAdministration"])
+def test_a_product_counts_by_its_ingredient(kind: str) -> None:
+    """A set lists warfarin; the order names the tablet, by its code alone."""
+    given = request(concept(WARFARIN_5_MG), kind, effectiveDateTime=ago(1))
+    decision = decide([*stroke.resources(NOW), given])
+    assert decision.cards == ()
+    assert "anticoagulation" in decision.reasons
+
+
 def test_a_service_may_know_more_drugs() -> None:
-    chart = Chart.of(stroke.PATIENT_ID, NOW, [request(concept("29046"))])
+    chart = Chart.of(stroke.PATIENT_ID, NOW, [request(concept(NOBODY_KNOWS))])
     assert unreadable_drug(chart) is not None
-    assert unreadable_drug(chart, (CodeSet("lisinopril", {RXNORM: ("29046",)}),)) is None
+    assert unreadable_drug(chart, (CodeSet("somebody's", {RXNORM: (NOBODY_KNOWS,)}),)) is None
 
 
 def test_one_dose_said_in_two_ways_is_given_once() -> None:

@@ -222,6 +222,10 @@ def test_a_table_is_read_in_the_coding_of_the_service(tmp_path: Path) -> None:
     assert rows.matrix().shape == (2, 22)
     assert rows.sample(catalogue.load(shipped())).groups["site"]["NORTH"].tolist() == [True, False]
     assert len(table.read(path, ["site=south,west"])) == 1
+    spoken = table.read(path, by=["STYPE"]).sample(catalogue.load(shipped())).groups["STYPE"]
+    assert {name: mask.tolist() for name, mask in spoken.items()} == {"LACS": [True, True]}
+    with pytest.raises(Invalid, match="no column 'language' to group by"):
+        table.read(path, by=["language"])
     assert len(table.read(path, ["site!=south"])) == 1
 
 

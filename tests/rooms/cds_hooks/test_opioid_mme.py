@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -392,3 +393,67 @@ def test_the_same_call_decides_the_same_cards() -> None:
     stored = tablets("b", DIAZEPAM_5, 1, 2)
     one, other = (call([stored], [OXYCODONE_DRAFT], now=NOW) for _ in range(2))
     assert [card.as_json() for card in one.cards] == [card.as_json() for card in other.cards]
+
+
+# Each input left out in turn ----------------------------------------------------------------------
+WHOLE = order(
+    "d",
+    concept(OXYCODONE_10),
+    dosage(quantity(1, "{tablet}"), times(1, 6, "h"), text="1 tablet every 6 hours"),
+    "draft",
+)
+LEFT_OUT: list[tuple[str, str | float]] = [
+    ("medicationCodeableConcept", "no-opioid-ordered"),
+    ("medicationCodeableConcept.coding", "no-opioid-ordered"),
+    ("medicationCodeableConcept.coding.0.code", "no-opioid-ordered"),
+    ("medicationCodeableConcept.coding.0.system", "no-opioid-ordered"),
+    ("dosageInstruction", "dosage-missing"),
+    ("dosageInstruction.0.timing", "timing-missing"),
+    ("dosageInstruction.0.timing.repeat", "timing-missing"),
+    ("dosageInstruction.0.timing.repeat.frequency", 60.0),  # none stated: once per period
+    ("dosageInstruction.0.timing.repeat.period", "timing-unclear"),
+    ("dosageInstruction.0.timing.repeat.periodUnit", "timing-unclear"),
+    ("dosageInstruction.0.doseAndRate", "dose-missing"),
+    ("dosageInstruction.0.doseAndRate.0.doseQuantity", "dose-missing"),
+    ("dosageInstruction.0.doseAndRate.0.doseQuantity.value", "dose-not-a-number"),
+    ("dosageInstruction.0.doseAndRate.0.doseQuantity.system", "unit-missing"),
+    ("dosageInstruction.0.doseAndRate.0.doseQuantity.code", "unit-missing"),
+    ("dosageInstruction.0.text", 60.0),
+    ("authoredOn", 60.0),
+    ("intent", 60.0),
+]
+
+
+@pytest.mark.parametrize(("path", "expected"), LEFT_OUT)
+def test_each_input_left_out(path: str, expected: str | float) -> None:
+    draft = copy.deepcopy(WHOLE)
+    place: Any = draft
+    *steps, last = path.split(".")
+    for step in steps:
+        place = place[int(step)] if step.isdigit() else place[step]
+    del place[last]
+    decision = call([], [draft])
+    if isinstance(expected, float):
+        assert decision.output["mme_per_day"] == expected
+    else:
+        assert expected in decision.reasons
+        assert decision.output.get("mme_per_day", 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "counts"),
+    [
+        ("2026-03-01", False),
+        ("2026-03-02", True),
+        ("2026-03-02T14:59:00Z", False),
+        ("2026-03-02T09:30:00-06:00", True),
+        ("2026-03", True),
+        ("2026", True),
+        ("2026-02", False),
+        ("soon", True),
+    ],
+)
+def test_an_order_ends_where_its_day_ends_last(end: str, counts: bool) -> None:
+    stored = order("a", OXYCODONE_10, dosage(quantity(1, "{tablet}"), times(4, boundsPeriod={"end": end})))
+    decision = call([stored], [tablets("d", OXYCODONE_10, 1, 1, "draft")])
+    assert decision.output["mme_per_day"] == (75 if counts else 15)

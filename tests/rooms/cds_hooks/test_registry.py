@@ -13,6 +13,9 @@ from flask import Flask
 
 from cds_hooks import blueprint, registry
 from cds_hooks.calls import Calls
+from cds_hooks.evaluation import local
+from cds_hooks.evaluation.local import Place
+from cds_hooks.evaluation.sample import Sample, groups
 from cds_hooks.models import blocks, catalogue
 from cds_hooks.models.catalogue import Release
 from cds_hooks.records.model_log import ModelLog
@@ -22,7 +25,7 @@ from fhir_server.database.engine import Engine
 from fhir_server.outcome import Conflict
 from tests.support.cds import NOW as CALL_TIME
 from tests.support.cds import SERVICE, MemoryRecords, body
-from tests.support.models import ASSESSED, draft, order
+from tests.support.models import ASSESSED, NOW, draft, drawn, order
 from tests.support.server import wait_for
 
 
@@ -153,6 +156,22 @@ def test_a_release_is_loaded_once(
     act(book, "assess", release, evidence=ASSESSED)
     workers[0].services.forget()
     assert workers[0].call()[0]
+
+
+def test_a_recalibrated_release_says_so_on_its_card(
+    workers: list[Worker], book: ModelLog, release: Release, tmp_path: Path
+) -> None:
+    y, p = drawn(800, shift=0.7)
+    sample = Sample(y, p, groups(["M", "F"] * 400, [70.0] * 800, ["ward"] * 800))
+    child = local.recalibrate(release, sample, Place("Ward 7", "Ada", "", 800), [tmp_path], NOW)
+    for step, actor in (("promote", "Ada"), ("propose", "Ada"), ("promote", "Charles")):
+        act(book, step, child, actor)
+    (card,), record = workers[0].call()
+    assert "Recalibrated for this hospital on" in card["detail"]
+    assert "800 patients" in card["detail"]
+    assert "Not recalibrated" not in card["detail"]
+    assert card["extension"]["io.xinglin.model"]["identity"] == child.identity
+    assert record.output["risk"] > 0.5
 
 
 def test_a_recorded_call_finds_its_release_again(

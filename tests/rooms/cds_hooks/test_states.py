@@ -122,6 +122,13 @@ def test_who_and_why_are_needed(release: Release, actor: str, reason: str) -> No
         Book().do("promote", release, actor, reason=reason)
 
 
+def test_a_release_of_another_feature_table_goes_nowhere(book: Book, tmp_path: Path) -> None:
+    other = draft(tmp_path, "5", schema_sha256="0" * 64)
+    with pytest.raises(Conflict, match="another feature table"):
+        book.do("promote", other)
+    assert "another feature table" in blocks.blocks(other, states.standing(other, []))[0]
+
+
 def test_one_release_at_a_time_is_shown(book: Book, release: Release, tmp_path: Path) -> None:
     book.do("propose", release)
     book.do("promote", release, "Charles Babbage")

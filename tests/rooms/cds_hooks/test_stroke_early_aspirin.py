@@ -232,6 +232,11 @@ REFUSALS: list[tuple[str, str, list[Resource]]] = [
         ],
     ),
     (
+        "a warfarin tablet by its code alone",
+        "anticoagulation",
+        [*sample(), drug("MedicationRequest", "855332", authoredOn=AGO[400])],
+    ),
+    (
         "enoxaparin given yesterday",
         "anticoagulation",
         [*sample(), drug("MedicationAdministration", "67108", "completed", effectiveDateTime=AGO[20])],
@@ -320,6 +325,24 @@ REFUSALS: list[tuple[str, str, list[Resource]]] = [
             },
         ],
     ),
+    (
+        "an allergy of a code that nobody knows",
+        "allergy-unreadable",
+        [
+            *sample(),
+            {
+                "resourceType": "AllergyIntolerance",
+                "id": "more",
+                "patient": SUBJECT,
+                "code": concept("urn:local", "4711"),
+            },
+        ],
+    ),
+    (
+        "an allergy without a code",
+        "allergy-unreadable",
+        [*sample(), {"resourceType": "AllergyIntolerance", "id": "more", "patient": SUBJECT}],
+    ),
     # other contraindications
     *(
         (f"{name} among the conditions", "contraindication", [*sample(), resource("Condition", code=code)])
@@ -362,6 +385,19 @@ def test_refused(reason: str, resources: list[Resource]) -> None:
         resource("Condition", code=concept(ICD10, "I61.0"), verificationStatus=concept("x", "refuted")),
         resource("Condition", code=concept(ICD10, "I61.0"), clinicalStatus=concept("x", "resolved")),
         {"resourceType": "AllergyIntolerance", "id": "m", "patient": SUBJECT, "code": {"text": "Penicillin"}},
+        {
+            "resourceType": "AllergyIntolerance",
+            "id": "m",
+            "patient": SUBJECT,
+            "code": concept("http://snomed.info/sct", "716186003"),
+        },
+        {
+            "resourceType": "AllergyIntolerance",
+            "id": "m",
+            "patient": SUBJECT,
+            "category": ["food"],
+            "code": concept("urn:local", "4711"),
+        },
         {
             "resourceType": "AllergyIntolerance",
             "id": "m",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from uuid import UUID
 
@@ -243,3 +244,17 @@ def test_the_heavier_the_stroke_the_higher_the_risk() -> None:
     heavy = [{**part, "valueInteger": 3} for part in sample()[4]["component"]]
     mild, severe = decide(sample()).output["risk"], decide(sample(nihss={"component": heavy})).output["risk"]
     assert severe > mild
+
+
+def test_a_recalibrated_release_says_so() -> None:
+    release = catalogue.find([catalogue.SHIPPED], "stroke-early-aspirin", "1")
+    update = {"kind": "intercept", "n": 412, "events": 230}
+    more = {
+        "recalibration": {"update": update, "parent": {"identity": release.identity}},
+        "recalibrated_at": "2026-02-01T10:00:00+00:00",
+    }
+    local = dataclasses.replace(release, card=release.card | more)
+    given = service(local, catalogue.load(release))
+    (card,) = decide(sample(), with_=given).cards
+    assert "Recalibrated for this hospital on 2026-02-01 (intercept, 412 patients, 230 dead" in card.detail
+    assert "Not recalibrated" not in card.detail

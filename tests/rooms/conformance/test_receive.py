@@ -9,7 +9,8 @@ import pydicom
 import pytest
 
 from conformance.benchmarks.dicom.images import Images
-from conformance.benchmarks.dicom.receive import STORESCU, Received, Sent, Way, measure
+from conformance.benchmarks.dicom.nodes import STORESCU
+from conformance.benchmarks.dicom.receive import Received, Sent, Way, measure
 
 
 def test_images_of_a_round_are_whole_and_new(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pydicom.sequence import Sequence
 
 from dicom_node.files.journal import Journal
 from dicom_node.files.part10 import meta_information, read_meta
-from dicom_node.files.store import FileStore, Incoming
+from dicom_node.files.store import FileStore
 from dicom_node.ingest import Ingest, Verdict
 from dicom_node.quarantine import refused
 from dicom_node.reception import LOOKS_BYTES
@@ -248,7 +248,7 @@ def test_a_restart_indexes_what_a_dead_process_had_kept(node: Node, linked: bool
     content = meta_information(EXPLICIT, CT, ct().SOPInstanceUID) + data
     digest = blake3(content).hexdigest()
     dead = Journal(node.files)
-    incoming = Incoming(dead.new_path())
+    incoming = dead.incoming()
     incoming.write(content)
     entry = dead.keep(incoming, digest, "CT 9~/", node.clock())
     if linked:
@@ -267,7 +267,7 @@ def test_what_a_power_failure_has_torn_is_not_taken_for_an_instance(node: Node) 
     digest = blake3(b"what was to come").hexdigest()
     dead = Journal(node.files)
     for content in (b"what was to", b""):
-        incoming = Incoming(dead.new_path())
+        incoming = dead.incoming()
         incoming.write(content)
         dead.keep(incoming, digest, "CT1", node.clock())
     (dead.folder / "lock").write_bytes(b"another boot")

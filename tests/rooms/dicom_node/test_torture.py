@@ -202,10 +202,9 @@ def test_elements_out_of_place_are_found_by_pydicom(node: Node, tmp_path: Path) 
 def test_a_restart_asks_the_second_reader_again(node: Node, tmp_path: Path, clock: FixedClock) -> None:
     from dicom_node.files.journal import Journal
     from dicom_node.files.part10 import meta_information
-    from dicom_node.files.store import Incoming
 
     dead = Journal(node.files)
-    incoming = Incoming(dead.new_path())
+    incoming = dead.incoming()
     incoming.write(meta_information("1.2.840.10008.1.2.1", "", "") + misplaced())
     dead.keep(incoming, incoming.digest(), "CT1", clock())
     dead.close()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cds_hooks.evaluation import table
 from cds_hooks.models import catalogue, features
 from fhir_server.cli import main, model_checks
 from fhir_server.config import Config
+from fhir_server.database.engine import Engine
+from tests.support.answers import record
 from tests.support.models import MODEL, draft
 
 Run = Callable[..., Any]
@@ -36,7 +40,6 @@ def test_list_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["train", "other", "--data", "x"], "there is no model other; known are stroke-early-aspirin"),
         (["train", "stroke-early-aspirin"], "train needs --data FILE"),
         (["train", "stroke-early-aspirin", "--data", "/none.csv"], "No such file"),
-        (["train", "stroke-early-aspirin", "--data", "x", "--ndjson", "y"], "train needs --data FILE"),
         (["train", "stroke-early-aspirin", "--ndjson", "/none"], "none holds no ResearchSubject"),
         (["promote", "stroke-early-aspirin"], "promote needs --version N"),
         (["evaluate", "stroke-early-aspirin"], "evaluate needs --data FILE"),
@@ -167,8 +170,6 @@ def test_a_release_is_fitted_to_the_patients_of_a_place(run: Run, tmp_path: Path
 
 def test_figures_on_its_own_data_are_never_its_assessment(run: Run, tmp_path: Path) -> None:
     data = patients(tmp_path / "ours.csv", run)
-    from cds_hooks.evaluation import table
-
     release = draft(tmp_path / "models", "4", data={"sha256": table.sha256(data)})
     found = run(
         "evaluate", MODEL, "--version", release.version, "--data", str(data), "--record", "--by", "Ada"
@@ -207,8 +208,8 @@ def test_tables_for_people(
     assert "shadow" in said
 
 
-def test_doctor_names_an_active_model_that_was_altered(
-    run: Run, fresh_database_url: str, tmp_path: Path
+def test_doctor_names_a_model_that_cannot_answer(
+    run: Run, fresh_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = Config(database_url=fresh_database_url, data_dir=tmp_path)
 
@@ -219,8 +220,50 @@ def test_doctor_names_an_active_model_that_was_altered(
     assert finding() == ("ok", "version 1 is demonstration and whole")
     run(*step("promote"))
     assert finding() == ("ok", "version 2 is shadow and whole")
+    with monkeypatch.context() as newer:
+        newer.setattr(features, "schema_hash", lambda: "0" * 64)
+        state, says = finding()
+        assert state == "broken"
+        assert "another feature table" in says
     path = tmp_path / "models" / f"{MODEL}-2" / catalogue.MODEL
     path.write_bytes(path.read_bytes() + b"\n")
     state, says = finding()
     assert state == "broken"
     assert "version 2 is shadow and does not answer: stroke-early-aspirin-2/model.txt was altered" in says
+
+
+def test_outcomes_that_tell_otherwise_take_a_model_back(
+    run: Run, fresh_database_url: str, tmp_path: Path
+) -> None:
+    data = patients(tmp_path / "ours.csv", run)
+    run("evaluate", MODEL, "--version", "2", "--data", str(data), "--record", "--by", "Ada Lovelace")
+    for name, by in (
+        ("promote", "Ada Lovelace"),
+        ("propose", "Ada Lovelace"),
+        ("promote", "Charles Babbage"),
+    ):
+        run(*step(name, by))
+    engine = Engine(fresh_database_url, size=1)
+    release = catalogue.find([tmp_path / "models"], MODEL, "2")
+    rows = table.read(data)
+    calls = record(engine, release, list(rows.values), datetime.now(UTC))
+    engine.close()
+    lines = [
+        f"{call},{int(bad or number % 4 != 0)}"
+        for number, ((call, _patient, _risk), bad) in enumerate(zip(calls, rows.y, strict=True))
+    ]
+    told = tmp_path / "outcomes.csv"
+    told.write_text("\n".join(["call_id,outcome", *lines]) + "\n")
+    dry = run("monitor", "--outcomes", str(told), "--dry-run")
+    assert dry["outcomes"] == 600
+    assert (dry["models"][0]["level"], dry["models"][0]["demoted"]) == ("demotion", False)
+    (entry,) = run("monitor", "--outcomes", str(told))["models"]
+    assert (entry["demoted"], entry["state"], entry["outcomes"]) == (True, "shadow", 600)
+    assert any("observed over expected" in reason for reason in entry["reasons"])
+    assert "a monitor demoted it" in run(*step("propose"))["error"]
+    again = run("recalibrate", MODEL, "--version", "2", "--records", "--by", "Ada Lovelace")
+    assert again["update"]["n"] == 600
+    assert again["after"]["observed_over_expected"] == pytest.approx(1.0, abs=0.02)
+    found = run("evaluate", MODEL, "--version", "2", "--records", "--record", "--by", "Ada Lovelace")
+    assert found["evaluation"]["subgroups"]["site: ehr"]["n"] == 600
+    assert any("fairness: all" in line for line in found["blocks"]), found["blocks"]
