@@ -15,7 +15,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from cds_hooks import cards, feedback, registry
+from cds_hooks import feedback, registry
 from cds_hooks.calls import BUDGET_S, Calls
 from cds_hooks.client_trust import NOBODY, Caller, ClientTrust, open_to_all
 from cds_hooks.records.model_log import ModelLog
@@ -164,7 +164,8 @@ class Door:
         """Answer when it cannot be known who calls: to a call no cards, as for all that fails; else 503."""
         if request.method == "POST" and len(parts) == 1 and parts[0] in self._calls.services:
             log.error("cds door: who calls cannot be known now; no cards are shown")
-            return _answer(200, cards.response())
+            answer = self._calls.silence(parts[0], "caller-unknown")
+            return _raw(answer.status, answer.body)
         return _error(error)
 
 

@@ -47,6 +47,10 @@ log = logging.getLogger(__name__)
 BUDGET_S = 0.4
 _FOR_THE_RECORD_S = 0.1  # of the budget: what deciding may not use up
 _EMPTY = body_of([])
+_ENDINGS = (
+    "caller-unknown", "not-recorded", "timeout", "error", "fhir-server-failed", "switched-off",
+    "switch-unknown", "shadow",
+)  # fmt: skip
 
 
 class HasModes(Protocol):
@@ -163,6 +167,11 @@ class Calls:
     def refuse(self, service_id: str, error: FhirError, reason: str, client: str | None = None) -> Answer:
         """Record a call that is refused before it is read (413, 415, 401), and return the refusal."""
         return self._refuse(self._work(self.service(service_id), client, b""), error, reason)
+
+    def silence(self, service_id: str, reason: str, client: str | None = None) -> Answer:
+        """Answer a call with no cards that could not even be looked at, and record that it was made."""
+        work = self._work(self.service(service_id), client, b"")
+        return self._keep(work, Offer(work.call(200, Decision((reason,)), _EMPTY)))
 
     def _work(self, service: Service, client: str | None, body: bytes, *, trial: bool = False) -> _Work:
         now = self.clock()
@@ -284,7 +293,7 @@ def outcome(call: Call) -> str:
         return "refused"
     if call.cards:
         return SHOWN
-    for reason in ("not-recorded", "timeout", "error", "switched-off", "switch-unknown", "shadow"):
+    for reason in _ENDINGS:
         if reason in call.reasons or reason in call.withheld.values():
             return reason
     return "withheld" if call.withheld else "none"

@@ -320,6 +320,8 @@ _REASONS = {
     "critical-lowered": "A model's card is never critical; it is a warning.",
     "prefetch-missing": "Data that the service needs did not come with the call and could not be fetched.",
     "invalid-request": "The request could not be read.",
+    "caller-unknown": "It could not be known who calls, so nothing was shown.",
+    "fhir-server-failed": "The FHIR server of the caller failed.",
     "too-large": "The request was too long.",
     "media-type": "The request was not JSON.",
 }

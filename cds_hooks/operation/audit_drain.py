@@ -9,6 +9,7 @@ from and what was answered stay in the record, which it names.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from uuid import UUID, uuid5
 
@@ -25,17 +26,27 @@ log = logging.getLogger(__name__)
 
 GRANT = Grant.system("cds-audit")
 AT_ONCE = 50
+EVERY_S = 0.45  # the worker comes by every half second
 CLIENT, USER, PATIENT = "urn:xinglin:cds-client", "urn:xinglin:cds-user", "urn:xinglin:cds-patient"
 SERVICE, CALL, HOOK = "urn:xinglin:cds-service", "urn:xinglin:cds-call", "urn:xinglin:cds-hook"
 _SWITCHED = UUID("5a8fbb0c-6a2f-4c53-9a83-8d1f0d3c6d6e")
-_FAILED = {"timeout", "error", "other-patient", "not-recorded", "switch-unknown"}
+_FAILED = {
+    "timeout", "error", "other-patient", "not-recorded", "switch-unknown", "caller-unknown",
+    "fhir-server-failed",
+}  # fmt: skip
 
 
 class AuditDrain:
-    """Tells FHIR of what is in the chain; for the background worker."""
+    """Tells FHIR of what is in the chain; for the background worker.
 
-    def __init__(self, entry: Entry) -> None:
+    Calls come first: no more than a batch is written in `every_s`, so that a rush of calls has the
+    machine for itself and is told of afterwards.
+    """
+
+    def __init__(self, entry: Entry, every_s: float = EVERY_S) -> None:
         self._entry = entry
+        self._every_s = every_s
+        self._next_at = 0.0
 
     def drain(self) -> int:
         """Write the next AuditEvents; return how many. Raises Unavailable when the database is away.
@@ -43,9 +54,12 @@ class AuditDrain:
         What FHIR refuses (a client's id may be none by FHIR's rules) is told by identifiers
         instead; if that is refused too, it is passed over and said in the log.
         """
+        if time.monotonic() < self._next_at:
+            return 0
         rows = audit_rows.untold(self._entry.engine, AT_ONCE)
         if not rows:
             return 0
+        self._next_at = time.monotonic() + self._every_s
         try:
             self._write(rows, references=True)
         except Unavailable:

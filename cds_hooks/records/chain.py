@@ -165,9 +165,18 @@ class Sealer:
         return mark if now - since >= _WINDOW_S else max(0, min(mark, newest) - _LOOK_BACK_ROWS)
 
     def waiting(self) -> dict[str, int]:
-        """Return how many records of each kind have no link yet."""
+        """Return how many records of each kind came after the last one that has a link."""
         with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
-            return {kind: unsealed(cursor, kind) for kind in KINDS}
+            return {kind: _behind(cursor, kind) for kind in KINDS}
+
+
+def _behind(cursor: Any, kind: str) -> int:
+    cursor.execute(
+        f"SELECT count(*) FROM {_FORMS[kind][_NEWEST_FORM[kind]][0]} WHERE tenant = %s AND pk >"
+        " coalesce((SELECT max(record_pk) FROM cds_link WHERE tenant = %s AND kind = %s), 0)",
+        (TENANT, TENANT, kind),
+    )
+    return int(cursor.fetchone()[0])
 
 
 def unsealed(cursor: Any, kind: str) -> int:

@@ -28,6 +28,7 @@ CLIENTS = 16
 _PATH = f"/cds-services/{stroke.SERVICE_ID}"
 _JSON = (("Content-Type", "application/json"),)
 _CARD_BYTES = 3000
+_COMPACT = (",", ":")  # as JSON.stringify writes it, which is what EHRs in a browser send
 _ROOT = Path(conformance.__file__).resolve().parent.parent
 _WARM = 100
 
@@ -143,11 +144,11 @@ def _prefetch(ours: Target) -> dict[str, str]:
 def _requests(side: Target, templates: dict[str, str], count: int) -> list[bytes]:
     """Return calls, each from a user of its own: nobody is shown the same card twice a day."""
     given = stroke.prefetch(templates, stroke.resources(datetime.now(UTC)))
-    rest = json.dumps(given)
+    rest = json.dumps(given, separators=_COMPACT)
     made = []
     for _ in range(count):
         call = stroke.call(str(uuid4()), user=f"Practitioner/{uuid4()}")
-        body = f'{json.dumps(call)[:-1]}, "prefetch": {rest}}}'.encode()
+        body = f'{json.dumps(call, separators=_COMPACT)[:-1]},"prefetch":{rest}}}'.encode()
         made.append(load.request("POST", _PATH, body, host=side.host, headers=_JSON))
     return made
 

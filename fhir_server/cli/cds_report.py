@@ -60,7 +60,7 @@ def _document(found: Rates) -> dict[str, Any]:
 
 def _text(found: Rates) -> str:
     calls = ", ".join(f"{count} {ending}" for ending, count in sorted(found.calls.items(), key=_by_count))
-    lines = [f"{found.service}: {found.asked} calls ({calls})"]
+    lines = [f"{found.service}: {found.asked} call{'s' if found.asked != 1 else ''} ({calls})"]
     lines.append(f"  {'users':20}{'shown':>7}{'accepted':>10}{'overridden':>12}{'ignored':>9}{'open':>6}")
     lines += [_line(name, cards) for name, cards in found.lines()]
     for title, counted in (

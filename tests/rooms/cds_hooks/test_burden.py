@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,9 +20,11 @@ from cds_hooks.operation.modes import Mode
 from cds_hooks.records.entries import Call, Offer
 from cds_hooks.records.store import Store
 from cds_hooks.service import Decision, Facts, Service
+from conformance.samples import stroke
 from fhir_server.database.engine import Engine
 from fhir_server.model import json_format
-from tests.support.cds import client
+from tests.support.cds import NOW, SERVICE, body, client, services
+from tests.support.server import Server
 
 AT = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
 BURDEN = Burden(24.0, 5, ZoneInfo("Europe/Berlin"))
@@ -196,11 +200,39 @@ def test_several_workers_at_the_same_time_show_a_card_once_and_never_too_many(
         assert len(shown) == len(set(shown)) == BURDEN.most_a_day
 
 
+def test_a_running_server_shows_a_user_the_same_card_once_under_load(running: Server) -> None:
+    """R13 over two workers: forty calls at the same time, one card; another user gets his own."""
+    call = body(given=stroke.resources(datetime.now(UTC)))
+
+    def asked(name: str) -> list[int]:
+        sent = json_format.encode(call | {"context": call["context"] | {"userId": name}})
+        found: list[int] = []
+
+        def ask() -> None:
+            for _ in range(5):
+                request = urllib.request.Request(
+                    f"{running.url}/cds-services/{SERVICE}", sent, {"Content-Type": "application/json"}
+                )
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    found.append(len(json.load(answer)["cards"]))
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return found
+
+    for name in (f"Practitioner/{uuid4()}", f"PractitionerRole/{uuid4()}"):
+        # on a loaded machine an answer may be late, and is empty then: such a card was not shown
+        cards = asked(name) + asked(name)
+        assert len(cards) == 80
+        assert sum(cards) == 1
+
+
 def test_critical_is_never_what_a_model_computed() -> None:
     def decide(facts: Facts) -> Decision:
         return Decision(("shown",), (Card(facts.uuid("card"), "Stop", "critical", Source("us")),))
-
-    from tests.support.cds import NOW, SERVICE, body, services
 
     model = services()[SERVICE].model
     for given, indicator in ((model, "warning"), (None, "critical")):

@@ -10,6 +10,7 @@ import pytest
 
 from cds_hooks.models import features
 from cds_hooks.services import cv_risk, stroke_early_aspirin, stroke_heparin_dose
+from tests.support.cds import services
 
 PAGES = Path(__file__).parents[3] / "docs" / "services"
 PAGE = (PAGES / "stroke-early-aspirin.md").read_text(encoding="utf-8")
@@ -53,3 +54,10 @@ def test_a_service_of_rules_and_its_page_know_the_same_reasons(service: Any) -> 
     assert {reason for reason in known if not reason.endswith("-")} <= {*used, "low-molecular-weight-heparin"}
     for heading in re.findall(r"^## .*$", PAGE, re.MULTILINE):
         assert f"\n{heading}\n" in page, heading
+
+
+def test_the_overview_lists_every_service_with_its_hooks() -> None:
+    page = (PAGES.parent / "cds-hooks.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| \[([a-z-]+)\]\(services/\1\.md\) \| ([a-z, -]+) \|", page, re.MULTILINE))
+    assert listed == {service.id: ", ".join(service.hooks) for service in services().values()}
+    assert all((PAGES / f"{name}.md").exists() for name in listed)

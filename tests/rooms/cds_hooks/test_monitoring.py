@@ -139,8 +139,8 @@ def test_british_patients_take_a_model_back_that_never_saw_any(
 
 
 def test_british_patients_raise_the_flag_over_the_model_of_all(here: Place, british: table.Patients) -> None:
-    """Observed over expected is 1.15 then: a warning, and not a demotion."""
-    release = here.activate(draft(here.folder))
+    """Observed over expected is 1.15 then: of itself a warning, and not a demotion."""
+    release = here.activate(draft(here.folder, reference=None))
     rows, y = some(british, 2000)
     here.mature(record(here.engine, release, rows, NOW), y)
     look = here.monitors.look(release)
@@ -189,7 +189,7 @@ def test_what_is_often_missing_is_a_warning(
 def test_the_worker_looks_every_ten_minutes_and_keeps_one_report_a_day(
     here: Place, abroad: table.Patients
 ) -> None:
-    release = here.activate(draft(here.folder))
+    release = here.activate(draft(here.folder, reference=None))
     record(here.engine, release, some(abroad, 300)[0], NOW)
     counted = "SELECT count(*) FROM cds_monitor_report"
     for step, expected in ((timedelta(0), 1), (timedelta(minutes=1), 1), (EVERY, 1), (timedelta(days=1), 2)):

@@ -144,7 +144,7 @@ def test_inputs_go_after_their_time_and_are_never_changed(engine: Engine, own: E
 # AuditEvents ------------------------------------------------------------------------------------
 def told(own: Entry) -> list[dict[str, Any]]:
     """Seal, tell, and return all AuditEvents."""
-    sealer, drain = Sealer(own.engine, own.clock), AuditDrain(own)
+    sealer, drain = Sealer(own.engine, own.clock), AuditDrain(own, every_s=0.0)
     while sealer.seal():
         pass
     while drain.drain():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,6 +14,7 @@ from cds_hooks.hooks.table import HOOKS
 from cds_hooks.prefetch import check_template
 from cds_hooks.service import Decision, Facts, Service
 from conformance.samples import stroke
+from tests.spec.cds_hooks.test_hooks import CONTEXTS
 from tests.support import cds, cds_echo
 from tests.support.cds_checks import violations
 from tests.support.clause import clause
@@ -117,6 +119,31 @@ def test_every_template_keeps_to_the_subset_that_is_recommended() -> None:
                 assert value, template
                 assert name != "date" or DATES.fullmatch(value), template
                 assert name != "_count" or value.isdigit(), template
+
+
+CARRIED = {
+    "order-select": "MedicationRequest/m",
+    "order-sign": "MedicationRequest/m",
+    "order-dispatch": "Task/None",
+    "appointment-book": "Appointment/None",
+    "allergyintolerance-create": "AllergyIntolerance/None",
+    "medication-refill": "MedicationRequest/m",
+    "problem-list-item-create": "Condition/None",
+}
+
+
+@clause(f"{SPEC}#hooks", "a service may listen to any of the ten; what a context carries is decided on")
+@pytest.mark.parametrize("hook", CONTEXTS)
+def test_each_hook_through_the_door(hook: str) -> None:
+    service = replace(cds_echo.service({})[cds_echo.ID], hooks=tuple(CONTEXTS))
+    client, records = cds.client(services_={cds_echo.ID: service})
+    assert len(client.get("/cds-services").json["services"]) == 10
+    context = CONTEXTS[hook]
+    answer = client.post(cds_echo.URL, json=cds_echo.call() | {"hook": hook, "context": context})
+    assert violations(answer.json) == []
+    assert cds_echo.summary(answer) == CARRIED.get(hook, "nothing")
+    (kept,) = records.calls
+    assert (kept.hook, kept.patient, kept.user_reference) == (hook, "p1", context.get("userId"))
 
 
 # What comes in ---------------------------------------------------------------------------------------
