@@ -23,6 +23,7 @@ from cds_hooks.markdown import markup
 from cds_hooks.operation.modes import Mode
 from cds_hooks.records.rates import CONSOLE
 from cds_hooks.service import Service
+from cds_hooks.services import cv_risk, opioid_mme_rules, stroke_heparin_dose
 from fhir_server.authorization.grant import Grant
 from fhir_server.interactions import read, search_type
 from fhir_server.interactions.context import Context
@@ -325,15 +326,26 @@ _REASONS = {
     "media-type": "The request was not JSON.",
 }
 
+_OF_SERVICES: Mapping[str, str] = {
+    **stroke_heparin_dose.REASONS,
+    **cv_risk.REASONS,
+    **opioid_mme_rules.REASONS,
+    **opioid_mme_rules.NOT_COUNTED,
+}
+"""What the services of rules say of their own reasons; the page of each lists the same."""
+
 
 def reason_text(code: str) -> str:
     """Return why there is no card, in a sentence.
 
     >>> reason_text("missing-RSBP"), reason_text("thrombolysis")
     ('RSBP is not recorded.', 'The patient was given thrombolysis or thrombectomy.')
+    >>> reason_text("on-hold"), reason_text("something-new")
+    ('On hold.', 'Something new.')
     """
     if code.startswith("missing-"):
         return f"{code.removeprefix('missing-')} is not recorded."
     if code.startswith("out-of-range-"):
         return f"{code.removeprefix('out-of-range-')} lies outside the range that the model knows."
-    return _REASONS.get(code, code.replace("-", " ") + ".")
+    said = _REASONS.get(code) or _OF_SERVICES.get(code) or code.replace("-", " ")
+    return f"{said[0].upper()}{said[1:].removesuffix('.')}."
