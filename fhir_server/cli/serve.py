@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(
         parser, "host", "port", "base_url", "dimse", "dimse_host", "dimse_port", "ae_title", "worker",
         "dimse_workers", "dimse_tls", "dimse_tls_port", "dimse_tls_cert", "dimse_tls_key", "dimse_tls_ca",
-        "workers", "threads", "database_url", "data_dir", "postgres_user", "auth", "tls_cert", "tls_key",
-        "stop_grace_s",
+        "workers", "threads", "database_url", "data_dir", "postgres_user", "auth", "cds_auth", "tls_cert",
+        "tls_key", "stop_grace_s",
         "log_requests",
     )  # fmt: skip
 

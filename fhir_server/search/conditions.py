@@ -74,6 +74,7 @@ class Conditions:
     looked_at_most: int = 0
     aliases: int = 0
     inside: set[str] = field(default_factory=set)  # the aliases that stand for contained resources
+    tried: set[str] = field(default_factory=set)  # those that stand for what refers to one row
 
     def rows(self, alias: str, type_name: str, criteria: Sequence[Criterion], *also: Sql) -> Sql:
         """Return the whole condition on the rows of one type, deletions left out."""
@@ -242,7 +243,7 @@ class Conditions:
             if "r" in self.inside and not alias.startswith("t"):
                 raise NotSupported("_text and _content are not for contained resources; leave _contained out")
             return Sql("false")  # at the end of a chain: these words are those of what contains it
-        at_hand = alias == "r" and (self.by_row or self.at_hand or self.walking)
+        at_hand = alias in self.tried or (alias == "r" and (self.by_row or self.at_hand or self.walking))
         return has_words(alias, self.alias("x"), clauses, at_hand)
 
     def chain(self, alias: str, chain: Chain) -> Sql:
@@ -333,6 +334,7 @@ class Conditions:
         Counted, because of `exists` the planner believes that the first is found soon, and reads the table.
         """
         name = self.alias("h")
+        self.tried.add(name)
         (code,) = has.reference.sources or (has.reference.code,)
         head = keys.prefix(has.reference.type_name, code)
         key = Keys(f"{name}.keys @> array[('{head}' || substr({alias}.rid::text, 9))::uuid]")
