@@ -32,6 +32,9 @@ from fhir_server.outcome import Unavailable
 KNOWN_SERIES = 500
 """As many series at once are received by one process without looking them up again."""
 
+FEW = 20
+"""With so few instances, planning would cost more than looking: the plan is made once."""
+
 SINGLY = 2
 """So few rows are added without COPY, which is a journey more."""
 
@@ -231,7 +234,7 @@ def _sorted_out(
     digests = [bytes.fromhex(each.file.digest) for each in arrivals]
     series = list({each.place.series_pk for each in said})
     asked = (digests, [each.instance.sop_uid for each in arrivals], series)
-    if len(arrivals) <= tombstones.FEW:
+    if len(arrivals) <= FEW:
         prepared.ask(cursor, _PRESENT, asked)
     else:
         cursor.execute(_PRESENT, asked)

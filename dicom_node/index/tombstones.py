@@ -13,10 +13,6 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from dicom_node.instance import Instance
-from fhir_server.database import prepared
-
-FEW = 20
-"""With so few instances, planning would cost more than looking: the plan is made once."""
 
 LOCK = "LOCK TABLE dicom_tombstone IN EXCLUSIVE MODE"
 
@@ -60,13 +56,11 @@ class Patient(Protocol):
 def covering(cursor: Any, keys: Sequence[tuple[str, str, str]]) -> dict[int, int]:
     """Return which of (study, series, SOP UID) are removed: position → the removal that covers it.
 
-    On the writer's transaction, before he writes.
+    On the writer's transaction, before he writes. Never as a prepared statement: EXECUTE takes its snapshot
+    before it waits for the lock of who removes, and would not see what he wrote.
     """
     studies, series, instances = (list(column) for column in zip(*keys, strict=True))
-    if len(keys) <= FEW:
-        prepared.ask(cursor, _COVERING, (studies, series, instances))
-    else:
-        cursor.execute(_COVERING, (studies, series, instances))
+    cursor.execute(_COVERING, (studies, series, instances))
     found: dict[int, int] = {}
     for position, removal_pk in cursor.fetchall():
         found.setdefault(position - 1, removal_pk)
