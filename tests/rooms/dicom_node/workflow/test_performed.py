@@ -427,8 +427,13 @@ def test_kill_of_the_worker_loses_and_doubles_nothing(
         process.stdout.close()
 
     kill(worker(), "SELECT FROM worklist_order OFFSET 2")
-    hospital.drain()
-    uids = [hospital.study_uid(request) for request in requests]
+
+    def minted() -> list[str] | None:
+        hospital.drain()  # finds nothing as long as the session of the killed worker is open
+        found = [hospital.study_uid(request) for request in requests]
+        return found if all(found) else None
+
+    uids = wait_for(minted)
     assert len(set(uids)) == 8
     assert {hospital.versions(request) for request in requests} == {2}
     for number, uid in enumerate(uids):
@@ -437,7 +442,12 @@ def test_kill_of_the_worker_loses_and_doubles_nothing(
     for number in range(8):
         assert change(dimse_port, ended(), f"{STEP}.{number}") == 0
     kill(worker(), "SELECT FROM performed_step WHERE told = version AND version = 2 OFFSET 2")
-    hospital.drain()
+
+    def told() -> bool:
+        hospital.drain()
+        return node.rows("SELECT count(*) FROM performed_step WHERE told = version") == [(8,)]
+
+    wait_for(told)
     procedures = hospital.all("Procedure")
     assert sorted(one["status"] for one in procedures) == ["completed"] * 8
     assert {one["basedOn"][0]["reference"] for one in procedures} == set(requests)
