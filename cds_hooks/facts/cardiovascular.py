@@ -17,7 +17,6 @@ from typing import Literal
 from cds_hooks.facts.chart import (
     Chart,
     Resource,
-    day,
     drug,
     local_reference,
     observations,
@@ -194,15 +193,6 @@ class Finding:
     reference: str = ""
     time: str = ""
     note: str = ""
-
-
-def age(chart: Chart) -> int | None:
-    """Return the age in whole years, None where the birth date is not known to the day."""
-    born = day(chart.patient.get("birthDate")) if chart.patient else None
-    if born is None:
-        return None
-    today = chart.now.date()
-    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
 
 
 def ever(chart: Chart, codes: CodeSet) -> Iterator[Resource]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 
-from cds_hooks.facts.chart import Chart, Resource, active_conditions, day, local_reference, taken_at
+from cds_hooks.facts import demographics
+from cds_hooks.facts.chart import Chart, Resource, active_conditions, local_reference, taken_at
 from cds_hooks.facts.laboratory import (
     BODY_WEIGHT,
     CREATININE_IN_SERUM,
@@ -104,7 +105,7 @@ class Kidney:
 def kidney(chart: Chart) -> Kidney:
     """Return the kidney function of a patient as far as it may be estimated."""
     refusals: dict[str, str] = {}
-    age, sex = _age(chart), _sex(chart)
+    age, sex = demographics.age(chart), demographics.sex(chart)
     if age is None:
         refusals["age-unknown"] = "the birth date is not known to the day"
     elif age < ADULT_YEARS:
@@ -153,21 +154,6 @@ def _estimated(found: Kidney, chart: Chart) -> Kidney:
         found.clearance_refusals,
         tuple(cautions),
     )
-
-
-# Age and sex ------------------------------------------------------------------------------------
-def _age(chart: Chart) -> int | None:
-    born = day(chart.patient.get("birthDate")) if chart.patient else None
-    return None if born is None or born > chart.now.date() else _years(born, chart.now.date())
-
-
-def _years(born: date, today: date) -> int:
-    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
-
-
-def _sex(chart: Chart) -> str | None:
-    gender = chart.patient.get("gender") if chart.patient else None
-    return gender if gender in ("male", "female") else None
 
 
 # States in which creatinine says nothing --------------------------------------------------------

@@ -17,8 +17,10 @@ from datetime import timedelta
 from typing import Any
 
 from cds_hooks.facts import cardiovascular as facts_of
+from cds_hooks.facts import demographics
 from cds_hooks.facts.cardiovascular import Finding, Race
 from cds_hooks.facts.chart import Chart, active_conditions, local_reference
+from cds_hooks.facts.demographics import Sex
 from cds_hooks.facts.laboratory import (
     HDL_CHOLESTEROL,
     SYSTOLIC_PRESSURE,
@@ -38,7 +40,6 @@ from cds_hooks.services.cv_risk_rules import (
     YOUNGEST,
     Equation,
     Profile,
-    Sex,
     advice,
     ten_year_risk,
 )
@@ -114,9 +115,9 @@ def decide(facts: Facts) -> Decision:
     chart = facts.chart
     if chart.patient is None:
         return Decision(("patient-unknown",))
-    if chart.patient.get("deceasedDateTime") or chart.patient.get("deceasedBoolean"):
+    if demographics.deceased(chart):
         return Decision(("deceased",))
-    sex, age = _sex(chart), facts_of.age(chart)
+    sex, age = demographics.sex(chart), demographics.age(chart)
     if sex is None or age is None:
         missing = [*(["sex-unknown"] if sex is None else []), *(["age-unknown"] if age is None else [])]
         return Decision(tuple(missing))
@@ -130,11 +131,6 @@ def decide(facts: Facts) -> Decision:
     estimate = _estimate(facts, sex, age)
     return Decision((*estimate.reasons, *(() if estimate.cards else ("no-atrial-fibrillation",))),
                     estimate.cards, estimate.inputs, estimate.output)  # fmt: skip
-
-
-def _sex(chart: Chart) -> Sex | None:
-    gender = chart.patient.get("gender") if chart.patient else None
-    return gender if gender in ("female", "male") else None
 
 
 # Pooled cohort equations ------------------------------------------------------------------------

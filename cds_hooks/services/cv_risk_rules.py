@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Sex = Literal["female", "male"]
+from cds_hooks.facts.demographics import Sex
+
 Equation = Literal["white", "black"]
 
 GOFF = "https://doi.org/10.1161/01.cir.0000437741.48606.98"

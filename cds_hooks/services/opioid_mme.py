@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cds_hooks.facts import demographics
 from cds_hooks.facts.chart import Chart, Resource, status_codes
 from cds_hooks.facts.medication import REQUESTS, STATEMENTS, Drug, drugs, ingredients
 from cds_hooks.facts.medication_timing import first_moment
@@ -53,7 +54,7 @@ def decide(facts: Facts) -> Decision:
     chart = facts.chart
     if chart.patient is None:
         return Decision(("patient-unknown",))
-    if chart.patient.get("deceasedDateTime") or chart.patient.get("deceasedBoolean") is True:
+    if demographics.deceased(chart):
         return Decision(("deceased",))
     adult = is_adult(chart)
     if adult is False:
@@ -97,8 +98,7 @@ def is_adult(chart: Chart) -> bool | None:
     born = first_moment(text)
     if born is None or born > chart.now:
         return None
-    today = chart.now.date()
-    years = today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+    years = demographics.whole_years(born.date(), chart.now.date())
     if years < 18:
         return False
     return True if len(str(text)) >= 10 or years > 18 else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cds_hooks.cards import Card
-from cds_hooks.facts import interactions
+from cds_hooks.facts import demographics, interactions
 from cds_hooks.facts.allergies import Allergy, allergies, allergy, match
 from cds_hooks.facts.chart import Resource
 from cds_hooks.facts.interactions import Pair
@@ -68,7 +68,7 @@ def decide(facts: Facts) -> Decision:
     patient = facts.chart.patient
     if patient is None:
         return Decision(("patient-unknown",))
-    if patient.get("deceasedDateTime") or patient.get("deceasedBoolean"):
+    if demographics.deceased(facts.chart):
         return Decision(("deceased",))
     carried = HOOKS[facts.hook].carried(facts.context)
     every = prescribed(facts.chart, carried)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from cds_hooks.facts import demographics
 from cds_hooks.facts.chart import Chart, Resource, active_conditions, status_codes
 from cds_hooks.facts.stroke import (
     Stroke,
@@ -202,9 +203,7 @@ def refusals(chart: Chart, present: Stroke, readings: Mapping[str, features.Read
         yield "allergy-unreadable"
     if next(active_conditions(chart, BLEEDING_TENDENCY), None) is not None:
         yield "contraindication"
-    if chart.patient is not None and (
-        chart.patient.get("deceasedDateTime") or chart.patient.get("deceasedBoolean")
-    ):
+    if demographics.deceased(chart):
         yield "deceased"
     yield from _unusable(readings)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from cds_hooks import override_reasons
 from cds_hooks.cards import Card, Coding, Link, Source
-from cds_hooks.facts import heparin
+from cds_hooks.facts import demographics, heparin
 from cds_hooks.facts.chart import Chart, Resource, active_conditions, day, local_reference
 from cds_hooks.facts.heparin import Dose
 from cds_hooks.facts.laboratory import BODY_WEIGHT, Measured, observed
@@ -105,7 +105,7 @@ def decide(facts: Facts) -> Decision:
     chart = facts.chart
     if chart.patient is None:
         return Decision(("patient-unknown",))
-    if chart.patient.get("deceasedDateTime") or chart.patient.get("deceasedBoolean"):
+    if demographics.deceased(chart):
         return Decision(("deceased",))
     drafts = [entry for entry in active_drugs(chart, _drafted(facts)) if entry.draft]
     kinds = {id(entry): heparin.kind(chart, entry.resource) for entry in drafts}

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_hooks.cards import SUMMARY_LIMIT
+from cds_hooks.facts.demographics import Sex
 from cds_hooks.services import cv_risk
 from cds_hooks.services.cv_risk_rules import (
     TABLE_A,
     Equation,
     Profile,
-    Sex,
     group,
     individual_sum,
     ten_year_risk,

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_hooks.cards import SUMMARY_LIMIT
-from cds_hooks.services.cv_risk_rules import STROKES_A_YEAR, Sex, advice
+from cds_hooks.facts.demographics import Sex
+from cds_hooks.services.cv_risk_rules import STROKES_A_YEAR, advice
 from tests.support.cv_chart import ICD10, RXNORM, Resource, chart, concept, condition, decide, drug
 from tests.support.golden import golden_card
 
