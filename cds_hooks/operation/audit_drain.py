@@ -66,7 +66,7 @@ class AuditDrain:
 
 
 def _write(context: Context, rows: Sequence[Told | Turned]) -> list[tuple[int, str]]:
-    """Write the AuditEvents of records and note how far that is; return the links that are refused, and why."""
+    """Write AuditEvents and note how far that is; return the links that are refused, and why."""
     refused = _store(context, rows, references=True)
     if refused:
         refused = _store(context, [row for row, _ in refused], references=False)
