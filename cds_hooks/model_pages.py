@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from cds_hooks.figures import drawings
-from cds_hooks.models import attributes, blocks, catalogue, states
+from cds_hooks.models import attributes, blocks, catalogue, recorded, states
 from cds_hooks.models.catalogue import Release, ReleaseError
 from cds_hooks.models.states import ACTIVE, DEMONSTRATION, DRAFT, RETIRED, SHADOW, Order, Standing
 from cds_hooks.records.model_log import ModelLog
@@ -119,9 +119,12 @@ def model(site: Site, name: str, version: str, refusal: FhirError | None = None)
     texts = blocks.source_attributes(release, standing)
     evaluation = release.card.get("evaluation", {})
     assessment = _assessment(release, standing)
+    evidence = recorded.of(release)
     page = render_template(
         "cds/model.html",
         release=release,
+        evidence=evidence,
+        claims=recorded.rows(evidence) if evidence else [],
         card=release.card,
         standing=standing,
         tone=tone,
