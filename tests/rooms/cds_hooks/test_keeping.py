@@ -88,7 +88,9 @@ def test_a_group_is_judged_as_one_by_one_and_kept_as_it_is_answered(
             assert kept is not None
             assert kept == offer.settled(verdicts)
         given = {card.card for offer in offers for card in offer.cards}
-        assert store.known_cards("s", list(given)) == {card for card in given if verdicts[card] == SHOWN}
+        assert store.known_cards("s", list(given), None, anybody=True) == {
+            card for card in given if verdicts[card] == SHOWN
+        }
     assert set(seen) == {SHOWN, REPEATED, CAPPED}
     with engine.connection() as connection, connection.cursor() as cursor:
         cursor.execute("SELECT reader, day, cards FROM cds_burden")
