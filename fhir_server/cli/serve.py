@@ -37,6 +37,10 @@ Started = Callable[[Config], None]
 PATIENCE_S = 5.0
 """How long the processes of a supervisor that was killed may hold its ports."""
 
+_ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
+"""Of an HTTP worker: glibc gives each thread a heap of its own, and what a large transaction leaves free in one
+is of no use to the others. Python runs one thread at a time anyway. Who sets it himself is obeyed."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
@@ -130,6 +134,7 @@ def _children(
         return Child(name, command, {**environment, **extra}, (report_fd, *fds))
 
     found = [child("http", f"http-{number}", listener.fileno()) for number in range(1, config.workers + 1)]
+    found = [replace(each, environment={**_ONE_HEAP, **each.environment}) for each in found]
     if config.dimse:
         fds = [one.fileno() for one in dimse]
         found += [child("dimse", f"dimse-{number}", *fds) for number in range(1, config.dimse_workers + 1)]
