@@ -3,7 +3,8 @@
 The rows of a resource are few and stand together, so they are found by `pk` and told apart by `param` in the
 row; the history of a type is walked by its time, and versions of one moment, which are those of one
 transaction, are sorted. An entry of sixteen bytes is the widest that Postgres packs densely where keys rise
-in several places at once, and equal ones share an entry.
+in several places at once, and equal ones share an entry. Deletions of old have no keys at all where new ones have
+none of them: now all are found by that.
 
 Revision ID: m0027
 Revises: m0026
@@ -27,6 +28,7 @@ def upgrade() -> None:
         "DROP INDEX resource_version_updated; "
         "CREATE INDEX resource_version_updated ON resource_version (tenant, type, last_updated)"
     )
+    op.execute("UPDATE resource SET keys = '{}' WHERE keys IS NULL")
 
 
 def downgrade() -> None:
