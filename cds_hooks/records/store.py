@@ -22,6 +22,11 @@ INSERT INTO cds_feedback
     (tenant, card, outcome, outcome_at, received_at, client, accepted, reason, user_comment)
 VALUES (%s, %s, %s, %s, %s, %s, %s::uuid[], %s, %s) ON CONFLICT DO NOTHING
 """
+_KNOWN = """
+SELECT k.card::text FROM cds_card k JOIN cds_call c USING (tenant, call_id)
+WHERE k.tenant = %s AND k.service = %s AND k.card = ANY (%s::uuid[])
+    AND (%s OR c.client IS NOT DISTINCT FROM %s)
+"""
 _READ = (
     "call_id, received_at, latency_us, status, service, reasons, input_hash, answer, hook, hook_instance,"
     " client, user_reference, patient, model, model_version, model_hash, inputs, output, mode, model_state,"
@@ -35,8 +40,13 @@ class Records(Protocol):
     def keep(self, offers: Sequence[Offer]) -> Mapping[UUID, str]:
         """Keep calls in one transaction; return the verdict over every card that was offered."""
 
-    def known_cards(self, service: str, cards: Sequence[UUID]) -> set[UUID]:
-        """Return those of the cards that this service has given."""
+    def known_cards(
+        self, service: str, cards: Sequence[UUID], client: str | None, *, anybody: bool = False
+    ) -> set[UUID]:
+        """Return those of the cards that this service has given to a client; `anybody`: to whomever.
+
+        Without a client those that were given to somebody who did not say who he is.
+        """
 
     def keep_feedback(self, entries: Sequence[Feedback]) -> None:
         """Keep feedback on known cards; what is there already stays as it is."""
@@ -81,14 +91,12 @@ class Store:
                 cursor.execute(statements.PLAY_BACK, _columns([_values(0, call)], len(statements.TYPES)))
             connection.commit()
 
-    def known_cards(self, service: str, cards: Sequence[UUID]) -> set[UUID]:
-        """Return those of the cards that this service has given."""
+    def known_cards(
+        self, service: str, cards: Sequence[UUID], client: str | None, *, anybody: bool = False
+    ) -> set[UUID]:
+        """Return those of the cards that this service has given to a client; `anybody`: to whomever."""
         with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT card::text FROM cds_card WHERE tenant = %s AND service = %s AND card = ANY"
-                " (%s::uuid[])",
-                (TENANT, service, [str(card) for card in cards]),
-            )
+            cursor.execute(_KNOWN, (TENANT, service, [str(card) for card in cards], anybody, client))
             return {UUID(row[0]) for row in cursor.fetchall()}
 
     def keep_feedback(self, entries: Sequence[Feedback]) -> None:

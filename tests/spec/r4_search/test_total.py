@@ -52,7 +52,9 @@ def told(bundle: dict[str, Any]) -> list[str]:
 
 
 @clause("R4/search.html#total", "a type is counted whole: what is deleted is no match, what came back is one")
-def test_a_type_and_what_was_deleted_of_it(client: FhirClient, stored: Callable[[dict[str, Any]], str]) -> None:
+def test_a_type_and_what_was_deleted_of_it(
+    client: FhirClient, stored: Callable[[dict[str, Any]], str]
+) -> None:
     def counted() -> int:
         total: int = client.get("Basic?_summary=count").json["total"]
         return total
