@@ -39,8 +39,8 @@ PATIENCE_S = 5.0
 """How long the processes of a supervisor that was killed may hold its ports."""
 
 _ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
-"""Of an HTTP worker: glibc gives each thread a heap of its own, and what a large transaction leaves free in one
-is of no use to the others. Python runs one thread at a time anyway. Who sets it himself is obeyed."""
+"""Of an HTTP worker: glibc gives each thread a heap of its own, and what a large transaction leaves free in
+one is of no use to the others. Python runs one thread at a time anyway. Who sets it himself is obeyed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

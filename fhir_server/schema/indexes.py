@@ -77,8 +77,9 @@ idx_composite has one row for each group of component values from one element, a
 the components that the parameter has. A quantity has one row whatever is asked of its unit; where no
 unit is asked for, Postgres 18 skips through the units of the index, and an older one reads its parameter.
 The statistics of idx_text.words are turned off: a plan is made by what is asked, not by how often a word is.
-The rows of a resource are few and stand together, so `param` is looked at in the row: an index by `pk` alone
-is half as large. Most numbers are points (low = high): those that are not have a small index by their high end.
+The rows of a resource are few and stand together, so `param` is looked at in the row: an index by `pk`
+alone is half as large. Most numbers are points (low = high): those that are not have a small index by their
+high end.
 """
 
 from __future__ import annotations
