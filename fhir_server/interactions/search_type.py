@@ -9,7 +9,7 @@ resources goes out as it is stored, unless `_summary` or `_elements` asks for a 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import zip_longest
@@ -23,7 +23,7 @@ from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.stored import StoredValues
 from fhir_server.model import json_format, summary
 from fhir_server.outcome import Invalid, Issue
-from fhir_server.search import include, paging
+from fhir_server.search import include, nearness, paging
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import SCORE, Statement, compile, position_of
 from fhir_server.search.contained import compile_contained, fragment_of, place_of
@@ -68,7 +68,7 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
         return explain.explanation(context, query, limit, position, explained)
     if query.summary == "count" or query.count == 0:
         return _counted(context, path, query)
-    if query.includes or query.total != "none":
+    if query.includes or query.total != "none" or nearness.asked(query) is not None:
         context.unit.snapshot()
     most_bytes = context.settings.max_response_bytes
     statement = _statement(context, query, limit + 1, position)
@@ -257,12 +257,20 @@ def _entries(
     versions: Sequence[Version],
     mode: str,
     scores: Sequence[float | None] = (),
+    extensions: Mapping[int, str] = bundle.NOTHING,
 ) -> list[str]:
     wanted = _wanted(query)
     if wanted is None:
-        return bundle.entries(context.settings, versions, mode, scores)
+        return bundle.entries(context.settings, versions, mode, scores, extensions)
     return [
-        bundle.entry(context.settings, version, _part(query, version, wanted), mode, score)
+        bundle.entry(
+            context.settings,
+            version,
+            _part(query, version, wanted),
+            mode,
+            score,
+            extension=extensions.get(version.pk),
+        )
         for version, score in zip_longest(versions, scores)
     ]
 
@@ -270,7 +278,8 @@ def _entries(
 def _matches(context: Context, query: Query, matches: Sequence[Version], rows: Sequence[Row]) -> list[str]:
     """Return entries of what was found: contained resources under their container's address with `#id`."""
     if query.contained_type == "container" or query.contained == "false":
-        return _entries(context, query, matches, "match", [row[SCORE] for row in rows])
+        distances = _distances(context, query, matches)
+        return _entries(context, query, matches, "match", [row[SCORE] for row in rows], distances)
     entries: list[str] = []
     for version, row in zip(matches, rows, strict=True):
         if (fragment := fragment_of(row)) is None:
@@ -279,6 +288,16 @@ def _matches(context: Context, query: Query, matches: Sequence[Version], rows: S
             text = _contained_text(query, version, fragment)
             entries.append(bundle.entry(context.settings, version, text, "match", fragment=fragment))
     return entries
+
+
+def _distances(context: Context, query: Query, matches: Sequence[Version]) -> Mapping[int, str]:
+    """Return how far each match is from what `near` names: extensions by pk (R4/location.html#search)."""
+    places = nearness.asked(query)
+    if places is None or not matches or query.contained != "false":
+        return bundle.NOTHING
+    statement = nearness.distances(places, [each.pk for each in matches])
+    rows = context.unit.execute(statement.text, statement.parameters)
+    return {pk: json_format.encode(nearness.told(metres)).decode() for pk, metres in rows}
 
 
 def _contained_text(query: Query, version: Version, fragment: str) -> str:
