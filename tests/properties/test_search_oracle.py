@@ -47,6 +47,7 @@ CHUNK = 100
 FORMS = (
     "_filter=",
     "_list=",
+    r"_list=[^&]*\$current",
     "_text=",
     "_content=",
     "_sort=_score",

@@ -86,7 +86,18 @@ class Oracle:
         return self._values[key]
 
     def _listed(self, type_name: str, ids: list[str]) -> set[str]:
-        lists = [self.by_type.get("List", {}).get(reading.plain(each), {}) for each in ids]
+        names = [reading.plain(each) for each in ids]
+        if "$current-drug-allergies" in names:
+            rest = [each for each in ids if reading.plain(each) != "$current-drug-allergies"]
+            some = {
+                id_
+                for id_ in self._listed(type_name, ["$current-allergies"])
+                if "medication" in self.by_type[type_name][id_].get("category", [])
+            }
+            return some | self._listed(type_name, rest)
+        known = self.by_type.get("List", {})
+        lists = [known.get(each, {}) for each in names]
+        lists += [each for name in names for each in known.values() if is_for(each, name)]
         items = [("Reference", entry["item"]) for each in lists for entry in each.get("entry", [])]
         pointed = {id_ for kind, id_ in self._local(items) if kind == type_name}
         return pointed & set(self.by_type.get(type_name, ()))
@@ -240,6 +251,22 @@ class Oracle:
         return found
 
 
+def is_for(listing: Resource, name: str) -> bool:
+    """Say whether a List is current and what a name such as $current-problems asks for."""
+    codes = {
+        "$current-problems": {"problems", "46105-3"},
+        "$current-medications": {"medications", "57828-6", "10160-0"},
+        "$current-allergies": {"allergies", "18716-1", "52472-8", "48765-2"},
+    }.get(name, set())
+    return listing.get("status") == "current" and any(
+        each.get("code") in codes
+        and each.get("system")
+        == ("http://loinc.org" if "-" in each["code"] else f"http://terminology.hl7.org/CodeSystem/{USES}")
+        for each in listing.get("code", {}).get("coding", [])
+    )
+
+
+USES = "list-example-use-codes"
 PARTS = {"Location": "partOf", "Organization": "partOf", "Encounter": "partOf", "Procedure": "partOf"}
 
 
