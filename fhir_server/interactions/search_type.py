@@ -17,16 +17,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
-from fhir_server.interactions import bundle, explain, published, totals
+from fhir_server.interactions import bundle, explain, named_queries, published, totals
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
+from fhir_server.interactions.parameters import Searchable
 from fhir_server.interactions.stored import StoredValues
 from fhir_server.model import json_format, summary
 from fhir_server.outcome import Invalid, Issue
-from fhir_server.search import include, nearness, paging
+from fhir_server.search import include, nearness, paging, results
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import SCORE, Statement, compile, position_of
 from fhir_server.search.contained import compile_contained, fragment_of, place_of
+from fhir_server.search.named import MAY
 from fhir_server.search.order import Position
 from fhir_server.search.parse import Reader, parse
 from fhir_server.search.types.protocol import Environment
@@ -138,9 +140,41 @@ def _opened(context: Context, path: str, pairs: Pairs) -> tuple[Pairs, Position 
 
 def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Query:
     """Return the search on one type that pairs ask for, inside what the caller may see."""
-    settings = context.settings
     searchable = context.searchable()
-    query = parse(
+    named = named_queries.asked(context.unit, type_name, pairs)
+    if named is None:
+        query = _read(context, type_name, pairs, strict, searchable)
+    else:
+        definition, own, others = named
+        query = _read(context, type_name, others, strict, searchable)
+        meant = _read(context, type_name, definition.filled(own), True, searchable)
+        query = _together(query, meant, ((named_queries.QUERY, definition.code), *own))
+    query = replace(query, issues=(*query.issues, *searchable.warnings()))
+    return narrow(context.grant, query, reading(context, type_name))
+
+
+def _together(query: Query, meant: Query, named: Pairs) -> Query:
+    """Return a search with what a named query means beside it; `self` tells its name and parameters."""
+    if query.contained != "false":
+        raise Invalid(f"_contained={query.contained} and _query exclude each other")
+    if query.summary == "text" and meant.includes:
+        raise Invalid("_summary=text and what the named query includes exclude each other")
+    if shaping := [name for name, _ in meant.applied if name in results.NAMES and name not in MAY]:
+        raise Invalid(f"the definition of the named query has {shaping[0]}, which only who asks can give")
+    return replace(
+        query,
+        clauses=query.clauses + meant.clauses,
+        sort=query.sort or meant.sort,
+        includes=tuple(dict.fromkeys(query.includes + meant.includes)),
+        count=meant.count if query.count is None else query.count,
+        applied=(*named, *query.applied),
+        issues=(*query.issues, *meant.issues),
+    )
+
+
+def _read(context: Context, type_name: str, pairs: Pairs, strict: bool, searchable: Searchable) -> Query:
+    settings = context.settings
+    return parse(
         type_name,
         pairs,
         strict=strict,
@@ -152,8 +186,6 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         stored=StoredValues(context.unit.execute),
         full_text=settings.environment.full_text,
     )
-    query = replace(query, issues=(*query.issues, *searchable.warnings()))
-    return narrow(context.grant, query, reading(context, type_name))
 
 
 def reading(context: Context, type_name: str) -> Callable[[], Reader]:

@@ -150,9 +150,9 @@ class Reader:
         if code == "_type":
             raise Unknown("_type is for searches over several types, /fhir?_type=Patient,Group&…")
         if code == "_query":
-            raise NotSupported(
-                "_query: no named query is known here, OperationDefinitions of the kind query are not run; "
-                "say what is meant by other parameters, for example by _filter"
+            raise Invalid(  # in lenient handling, too: R4/search.html#query wants it refused
+                "_query is for a search on one type, GET [base]/Patient?_query=…: it stands in no search "
+                "over several types or in a compartment, in no chain, and is no condition of a write"
             )
         if parameter is None or (parameter.expression is None and parameter.kind not in ("special", "words")):
             raise self.unknown_parameter(type_name, code)

@@ -92,6 +92,8 @@ class Draft:
         summary = self.chosen.get("_summary")
         if summary == "text" and self.elements:
             raise Invalid("_summary=text and _elements exclude each other")
+        if summary == "text" and self.includes:
+            raise Invalid("_summary=text and _include or _revinclude exclude each other")
         contained = self.chosen.get("_contained", "false")
         if contained != "false" and (self.sort or self.includes):
             what = "_sort" if self.sort else "_include and _revinclude"
