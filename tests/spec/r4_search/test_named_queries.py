@@ -63,14 +63,14 @@ def stored(client: FhirClient) -> Iterator[Callable[[Resource], str]]:
 
 @pytest.fixture
 def people(client: FhirClient, stored: Any) -> dict[str, str]:
-    """Names by id, born in 1950, 1960, 1970 and 1980, and the queries `born` and `seen`."""
+    """Names by id, born in 2950, 2960, 2970 and 2980 beside all others, and the queries `born` and `seen`."""
     stored(definition("born", BORN))
     stored(
         definition("seen", "Patient?_has:Observation:patient:code={{%from}}&_revinclude=Observation:patient")
     )
     names = ("Query", "Other", "Querulous", "Query")
     return {
-        stored(patient(family, birthDate=str(1950 + 10 * number))): family
+        stored(patient(family, birthDate=str(2950 + 10 * number))): family
         for number, family in enumerate(names)
     }
 
@@ -90,14 +90,14 @@ def found(reply: Reply, people: dict[str, str]) -> list[int]:
 @pytest.mark.parametrize(
     ("query", "numbers"),
     [
-        ("_query=born&from=1960", [3, 2, 1]),
-        ("_query=born&from=1960&to=1980", [2, 1]),
-        ("from=1950-01-01&_query=born&family=quer", [3, 2, 0]),
-        ("_query=born&from=1950&family=quer&family=queru", [2]),
-        ("_query=born&from=1950&family=queru,other", [2, 1]),
-        ("_query=born&from=1950&name=other", [1]),
-        ("_query=born&from=1950&_sort=birthdate&_count=2", [0, 1]),
-        ("_query=born&from=2000", []),
+        ("_query=born&from=2960", [3, 2, 1]),
+        ("_query=born&from=2960&to=2980", [2, 1]),
+        ("from=2950-01-01&_query=born&family=quer", [3, 2, 0]),
+        ("_query=born&from=2950&family=quer&family=queru", [2]),
+        ("_query=born&from=2950&family=queru,other", [2, 1]),
+        ("_query=born&from=2950&name=other", [1]),
+        ("_query=born&from=2950&_sort=birthdate&_count=2", [0, 1]),
+        ("_query=born&from=3000", []),
     ],
 )
 def test_named(client: FhirClient, people: dict[str, str], query: str, numbers: list[int]) -> None:
@@ -109,15 +109,15 @@ def test_named(client: FhirClient, people: dict[str, str], query: str, numbers: 
 
 @clause("R4/search.html#query", "pages of a named query, its count, its plan, by POST and in a Bundle")
 def test_answers(client: FhirClient, stored: Any, people: dict[str, str]) -> None:
-    first = client.get("Patient?_query=born&from=1950&_count=3")
+    first = client.get("Patient?_query=born&from=2950&_count=3")
     assert found(first, people) == [3, 2, 1]
     [following] = [each["url"] for each in first.json["link"] if each["relation"] == "next"]
     second = client.get(following.partition("/fhir/")[2])
     assert found(second, people) == [0]
-    assert client.get("Patient?_query=born&from=1960&_summary=count").json["total"] == 3
+    assert client.get("Patient?_query=born&from=2960&_summary=count").json["total"] == 3
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert found(client.send("POST", "Patient/_search", b"_query=born&from=1970", form), people) == [3, 2]
-    entry = {"request": {"method": "GET", "url": "Patient?_query=born&from=1970"}}
+    assert found(client.send("POST", "Patient/_search", b"_query=born&from=2970", form), people) == [3, 2]
+    entry = {"request": {"method": "GET", "url": "Patient?_query=born&from=2970"}}
     made = client.post("", {"resourceType": "Bundle", "type": "batch", "entry": [entry]}).json
     assert len(made["entry"][0]["resource"]["entry"]) == 2
     code = "http://loinc.org|8867-4"
@@ -141,16 +141,16 @@ def test_answers(client: FhirClient, stored: Any, people: dict[str, str]) -> Non
         ("Observation?_query=born", "Observation has no named query 'born'"),
         ("Patient?_query=born", "the named query born needs the parameter from"),
         ("Patient?_query=born&from=", "from has no value"),
-        ("Patient?_query=born&from=1950&from=1960", "from is given more than once"),
+        ("Patient?_query=born&from=2950&from=2960", "from is given more than once"),
         ("Patient?_query=born&from=soon", "birthdate: 'gesoon' is not a date"),
-        ("Patient?_query=born&_query=born&from=1950", "one _query"),
+        ("Patient?_query=born&_query=born&from=2950", "one _query"),
         ("Patient?_query:x=born", "one _query"),
-        ("Patient?_query=born&from=1950&_contained=both", "_contained=both and _query exclude each other"),
+        ("Patient?_query=born&from=2950&_contained=both", "_contained=both and _query exclude each other"),
         (
             "Patient?_query=seen&from=x&_summary=text",
             "_summary=text and what the named query",
         ),
-        ("?_type=Patient&_query=born&from=1950", "_query is for a search on one type"),
+        ("?_type=Patient&_query=born&from=2950", "_query is for a search on one type"),
         ("Observation?patient._query=born", "_query is for a search on one type"),
     ],
 )
@@ -161,8 +161,8 @@ def test_refused(client: FhirClient, people: dict[str, str], query: str, says: s
 
 @clause("R4/search.html#query", "other criteria that nobody knows are left out beside it when lenient")
 def test_lenient(client: FhirClient, people: dict[str, str]) -> None:
-    check(client.get("Patient?_query=born&from=1980&colour=red"), 400, "colour")
-    reply = client.get("Patient?_query=born&from=1980&colour=red", Prefer="handling=lenient")
+    check(client.get("Patient?_query=born&from=2980&colour=red"), 400, "colour")
+    reply = client.get("Patient?_query=born&from=2980&colour=red", Prefer="handling=lenient")
     assert found(reply, people) == [3]
     assert "colour" in reply.json["entry"][-1]["resource"]["issue"][0]["diagnostics"]
 
@@ -195,7 +195,7 @@ def test_two(client: FhirClient, stored: Any, people: dict[str, str]) -> None:
     says = (
         "several definitions of the named query 'born': http://example.org/queries/again, http://example.org"
     )
-    check(client.get("Patient?_query=born&from=1950"), 400, says)
+    check(client.get("Patient?_query=born&from=2950"), 400, says)
 
 
 @clause(

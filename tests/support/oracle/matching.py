@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tests.support.oracle import filtering, reading, units
+from tests.support.oracle import filtering, listing, reading, units
 from tests.support.oracle.reading import INFINITE, Number, Span
 from tests.support.oracle.table import Entry, Place, entries
 from tests.support.oracle.table import entry as entry_of
@@ -68,7 +68,8 @@ class Oracle:
         if name in ("_text", "_content"):
             return self.words.found(type_name, name, text)
         if name == "_list":
-            return self._listed(type_name, reading.pieces(text, ","))
+            names = [reading.plain(each) for each in reading.pieces(text, ",")]
+            return listing.listed(self.by_type, type_name, names, self.base)
         head, dot, rest = name.partition(".")
         code, _, modifier = head.partition(":")
         entry = entry_of(type_name, code)
@@ -84,23 +85,6 @@ class Oracle:
             resources = self.by_type.get(entry.type_name, {})
             self._values[key] = {id_: list(_values(entry, each)) for id_, each in resources.items()}
         return self._values[key]
-
-    def _listed(self, type_name: str, ids: list[str]) -> set[str]:
-        names = [reading.plain(each) for each in ids]
-        if "$current-drug-allergies" in names:
-            rest = [each for each in ids if reading.plain(each) != "$current-drug-allergies"]
-            some = {
-                id_
-                for id_ in self._listed(type_name, ["$current-allergies"])
-                if "medication" in self.by_type[type_name][id_].get("category", [])
-            }
-            return some | self._listed(type_name, rest)
-        known = self.by_type.get("List", {})
-        lists = [known.get(each, {}) for each in names]
-        lists += [each for name in names for each in known.values() if is_for(each, name)]
-        items = [("Reference", entry["item"]) for each in lists for entry in each.get("entry", [])]
-        pointed = {id_ for kind, id_ in self._local(items) if kind == type_name}
-        return pointed & set(self.by_type.get(type_name, ()))
 
     def _has(self, type_name: str, name: str, text: str) -> set[str]:
         _, holder, code, rest = name.split(":", 3)
@@ -251,22 +235,6 @@ class Oracle:
         return found
 
 
-def is_for(listing: Resource, name: str) -> bool:
-    """Say whether a List is current and what a name such as $current-problems asks for."""
-    codes = {
-        "$current-problems": {"problems", "46105-3"},
-        "$current-medications": {"medications", "57828-6", "10160-0"},
-        "$current-allergies": {"allergies", "18716-1", "52472-8", "48765-2"},
-    }.get(name, set())
-    return listing.get("status") == "current" and any(
-        each.get("code") in codes
-        and each.get("system")
-        == ("http://loinc.org" if "-" in each["code"] else f"http://terminology.hl7.org/CodeSystem/{USES}")
-        for each in listing.get("code", {}).get("coding", [])
-    )
-
-
-USES = "list-example-use-codes"
 PARTS = {"Location": "partOf", "Organization": "partOf", "Encounter": "partOf", "Procedure": "partOf"}
 
 
