@@ -30,9 +30,9 @@ def listed(
         for entry in (entry for one in some for entry in one.get("entry", [])):
             text = entry["item"].get("reference", "").removeprefix(f"{base}/")
             target = re.fullmatch(rf"{type_name}/([A-Za-z0-9.-]+)(/_history/.*)?", text)
-            if target and target[1] in known:
-                if not drugs or "medication" in known[target[1]].get("category", []):
-                    found.add(target[1])
+            here = known.get(target[1]) if target else None
+            if target and here is not None and (not drugs or "medication" in here.get("category", [])):
+                found.add(target[1])
     return found
 
 
