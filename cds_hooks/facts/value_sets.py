@@ -76,13 +76,10 @@ class CodeSet:
         """
         if not self._members.isdisjoint(said):
             return True
-        if RXNORM in self.codes and any(
-            (RXNORM, part.code) in self._members
-            for system, code in said
-            if system == RXNORM
-            for part in of_code(code)
-        ):
-            return True
+        if RXNORM in self.codes:
+            for system, code in said:
+                if system == RXNORM and any((RXNORM, part.code) in self._members for part in of_code(code)):
+                    return True
         return bool(self.icd10) and any(
             system in ICD10 and code.replace(".", "").upper().startswith(self.icd10) for system, code in said
         )

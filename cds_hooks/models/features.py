@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from cds_hooks.facts.chart import (
     Chart,
@@ -50,8 +50,7 @@ Value = str | float | None
 """A value as the trial codes it: a letter, a number, or None for unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One value with where it came from: `time` is FHIR text, `reference` is `Type/id`."""
 
     value: Value
