@@ -27,6 +27,7 @@ from fhir_server.search import include, paging
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import SCORE, Statement, compile, position_of
 from fhir_server.search.contained import compile_contained, fragment_of, place_of
+from fhir_server.search.kept import KEPT
 from fhir_server.search.order import Position
 from fhir_server.search.parse import Reader, parse
 from fhir_server.search.types.protocol import Environment
@@ -62,7 +63,8 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     explained, pairs = explain.asked(pairs)
     asked, position = _opened(context, path, pairs)
     query = query_of(asked)
-    query = replace(query, issues=(*query.issues, *_cut_words(context, query)))
+    if cut_words := _cut_words(context, query):
+        query = replace(query, issues=(*query.issues, *cut_words))
     limit = min(query.count or context.settings.default_count, context.settings.max_count)
     if explained is not None:
         return explain.explanation(context, query, limit, position, explained)
@@ -100,7 +102,7 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
 def _statement(context: Context, query: Query, limit: int, position: Position | None) -> Statement:
     if query.contained != "false":
         return compile_contained(query, limit, position)
-    return compile(query, limit, position, frequencies=context.frequencies())
+    return KEPT.statement(query, limit, position, context.frequencies())
 
 
 def _tag(
@@ -152,7 +154,8 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         stored=StoredValues(context.unit.execute),
         full_text=settings.environment.full_text,
     )
-    query = replace(query, issues=(*query.issues, *searchable.warnings()))
+    if warnings := searchable.warnings():
+        query = replace(query, issues=(*query.issues, *warnings))
     return narrow(context.grant, query, reading(context, type_name))
 
 

@@ -102,7 +102,8 @@ def _check_signs(name: str, text: str) -> None:
     """Refuse what neither FHIR nor Postgres has in a text."""
     if "\0" in name or "\0" in text:
         raise Invalid(f"{name!r} holds U+0000, which no stored text has; leave it out")
-    if any("\ud800" <= sign <= "\udfff" for sign in name + text):
+    both = name + text
+    if not both.isascii() and any("\ud800" <= sign <= "\udfff" for sign in both):
         raise Invalid(f"{name!r} holds half a surrogate pair, which no stored text has; leave it out")
 
 
@@ -180,10 +181,9 @@ class Reader:
         if parameter.kind == "words":
             return self.worded(parameter, modifier, text)
         kind = TYPES[parameter.kind]
-        known = modifiers_of(parameter)
         if modifier in kind.later:
             raise NotSupported(f"{parameter.code}:{modifier} is not something that this server does yet")
-        if modifier is not None and modifier not in known:
+        if modifier is not None and modifier not in (known := modifiers_of(parameter)):
             raise unknown(f"{parameter.code} has no modifier {modifier!r}", modifier, known)
         if not text:
             raise Unknown(f"{parameter.code} has no value; give one or leave the parameter out")
