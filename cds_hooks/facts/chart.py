@@ -222,21 +222,19 @@ def active_conditions(chart: Chart, codes: CodeSet) -> Iterator[tuple[Resource, 
 
     A Condition without verificationStatus counts as confirmed.
     """
-    for resource, certainty, said in chart.once("conditions", lambda: tuple(_active(chart))):
-        if codes.holds_said(said):
-            yield resource, certainty
-
-
-def _active(chart: Chart) -> Iterator[tuple[Resource, str, Said]]:
-    for resource in chart.all("Condition"):
+    for resource, said in chart.once("conditions", lambda: _conditions(chart)):
+        if not codes.holds_said(said):
+            continue
         clinical = status_codes(resource, "clinicalStatus")
         if clinical and _ACTIVE.isdisjoint(clinical):
             continue
         verified = status_codes(resource, "verificationStatus")
-        if "refuted" in verified:
-            continue
-        certainty = "confirmed" if _UNSURE.isdisjoint(verified) else "unconfirmed"
-        yield resource, certainty, Said.by(resource.get("code"))
+        if "refuted" not in verified:
+            yield resource, "confirmed" if _UNSURE.isdisjoint(verified) else "unconfirmed"
+
+
+def _conditions(chart: Chart) -> tuple[tuple[Resource, Said], ...]:
+    return tuple((resource, Said.by(resource.get("code"))) for resource in chart.all("Condition"))
 
 
 # Medication -------------------------------------------------------------------------------------
