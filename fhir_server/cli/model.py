@@ -112,7 +112,9 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     action = ACTIONS[arguments.action]
     if (action.needs_model or arguments.model) and arguments.model not in MODELS:
         raise Refused(
-            f"there is no model {arguments.model}; known are {', '.join(MODELS)}"
+            f"there is no model {arguments.model}; known are {', '.join(MODELS)}."
+            " Each is evaluated and recalibrated by its own table of inputs (docs/models.md); another trial,"
+            " described in a file, is evaluated by `python -m cds_hooks.training FILE --data ROWS`"
             if arguments.model
             else f"{arguments.action} needs a MODEL: {', '.join(MODELS)}"
         )

@@ -27,7 +27,7 @@ def add_show(parser: argparse.ArgumentParser) -> None:
 def add_step(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of a step."""
     parser.add_argument("--version", metavar="N", help="which release; demote: default the active one")
-    parser.add_argument("--by", metavar="NAME", default="", help="who does it, by name")
+    parser.add_argument("--by", metavar="NAME", default="", help="who does it; kept as typed, not proven")
     parser.add_argument("--reason", metavar="TEXT", default="", help="why; it is kept with the step")
 
 
@@ -197,4 +197,5 @@ def step_text(found: Document) -> str:
         lines.append(
             f"proposed by {found['proposed_by']}; another person approves with `xinglin model promote`"
         )
+    lines.append("names are kept as they were typed here; nothing proves who typed them")
     return "\n".join(lines)
