@@ -8,6 +8,7 @@ default. A name carries its unit. No other room reads the environment.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -48,6 +49,11 @@ class Config:
     workers: int = _setting(2, "HTTP worker processes")
     threads: int = _setting(4, "requests that one worker process serves at the same time")
     auth: str = _setting("off", "smart or off; off is refused on any address but loopback")
+    fhir_cors_origins: tuple[str, ...] = _setting(
+        ("*",),
+        "origins whose pages browsers let read the answers of /fhir, such as https://app.example; *, off, or "
+        "a list. Without authorization * means every page that is open on this machine",
+    )
     tls_cert: str = _setting("", "PEM file of the certificate chain; empty: plain HTTP")
     tls_key: str = _setting("", "PEM file of the private key")
     dimse: bool = _setting(True, "whether the DIMSE listener is started")
@@ -296,6 +302,11 @@ class Config:
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigError("tls_cert and tls_key go together; only one of them is set")
         self._check_dimse()
+        for origin in self.fhir_cors_origins:
+            if origin not in ("*", "off") and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise ConfigError(
+                    f"fhir_cors_origins has {origin!r}; write *, off, or origins such as https://app.example"
+                )
         if unknown := [name for name in self.full_text if name not in ("*", "off") and not name.isalpha()]:
             raise ConfigError(f"full_text has {unknown[0]!r}; write *, off, or types such as Patient")
         for entry in self.patient_id_issuers:

@@ -1,4 +1,4 @@
-"""Load files of resources: NDJSON, Bundles, single resources, folders of them, compressed or not."""
+"""Load files of resources: NDJSON, JSON and XML, Bundles, folders of them, compressed or not."""
 
 from __future__ import annotations
 

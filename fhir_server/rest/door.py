@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -86,6 +86,9 @@ class Door:
             if is_xml(media_type):
                 response.as_xml(request, made, pretty=_wants_pretty(request))
         finished = _finish(request, made, media_type)
+        if "HTTP_ORIGIN" in environ:
+            origins = self._installation.config.fhir_cors_origins
+            finished.headers.extend(_for_pages(environ["HTTP_ORIGIN"], origins))
         if self._observer is not None:
             # A made-up method is not counted by its name: it may hold anything, and each would be a series.
             method = request.method if request.method in METHODS else "other"
@@ -140,14 +143,26 @@ def _finish(request: Request, made: Answer, media_type: str) -> Answer:
     if made.status not in (204, 304):
         size_bytes = len(made.body) if made.stream is None else made.size_bytes
         headers.append(("Content-Length", str(size_bytes)))
-    if "HTTP_ORIGIN" in environ:
-        headers.append(("Access-Control-Allow-Origin", "*"))
-        headers.append(("Access-Control-Expose-Headers", _CORS_EXPOSED))
     if "HTTP_X_REQUEST_ID" in environ and (request_id := request.request_id):
         headers.append(("X-Request-Id", request_id))
     if request.method == "HEAD":
         made.body, made.stream = b"", None
     return made
+
+
+def _for_pages(origin: str, allowed: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the headers by which a browser lets pages of an origin read the answer, none where it shall not.
+
+    >>> [value for _, value in _for_pages("https://a.org", ["https://a.org"])][:2]
+    ['https://a.org', 'Origin']
+    """
+    if "*" in allowed:
+        named = [("Access-Control-Allow-Origin", "*")]
+    elif origin in allowed:
+        named = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
+    else:
+        return [("Vary", "Origin")]
+    return [*named, ("Access-Control-Expose-Headers", _CORS_EXPOSED)]
 
 
 def _for_error(request: Request) -> str:

@@ -1,7 +1,7 @@
-"""Paths → documents: folders, NDJSON, JSON, and both inside .gz .bz2 .xz .zip .tar.*, as they are.
+"""Paths → documents: folders, NDJSON, JSON, XML, and these inside .gz .bz2 .xz .zip .tar.*, as they are.
 
-A document is the bytes of one JSON text and where it stood. Archives are read as streams;
-nothing is unpacked onto the disk.
+A document is the bytes of one JSON text and where it stood; XML is read into JSON. Archives are read as
+streams; nothing is unpacked onto the disk.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from fhir_server.model import json_format, xml_format
+from fhir_server.outcome import FhirError
 
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -95,8 +98,18 @@ def _documents(name: str, source: str, stream: IO[bytes]) -> Iterator[Document |
         data = stream.read(LONGEST_LINE + 1)
         if len(data) > LONGEST_LINE:
             yield Unreadable(source, f"longer than {LONGEST_LINE} bytes; split it or write it as NDJSON")
+        elif lower.endswith(".xml"):
+            yield _of_xml(source, data)
         else:
             yield Document(source, None, data)
+
+
+def _of_xml(source: str, data: bytes) -> Document | Unreadable:
+    """Return a resource that stands as FHIR XML in the form of JSON (R4/xml.html); nothing of it is lost."""
+    try:
+        return Document(source, None, json_format.encode(xml_format.parse(data)))
+    except FhirError as error:
+        return Unreadable(source, "; ".join(issue.diagnostics for issue in error.issues))
 
 
 def _lines(source: str, stream: IO[bytes]) -> Iterator[Document | Unreadable]:
@@ -118,4 +131,4 @@ def _is_known(name: str) -> bool:
         return False
     while Path(lower).suffix in OPENERS:
         lower = lower[: -len(Path(lower).suffix)]
-    return lower.endswith((".json", ".ndjson", ".jsonl", ".zip", *TARS))
+    return lower.endswith((".json", ".ndjson", ".jsonl", ".xml", ".zip", *TARS))

@@ -11,7 +11,8 @@ sensitive"), all else is compared sign by sign. `:not` is the complement, resour
 included; `:of-type` asks for `type system|type code|value` of an Identifier.
 
 `:in` and `:not-in` name a value set, `:below` and `:above` a code with its system: what they stand for
-is written out, and asked for as so many keys. `:not-in` is the complement of `:in`, as `:not` is.
+is written out, and asked for as so many keys; media types have a `:below` of their own (search/mime.py).
+`:not-in` is the complement of `:in`, as `:not` is.
 `:text` is in search/wording.py.
 """
 
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fhir_server.outcome import Invalid
-from fhir_server.search import elements, keys, values
+from fhir_server.search import elements, keys, mime, values
 from fhir_server.search.ast import Parameter
 from fhir_server.search.types.protocol import (
     Cell,
@@ -36,6 +37,7 @@ from fhir_server.search.types.protocol import (
 )
 
 WITH_SYSTEM = frozenset({"Coding", "CodeableConcept", "Identifier"})
+PLAIN = frozenset({"ContactPoint", "uri", "boolean"})  # with these R4 has no bar
 CODED = frozenset({"Coding", "CodeableConcept", "code"})
 
 
@@ -65,6 +67,8 @@ def parse(
     if modifier in ("in", "not-in"):
         return _members(values.unescape(text), modifier, parameter, environment or Environment())
     parts = [values.unescape(part) for part in values.split(text, "|")]
+    if modifier == "below" and len(parts) == 1 and parameter is not None and mime.is_media_type(parameter):
+        return TokenValue(None, None, (mime.below(parts[0]),))
     if modifier in ("above", "below"):
         return _related(parts, modifier, parameter, environment or Environment())
     if modifier == "of-type":
@@ -126,6 +130,11 @@ def _without_system(system: str | None, code: str, facts: elements.Facts) -> Tok
 
     A `code` has the system of its binding; everything else matches only where no system is asked for.
     """
+    if system and facts.types <= PLAIN:
+        raise Invalid(
+            f"the values here are {' and '.join(sorted(facts.types))}, which have no system; ask for "
+            f"{code!r} alone (R4/search.html#token)"
+        )
     if system:
         codes = [known for known, of in facts.systems.items() if of == system and code in ("", known)]
         return TokenValue(None, code or None, tuple(map(keys.escaped, codes)))
@@ -166,7 +175,13 @@ def extract(parameter: Parameter, environment: Environment) -> Extractor:
     >>> cells("CodeableConcept", {"coding": [{"system": "s", "code": "c"}]})
     ['s|c', 'c', 's|']
     """
-    return cells
+    return of_media_type if mime.is_media_type(parameter) else cells
+
+
+def of_media_type(type_name: str, value: Any) -> Sequence[Cell]:
+    """Return the texts of a media type, with those by which `:below` finds it."""
+    found = cells(type_name, value)
+    return [*found, *mime.texts(value)] if isinstance(value, str) else found
 
 
 def cells(type_name: str, value: Any) -> Sequence[Cell]:

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
+from fhir_server.config import Config
+from fhir_server.interactions.capabilities import Capabilities
+from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
+from fhir_server.rest.door import Door
+from fhir_server.rest.handlers import BUILT, Installation
 from tests.support.builders import bundle, identified, patient, post
 from tests.support.clause import clause
 from tests.support.http import FhirClient
@@ -237,6 +242,29 @@ def test_cors(client: FhirClient) -> None:
     for name in ("ETag", "Location", "Content-Location"):
         assert name in reply.headers["Access-Control-Expose-Headers"]
     assert "Access-Control-Allow-Origin" not in client.get("metadata").headers
+
+
+@clause("W3C/CORS", "where origins are listed, or none is, pages of others may not read")
+@pytest.mark.parametrize(
+    ("allowed", "origin", "said"),
+    [
+        (("https://app.example", "http://localhost:3000"), "http://localhost:3000", "http://localhost:3000"),
+        (("https://app.example",), "https://app.example.evil", None),
+        (("https://app.example",), "null", None),
+        (("off",), "https://app.example", None),
+        (("*",), "null", "*"),
+    ],
+)
+def test_origins(entry: Entry, allowed: tuple[str, ...], origin: str, said: str | None) -> None:
+    config = Config(fhir_cors_origins=allowed)
+    door = Door(Installation(entry, config, Capabilities(entry.settings, BUILT, entry.clock())))
+    client = FhirClient(door.wsgi)
+    asked = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+    page = client.get("Patient?_count=1", Origin=origin)
+    preflight = client.send("OPTIONS", "Patient/7", None, asked)
+    for reply in (page, preflight):
+        assert reply.headers.get("Access-Control-Allow-Origin") == said
+        assert "*" in allowed or "Origin" in ", ".join(reply.headers.getlist("Vary"))
 
 
 @clause("R4/http.html#custom", "X-Request-Id is repeated when it is safe to")

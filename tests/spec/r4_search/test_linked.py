@@ -13,7 +13,9 @@ from fhir_server.search.parse import parse
 from fhir_server.search.registry import standard
 from fhir_server.search.types.token import TokenValue
 from tests.spec.r4_search.conftest import Search
+from tests.support.builders import observation, patient
 from tests.support.clause import clause
+from tests.support.http import FhirClient
 
 
 def refer(kind: str, id: str, **references: str) -> dict[str, Any]:
@@ -178,3 +180,15 @@ def test_visible(search: Search, connection: Any) -> None:
     assert included(search, connection, typed, visible=visible) == ["Patient/ann"]
     back = "Organization?_revinclude=Patient:organization"
     assert included(search, connection, back, visible=visible) == []
+
+
+@clause("R4/search.html#versions", "a reference to a version leads to the current resource")
+def test_versioned_references(client: FhirClient, stored: Any) -> None:
+    id_ = stored(patient("Before"))
+    assert client.send("PUT", f"Patient/{id_}", {**patient("After"), "id": id_}).status == 200
+    seen = stored(observation(f"Patient/{id_}/_history/1"))
+    found = client.get(f"Observation?_id={seen}&_include=Observation:subject").json["entry"]
+    assert [entry["resource"]["meta"]["versionId"] for entry in found] == ["1", "2"]
+    for family, expected in (("After", 1), ("Before", 0)):
+        asked = client.get(f"Observation?_id={seen}&subject:Patient.family={family}").json
+        assert len(asked.get("entry", [])) == expected

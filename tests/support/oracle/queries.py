@@ -174,7 +174,7 @@ class Generator:
             return f"{escaped(known)}|"
         if form < 0.6:
             return f"|{code}"
-        if form < 0.65:
+        if form < 0.65 and kind not in ("ContactPoint", "boolean", "deceased", "uri"):  # which have no bar
             return f"http://example.org/other|{code}"
         return code if form < 0.95 else code.swapcase()
 

@@ -75,6 +75,31 @@ def test_every_packing_is_read(entry: Entry, tmp_path: Path) -> None:
     assert {id_ for _, id_ in stored(entry)} == {"plain", "line-1", "line-2", "bz2", "gz", "zip", "tar"}
 
 
+XML = '<?xml version="1.0"?><Patient xmlns="http://hl7.org/fhir"><id value="{}"/>{}</Patient>'
+
+
+def test_xml(entry: Entry, tmp_path: Path) -> None:
+    """Resources and transactions as XML, packed too; what is wrong is told with line and column."""
+    (tmp_path / "a.xml").write_text(XML.format("plain", '<birthDate value="1970-01"/>'))
+    (tmp_path / "b.xml.gz").write_bytes(gzip.compress(XML.format("packed", "").encode()))
+    inner = XML.format("inner", "").partition("?>")[2]
+    request = '<request><method value="PUT"/><url value="Patient/inner"/></request>'
+    (tmp_path / "c.xml").write_text(
+        '<Bundle xmlns="http://hl7.org/fhir"><type value="transaction"/>'
+        f"<entry><resource>{inner}</resource>{request}</entry></Bundle>"
+    )
+    (tmp_path / "d.xml").write_text(XML.format("wrong", '\n<birthdate value="1970"/>'))
+    (tmp_path / "e.xml").write_text("<project/>")
+    report = run(entry, tmp_path)
+    assert set(stored(entry)) == {("Patient", each) for each in ("plain", "packed", "inner")}
+    reasons = dict(report.fate.rejected)
+    assert "line 2, column 1: <birthdate> is no element of Patient" in reasons[str(tmp_path / "d.xml")]
+    assert "line 1, column 1" in reasons[str(tmp_path / "e.xml")]
+    assert len(reasons) == 2
+    again = run(entry, tmp_path)
+    assert (again.fate.created, again.fate.updated, again.fate.unchanged) == (0, 0, 3)
+
+
 def test_the_second_load_changes_nothing(entry: Entry, tmp_path: Path) -> None:
     weight = {**observation("Patient/p", value=""), "id": "w"}
     del weight["valueString"]
