@@ -20,7 +20,8 @@ from fhir_server.search.ast import Query
 from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
 from fhir_server.search.frequency import Frequencies, Judge
 from fhir_server.search.order import Position, in_order
-from fhir_server.search.plans import STRETCH, Page, is_settled, plan
+from fhir_server.search.page import Page
+from fhir_server.search.plans import STRETCH, is_settled, plan
 from fhir_server.search.types import words
 from fhir_server.search.word_rows import words_source
 
