@@ -151,7 +151,7 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         now=context.clock(),
         registry=searchable,
         codes=SearchCodes(context),
-        stored=StoredValues(context.unit.execute),
+        stored=StoredValues(context.unit.execute, context.unit.execute_prepared),
         full_text=settings.environment.full_text,
     )
     if warnings := searchable.warnings():
@@ -186,7 +186,7 @@ def environment(context: Context) -> Environment:
         context.settings.environment,
         now=context.clock(),
         codes=SearchCodes(context),
-        stored=StoredValues(context.unit.execute),
+        stored=StoredValues(context.unit.execute, context.unit.execute_prepared),
     )
 
 

@@ -452,8 +452,7 @@ def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
         return found if limit is None else Sql(f"{found.text} limit {limit}", found.parameters)
     parts = [condition for condition, _ in row_stretches(clauses)]
     if units := spans.in_units(clauses):
-        whole = row_condition(clauses)
-        parts = [joined([Sql(each.sql, each.parameters), whole], " and ") for each in units]
+        parts = [Sql(each.sql, each.parameters) for each in units]
     selects = [
         select(
             "i.pk",

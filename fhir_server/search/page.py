@@ -57,11 +57,13 @@ class Page:
         return self.conditions.rows("r", self.query.type_name, criteria)
 
     def found(self, select: Sql) -> Sql:
-        """Return the whole statement, once its branches are made."""
-        united = self.branches[0]
-        if len(self.branches) > 1:
-            united = joined([in_parentheses(branch) for branch in self.branches], " union all ")
-        names = [Sql(f"{name} as materialized ({look.text})", look.parameters) for name, look in self.looks]
+        """Return the whole statement, once its branches are made: those that are not asked before it."""
+        asked = int(self.probed is not None)
+        branches, looks = self.branches[asked:], self.looks[asked:]
+        united = branches[0]
+        if len(branches) > 1:
+            united = joined([in_parentheses(branch) for branch in branches], " union all ")
+        names = [Sql(f"{name} as materialized ({look.text})", look.parameters) for name, look in looks]
         head = Sql("")
         if names:
             listed = joined(names, ", ")

@@ -35,7 +35,7 @@ from fhir_server.search.elements import is_bound
 from fhir_server.search.linked import by_row, is_tried
 from fhir_server.search.order import Key, Walk, beyond, order_by
 from fhir_server.search.page import CHART, Page, behind_position, looked_up, selected
-from fhir_server.search.settled import is_by_keys, is_few_texts
+from fhir_server.search.settled import is_by_keys, is_few_rows, is_linked_by_keys
 from fhir_server.search.sql import in_parentheses, joined
 from fhir_server.search.types import words
 from fhir_server.search.types.table import TYPES
@@ -80,8 +80,14 @@ def plan(page: Page) -> None:
         own = f"r.type = {type_code(page.query.type_name)} and r.pk = any(array(select pk from p))"
         few = f"{own} and (select count(*) <= {few_rows} from p)"
         page.branches.append(looked_up(page, Sql(f"{rest.text} and {few}", rest.parameters)))
-        if page.conditions.visible is None and not page.keys and is_few_texts(probe, clauses):
+        if (
+            page.beside == 1
+            and page.conditions.visible is None
+            and not page.keys
+            and is_few_rows(probe, clauses)
+        ):
             page.probed = Sql(f"(select count(*) > {few_rows} from p)")
+            gate = ""  # what follows is only asked if they are more, and need not look again
     chain = next((each for each in clauses if isinstance(each, Chain) and by_row(each)), None)
     if frequency != "few" and chain is not None:
         targets = page.conditions.targets(chain)
@@ -122,15 +128,17 @@ def plan(page: Page) -> None:
 def is_settled(page: Page) -> bool:
     """Tell whether the best plan of a page is the same whatever values are asked for.
 
-    It is where only keys are asked for: their shapes leave Postgres nothing to guess. Of ranges it is
-    only where the page is a walk of the one index that they are ranges of.
+    It is where only keys are asked for, here or behind references: their shapes leave Postgres nothing to
+    guess. Of ranges it is only where the page is a walk of the one index that they are ranges of.
     """
-    if page.conditions.visible is not None or len(page.keys) > 1:
+    if page.conditions.visible is not None:
         return False
     clauses = page.query.clauses
-    if not all(is_by_keys(each) for each in clauses) and len(_bounds(page)) < len(clauses):
+    charted = bool(page.keys) and page.keys[0].expression == CHART.expression
+    by_keys = is_by_keys if charted else is_linked_by_keys
+    if not all(map(by_keys, clauses)) and len(_bounds(page)) < len(clauses):
         return False
-    return not page.keys or page.first is not None or page.keys[0].expression == CHART.expression
+    return not page.keys or page.first is not None or charted
 
 
 def _sorted_by_chart(page: Page) -> bool:
