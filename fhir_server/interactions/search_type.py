@@ -230,12 +230,10 @@ def _included(
     for _ in range(ROUNDS):
         if not includes or not new:
             break
-        statements = include.statements(
-            includes, new, known, most + 1 - len(added), registry=context.searchable()
-        )
+        statements = include.statements(includes, new, known, most + 1, registry=context.searchable())
         new = []
         for statement in statements:
-            for row in context.unit.execute(statement.sql, statement.parameters):
+            for row in _rows(context, statement):
                 version = from_search(row)
                 if version.pk not in known:
                     known.add(version.pk)

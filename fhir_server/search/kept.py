@@ -18,9 +18,9 @@ from typing import Any
 from fhir_server.search import chart, keys
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Query
 from fhir_server.search.compile import Statement, compile
-from fhir_server.search.frequency import ALWAYS_FEW, Frequencies
+from fhir_server.search.frequency import ALWAYS_FEW, Frequencies, Judge
 from fhir_server.search.order import Position
-from fhir_server.search.plans import DENSE, FEW_HOLDERS, STRETCH
+from fhir_server.search.plans import DENSE, FEW, FEW_HOLDERS, STRETCH
 from fhir_server.search.types.protocol import Texts
 from fhir_server.search.types.special import IdValue
 from fhir_server.search.types.table import TYPES
@@ -99,7 +99,8 @@ class _Asked:
             case Chain(reference, branches, urls, contained):
                 inside = self.all([each for _, each in branches])
                 types = tuple([type_name for type_name, _ in branches])
-                return inside and ("chain", reference, types, urls, contained, inside)
+                few = Judge(self.known).targets_of(criterion, FEW).bit_length()
+                return inside and ("chain", reference, types, urls, contained, few, inside)
             case Has(reference, target, each, url):
                 inside = self.one(each)
                 return inside and ("has", reference, target, url, inside)

@@ -8,7 +8,7 @@ guess, so its shape is chosen by what is asked, and where that is not enough by 
     keys        a key that few resources have (a reference, an identifier): GIN, then order
     stretch     keys that many have: walk 2,000 in order; GIN only if they do not fill the page
     few rows    a condition on ordered rows: up to 1,000 (4,000 without sort) of them, then their resources
-    targets     a chain: what refers to up to 3 of what it leads to; else a stretch, compared with up to 200
+    targets     a chain: what refers to few of what it leads to; else a stretch, compared with up to 200
     holders     `_has`: where up to 300 have what is asked for, what they refer to; else a stretch
     walk        none of these: in order until the page is full
 
@@ -36,7 +36,7 @@ from fhir_server.search.linked import by_row, is_tried
 from fhir_server.search.order import Key, Walk, beyond, order_by
 from fhir_server.search.page import CHART, Page, behind_position, looked_up, selected
 from fhir_server.search.settled import is_by_keys, is_few_rows, is_linked_by_keys
-from fhir_server.search.sql import in_parentheses, joined
+from fhir_server.search.sql import OfType, in_parentheses, joined
 from fhir_server.search.types import words
 from fhir_server.search.types.table import TYPES
 
@@ -44,7 +44,8 @@ FEW = 1000  # so many rows are fetched and sorted in some milliseconds
 FEW_IN_ORDER = 4  # times as many where they come in the order of the page, and not all are fetched
 FEW_TARGETS = 200  # each may be referred to by many
 FEW_HOLDERS = 300  # what they refer to is fetched
-FEW_REFERRED = 3  # so many are not compared with a stretch first
+FEW_REFERRED = 3  # so many are not compared with a stretch first, where nothing is known of them
+MOST_REFERRED = 1000  # each is a step of GIN
 STRETCH = 2000  # so many resources are looked at in some milliseconds
 CHARTED = 200  # of one patient's, which lie scattered
 DENSE = 0.1  # the part of a type from which on a look at these is worth it
@@ -90,14 +91,7 @@ def plan(page: Page) -> None:
             gate = ""  # what follows is only asked if they are more, and need not look again
     chain = next((each for each in clauses if isinstance(each, Chain) and by_row(each)), None)
     if frequency != "few" and chain is not None:
-        targets = page.conditions.targets(chain)
-        page.looks.append(("t", Sql(f"{targets.text} limit {FEW_TARGETS + 1}", targets.parameters)))
-        rest = page.where([each for each in clauses if each is not chain])
-        at_once = min(FEW_REFERRED, FEW_TARGETS)
-        few = f"r.keys && array(select * from t) and (select count(*) <= {at_once} from t)"
-        few_targets = Sql(f"{rest.text} and {few}{gate}", rest.parameters)
-        page.branches.append(looked_up(page, few_targets, by_keys=True))
-        gate += f" and (select count(*) > {at_once} from t)"
+        gate = _referring(page, chain, gate)
         page.conditions.looked_at, page.conditions.looked_at_most = chain, FEW_TARGETS
         frequency = "many"
     has = next((each for each in clauses if isinstance(each, Has) and is_tried(each)), None)
@@ -123,6 +117,27 @@ def plan(page: Page) -> None:
         page.branches.append(looked_up(page, found, by_keys=True))
     else:
         page.branches += _walked(page, bounds, gate)
+
+
+def _referring(page: Page, chain: Chain, gate: str) -> str:
+    """Make the branch of what refers to few targets of a chain, and return when the others are begun.
+
+    What refers to them is looked at first: up to FEW, however unevenly they may be referred to.
+    """
+    most = max(min(FEW_REFERRED, FEW_TARGETS), min(page.judge.targets_of(chain, FEW), MOST_REFERRED))
+    targets = page.conditions.targets(chain)
+    page.looks.append(("t", Sql(f"{targets.text} limit {max(most, FEW_TARGETS) + 1}", targets.parameters)))
+    rest = [each for each in page.query.clauses if each is not chain]
+    referring = OfType("r.keys && array(select * from t)")
+    where = page.conditions.rows("r", page.query.type_name, rest, referring)
+    few = f"{gate} and (select count(*) <= {most} from t)"
+    found = f"select r.* from {RESOURCE} r where {where.text}{few} limit {FEW + 1}"
+    page.looks.append(("c", Sql(found, where.parameters)))
+    enough = f"(select count(*) <= {FEW} from c)"
+    page.branches.append(
+        selected(page, "c r", Sql(f"true{few} and {enough}"), page.keys, page.keys, behind_position(page))
+    )
+    return f"{gate} and ((select count(*) > {most} from t) or not {enough})"
 
 
 def is_settled(page: Page) -> bool:
