@@ -35,7 +35,7 @@ from fhir_server.search.elements import is_bound
 from fhir_server.search.linked import by_row, is_tried
 from fhir_server.search.order import Key, Walk, beyond, order_by
 from fhir_server.search.page import CHART, Page, behind_position, looked_up, selected
-from fhir_server.search.settled import is_by_keys, is_few_rows, is_linked_by_keys
+from fhir_server.search.settled import is_by_keys, is_few_rows, is_linked_by_keys, is_tried_on_few
 from fhir_server.search.sql import OfType, in_parentheses, joined
 from fhir_server.search.types import words
 from fhir_server.search.types.table import TYPES
@@ -70,6 +70,7 @@ def plan(page: Page) -> None:
     if frequency == "few" and _sorted_by_chart(page):
         page.keys[0] = replace(CHART, descending=page.keys[0].descending)
     page.conditions.at_hand = frequency == "few"
+    page.conditions.walking = page.conditions.at_hand and is_tried_on_few(clauses)
     bounds = _bounds(page)
     gate = ""
     probe = worded if worded or bounds else _probed(clauses)
@@ -144,14 +145,16 @@ def is_settled(page: Page) -> bool:
     """Tell whether the best plan of a page is the same whatever values are asked for.
 
     It is where only keys are asked for, here or behind references: their shapes leave Postgres nothing to
-    guess. Of ranges it is only where the page is a walk of the one index that they are ranges of.
+    guess. Of ranges it is only where the page is a walk of the one index that they are ranges of, or where
+    they are tried on few resources.
     """
     if page.conditions.visible is not None:
         return False
     clauses = page.query.clauses
     charted = bool(page.keys) and page.keys[0].expression == CHART.expression
     by_keys = is_by_keys if charted else is_linked_by_keys
-    if not all(map(by_keys, clauses)) and len(_bounds(page)) < len(clauses):
+    few = page.conditions.at_hand and page.conditions.walking
+    if not few and not all(map(by_keys, clauses)) and len(_bounds(page)) < len(clauses):
         return False
     return not page.keys or page.first is not None or charted
 
@@ -196,6 +199,7 @@ def _by_chart(page: Page, clause: Clause, patient: str) -> None:
     only a walk of the chart is left, which ends with the page.
     """
     others = [each for each in page.query.clauses if each is not clause]
+    page.conditions.walking = is_tried_on_few(others)
     in_chart, more = "r.chart = %s::uuid", Sql("")
     if others and len(page.keys) == 1 and page.judge.is_dense(others, DENSE):
         own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and not r.deleted"
@@ -213,7 +217,7 @@ def _by_chart(page: Page, clause: Clause, patient: str) -> None:
         page.branches.append(Sql(f"select * from w where {enough.text}", enough.parameters))
         more = Sql(f" and not {enough.text}", enough.parameters)
     where = page.where(page.query.clauses if others else [])
-    if not others or not all(is_by_keys(each) for each in others):
+    if not others or not (page.conditions.walking or all(map(is_by_keys, others))):
         # Else a plan for any values would look into both indexes.
         where = Sql(f"{where.text} and {in_chart}", (*where.parameters, patient))
     found = Sql(where.text + more.text, (*where.parameters, *more.parameters))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has
-from fhir_server.search.conditions import is_on_rows
+from fhir_server.search.conditions import is_indexed, is_on_rows
 
 FEW_ROWS = frozenset({"string", "number", "quantity", "composite", "words"})
 """Kinds whose rows are found by one range of one index, or by GIN; dates have five stretches."""
@@ -30,6 +30,13 @@ def is_linked_by_keys(criterion: Criterion) -> bool:
         case Either(criteria) | All(criteria):
             return all(map(is_linked_by_keys, criteria))
     return is_by_keys(criterion)
+
+
+def is_tried_on_few(criteria: Sequence[Criterion]) -> bool:
+    """Tell whether keys say which resources are looked at, so that rows are asked of each of these alone."""
+    keyed = [each for each in criteria if is_by_keys(each)]
+    rows = [each for each in criteria if isinstance(each, Clause) and is_on_rows(each)]
+    return len(keyed) + len(rows) == len(criteria) and any(map(is_indexed, keyed))
 
 
 def is_few_rows(probe: Sequence[Clause], clauses: Sequence[Criterion]) -> bool:
