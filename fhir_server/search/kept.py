@@ -53,15 +53,15 @@ class Kept:
         if shape is None:
             return compile(query, limit, position, frequencies=frequencies)
         whole = (shape, limit)
-        if whole not in self._known:
-            statement = compile(query, limit, frequencies=frequencies)
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[whole] = _with_places(statement, asked.digests)
-            return statement
-        kept = self._known[whole]
+        known = self._known
+        kept = known.get(whole)
         if kept is None:
-            return compile(query, limit, frequencies=frequencies)
+            statement = compile(query, limit, frequencies=frequencies)
+            if whole not in known:
+                if len(known) >= MOST:
+                    self._known = known = {}  # others may be reading the old ones
+                known[whole] = _with_places(statement, asked.digests)
+            return statement
         digests = list(asked.digests)
         return replace(kept, parameters=[_filled(each, digests) for each in kept.parameters])
 
