@@ -154,7 +154,7 @@ def is_settled(page: Page) -> bool:
     charted = bool(page.keys) and page.keys[0].expression == CHART.expression
     by_keys = is_by_keys if charted else is_linked_by_keys
     few = page.conditions.at_hand and page.conditions.walking
-    if not few and not all(map(by_keys, clauses)) and len(_bounds(page)) < len(clauses):
+    if not few and len(_bounds(page)) < len(clauses) and not all(map(by_keys, clauses)):
         return False
     return not page.keys or page.first is not None or charted
 
