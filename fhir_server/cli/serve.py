@@ -38,6 +38,10 @@ Started = Callable[[Config], None]
 PATIENCE_S = 5.0
 """How long the processes of a supervisor that was killed may hold its ports."""
 
+_ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
+"""Of an HTTP worker: glibc gives each thread a heap of its own, and what a large transaction leaves free in
+one is of no use to the others. Python runs one thread at a time anyway. Who sets it himself is obeyed."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
@@ -135,6 +139,7 @@ def _children(
     for number in range(config.workers):
         worker = child("http", f"http-{number + 1}", http.fileno(number))
         worker.is_up = partial(http.is_up, number)
+        worker.environment = {**_ONE_HEAP, **worker.environment}
         found.append(worker)
     if config.dimse:
         fds = [one.fileno() for one in dimse]

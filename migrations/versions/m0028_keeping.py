@@ -4,7 +4,7 @@ The statement unpacked thirty-three arrays into temporary tables and joined them
 through the arrays. What a call was decided from stays in its row where that fits into a page.
 
 Revision ID: m0028
-Revises: m0026
+Revises: m0027
 """
 
 from alembic import op
@@ -12,7 +12,7 @@ from alembic import op
 from migrations.versions import m0025_operation
 
 revision = "m0028"
-down_revision = "m0026"
+down_revision = "m0027"
 branch_labels = None
 depends_on = None
 

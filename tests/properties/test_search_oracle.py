@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from random import Random
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
@@ -34,7 +35,7 @@ from fhir_server.search.parse import parse
 from fhir_server.search.several import parse_several
 from fhir_server.search.types.protocol import Environment
 from tests.support import cluster
-from tests.support.oracle import data, ordering, own, several
+from tests.support.oracle import data, globe, ordering, own, several
 from tests.support.oracle.matching import PARTS, Oracle
 from tests.support.oracle.queries import Generator
 from tests.support.oracle.table import entries
@@ -47,6 +48,7 @@ CHUNK = 100
 FORMS = (
     "_filter=",
     "_list=",
+    r"_list=[^&]*\$current",
     "_text=",
     "_content=",
     "_sort=_score",
@@ -238,6 +240,46 @@ def test_contained_resources(world: World) -> None:
             assert sorted(rows) == sorted({each.partition("#")[0] for each in wanted}), where
     assert hits > 20
     world.hits["contained"] += hits
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_places(world: World, narrow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`near` with other criteria, and the order by distance, page by page, against Vincenty's formula."""
+    if narrow:
+        for name, bound in (("FEW", 5), ("STRETCH", 12)):
+            monkeypatch.setattr(plans, name, bound)
+    random, generator = Random(SEED + narrow), Generator(world.oracle, SEED + narrow)
+    spots = {
+        id_: (float(place["latitude"]), float(place["longitude"]))
+        for id_, each in world.oracle.by_type["Location"].items()
+        if (place := each.get("position")) and {"latitude", "longitude"} <= set(place)
+    }
+    asked = ordered = 0
+    for _ in range(150):
+        north, east = random.choice(sorted(spots.values()))
+        centre = (round(north + random.uniform(-1, 1), 4), round(east + random.uniform(-1, 1), 4))
+        away = {id_: globe.distance_m(centre, spot) for id_, spot in spots.items()}
+        radius_km = random.choice((20, 60, 100, 150, 400))
+        if any(each is None or abs(each - radius_km * 1000) < 5 for each in away.values()):
+            continue  # too near to the edge for two formulas
+        pair = (
+            generator.clause("Location", random.choice(sorted(spots)), 1) if random.random() < 0.4 else None
+        )
+        others = urlencode([pair]) if pair is not None else ""
+        expected = world.oracle.search("Location", others)
+        expected &= {id_ for id_, each in away.items() if each is not None and each <= radius_km * 1000}
+        sign = random.choice(("", "-"))
+        place = urlencode([("near", f"{centre[0]}|{centre[1]}|{radius_km}"), ("_sort", f"{sign}near")])
+        query = f"{place}&{others}"
+        found = walked(world, world.parsed("Location", query), random.randint(1, 30), query)
+        assert sorted(row[2] for row in found) == sorted(expected), query
+        metres = [away[row[2]] or 0.0 for row in found]
+        for one, other in pairwise(metres if not sign else metres[::-1]):
+            assert one <= other + 1, query
+        asked, ordered = asked + 1, ordered + (len(set(metres)) > 2)
+    assert asked > 100
+    assert ordered > 20
+    world.hits["near"] += asked
 
 
 def test_hierarchies(world: World) -> None:
