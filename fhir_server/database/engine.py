@@ -75,6 +75,7 @@ class Engine:
                 jit="off",
                 # a plan that merely might gather costs a page of twenty rows milliseconds
                 max_parallel_workers_per_gather=0,
+                enable_memoize="off",  # of what is looked up in a page, each comes once
                 plan_cache_mode="force_generic_plan",  # of what is prepared at all: prepared.py
             ),
         }

@@ -61,7 +61,10 @@ def explanation(
             page = compile(query, limit + 1, position, frequencies=context.frequencies())
         else:
             page = compile_contained(query, limit + 1, position)
-        parameters += [{"name": "plan", "valueString": words} for words in described.shapes(query, page.sql)]
+        asked = page.sql if page.first is None else f"{page.first.sql} {page.sql}"
+        parameters += [{"name": "plan", "valueString": words} for words in described.shapes(query, asked)]
+        if page.first is not None:
+            parameters.append(_statement(context, "first", page.first, options))
         parameters.append(_statement(context, "page", page, options))
     if counted or query.total != "none":
         count = compile_count(query) if query.contained == "false" else count_contained(query)

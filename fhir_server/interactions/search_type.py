@@ -186,7 +186,7 @@ def _read(context: Context, type_name: str, pairs: Pairs, strict: bool, searchab
         now=context.clock(),
         registry=searchable,
         codes=SearchCodes(context),
-        stored=StoredValues(context.unit.execute),
+        stored=StoredValues(context.unit.execute, context.unit.execute_prepared),
         full_text=settings.environment.full_text,
     )
 
@@ -218,7 +218,7 @@ def environment(context: Context) -> Environment:
         context.settings.environment,
         now=context.clock(),
         codes=SearchCodes(context),
-        stored=StoredValues(context.unit.execute),
+        stored=StoredValues(context.unit.execute, context.unit.execute_prepared),
     )
 
 
@@ -262,12 +262,10 @@ def _included(
     for _ in range(ROUNDS):
         if not includes or not new:
             break
-        statements = include.statements(
-            includes, new, known, most + 1 - len(added), registry=context.searchable()
-        )
+        statements = include.statements(includes, new, known, most + 1, registry=context.searchable())
         new = []
         for statement in statements:
-            for row in context.unit.execute(statement.sql, statement.parameters):
+            for row in _rows(context, statement):
                 version = from_search(row)
                 if version.pk not in known:
                     known.add(version.pk)

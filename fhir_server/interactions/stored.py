@@ -20,15 +20,19 @@ class TooManyUnits(Invalid):
 
 
 class StoredValues:
-    """The Stored of one unit of work; `execute` runs a statement on it. Nothing is looked up unasked."""
+    """The Stored of one unit of work; `execute` runs a statement on it. Nothing is looked up unasked.
 
-    def __init__(self, execute: Execute) -> None:
+    `prepared` runs one that has no values, or whose plan does not depend on them.
+    """
+
+    def __init__(self, execute: Execute, prepared: Execute | None = None) -> None:
         self._execute = execute
+        self._prepared = prepared or execute
         self._contained: frozenset[str] | None = None
 
     def units(self, parameter: Parameter) -> Sequence[str]:
         """Return the UCUM codes that the quantities of a parameter have; raises TooManyUnits (400)."""
-        rows = self._execute(units.statement(parameter), ())
+        rows = self._prepared(units.statement(parameter), ())
         if len(rows) > units.MOST:
             raise TooManyUnits(
                 f"{parameter.code} has more than {units.MOST} units; ask by the code alone, 5.4||mg, "
@@ -47,12 +51,12 @@ class StoredValues:
     def lacks_words(self, type_name: str) -> bool:
         """Tell whether some resources of a type were written while their words were not indexed."""
         sql = "SELECT FROM text_missing WHERE tenant = 0 AND type = %s"
-        return bool(self._execute(sql, (type_code(type_name),)))
+        return bool(self._prepared(sql, (type_code(type_name),)))
 
     def contained(self) -> Collection[str]:
         """Return the resource types of which there are contained ones: one step of an index a type."""
         if self._contained is None:
             statement = compile_types(CONTAINED)
-            rows = self._execute(statement.sql, statement.parameters)
+            rows = self._prepared(statement.sql, statement.parameters)
             self._contained = frozenset(type_name(code) for (code,) in rows)
         return self._contained

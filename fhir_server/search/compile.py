@@ -21,7 +21,8 @@ from fhir_server.search.ast import Query
 from fhir_server.search.conditions import TENANT, Conditions, Sql, Visible
 from fhir_server.search.frequency import Frequencies, Judge
 from fhir_server.search.order import Position, in_order
-from fhir_server.search.plans import STRETCH, Page, is_settled, plan
+from fhir_server.search.page import Page
+from fhir_server.search.plans import STRETCH, is_settled, plan
 from fhir_server.search.types import words
 from fhir_server.search.word_rows import words_source
 
@@ -32,6 +33,7 @@ COLUMNS = (
 )
 """What every answer selects, as storage.apart completes it; of a page the score (score.py), then the texts
 of the sort keys come behind."""
+MOST_PARTS = 16  # in a statement that may be kept: one over all types would hold megabytes in each session
 SCORE = 6
 WIDTH = 7
 
@@ -96,10 +98,12 @@ def _several(
     """Return the first rows of the pages of all parts, merged in their order."""
     backward = position is not None and position.backward
     found: list[Sql] = []
+    settled = len(parts) <= MOST_PARTS
     for part in parts:
         judge = Judge(frequencies, limit * len(parts) / STRETCH)
         page = Page(part, Conditions(visible), limit, position, len(parts), judge)
         plan(page)
+        settled = settled and is_settled(page)
         of_part = score.of(part)
         found.append(page.found(Sql(f"select r.*, {of_part.text} as score", of_part.parameters)))
     if not found:
@@ -115,7 +119,7 @@ def _several(
         f"select {COLUMNS}, r.score{_texts(page)} from (select * from ({united}) u "
         f"order by {', '.join(order)} limit %s) r"
     )
-    return Statement(sql, [*(value for each in found for value in each.parameters), limit], backward)
+    return Statement(sql, [*(value for each in found for value in each.parameters), limit], backward, settled)
 
 
 def position_of(row: tuple[Any, ...], backward: bool = False) -> Position:

@@ -36,7 +36,7 @@ from fhir_server.search.ast import (
 )
 from fhir_server.search.elements import is_bound
 from fhir_server.search.linked import by_row, is_tried, only_canonical
-from fhir_server.search.sql import Keys, any_of_these, joined, negated, select
+from fhir_server.search.sql import Keys, OfType, any_of_these, joined, negated, select
 from fhir_server.search.sql import Sql as Sql  # what everybody makes of conditions
 from fhir_server.search.types.protocol import OnResource, Row, SearchType, Texts
 from fhir_server.search.types.special import IdValue
@@ -83,7 +83,7 @@ class Conditions:
         if limit is not None:
             parts.append(self.criterion(alias, limit))
         own = f"{alias}.tenant = {TENANT} and not {alias}.deleted"
-        if not any(isinstance(part, Keys) for part in parts):
+        if not any(isinstance(part, OfType) for part in parts):
             # A key says the type itself, and beside it the type would only invite the primary key.
             own = (
                 f"{alias}.tenant = {TENANT} and {alias}.type = {type_code(type_name)} and not {alias}.deleted"
@@ -256,7 +256,7 @@ class Conditions:
             near = f"{few} then {alias}.keys && array(select * from t)"
             return Sql(f"case when {near} else {tried.text} end", tried.parameters)
         targets = self.targets(chain)
-        return Sql(f"{alias}.keys && array({targets.text})", targets.parameters)
+        return OfType(f"{alias}.keys && array({targets.text})", targets.parameters)
 
     def targets(self, chain: Chain) -> Sql:
         """Select the reference keys of the resources that fulfil the rest of the chain."""
@@ -452,8 +452,7 @@ def row_source(clauses: Sequence[Clause], limit: int | None = None) -> Sql:
         return found if limit is None else Sql(f"{found.text} limit {limit}", found.parameters)
     parts = [condition for condition, _ in row_stretches(clauses)]
     if units := spans.in_units(clauses):
-        whole = row_condition(clauses)
-        parts = [joined([Sql(each.sql, each.parameters), whole], " and ") for each in units]
+        parts = [Sql(each.sql, each.parameters) for each in units]
     selects = [
         select(
             "i.pk",
@@ -483,9 +482,10 @@ def _swapped(head: str, name: str, parameter: Parameter, condition: Sql) -> Sql:
 
 
 def _ranges(parameter: Parameter) -> str:
-    """Return that k is a key of the parameter."""
+    """Return that k is a key of the parameter, other than the one that says that there is a value."""
     ranges = []
     for code in parameter.sources or (parameter.code,):
         first = keys.prefix(parameter.type_name, code)
-        ranges.append(f"k between '{first}{'0' * 24}' and '{first}{'f' * 24}'")
+        present = keys.key(parameter.type_name, code, keys.PRESENT)
+        ranges.append(f"k between '{first}{'0' * 24}' and '{first}{'f' * 24}' and k <> '{present}'")
     return ranges[0] if len(ranges) == 1 else f"({' or '.join(ranges)})"

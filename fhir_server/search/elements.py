@@ -160,12 +160,18 @@ def facts(parameter: Parameter) -> Facts:
 
 def is_bound(clause: Clause) -> bool:
     """Tell whether a clause is a condition on the one row that a resource has for the parameter."""
-    return (
-        clause.parameter.kind in ("date", "number", "quantity")
-        and clause.modifier is None
-        and len(clause.parameter.sources) <= 1
-        and not facts(clause.parameter).many
-    )
+    return clause.modifier is None and has_one_row(clause.parameter)
+
+
+@lru_cache(maxsize=4096)
+def has_one_row(parameter: Parameter) -> bool:
+    """Tell whether a resource has at most one row for a parameter, which is then a range.
+
+    >>> has_one_row(Parameter("Patient", "birthdate", "date", "Patient.birthDate"))
+    True
+    """
+    ordered = parameter.kind in ("date", "number", "quantity")
+    return ordered and len(parameter.sources) <= 1 and not facts(parameter).many
 
 
 def of(expression: str, type_name: str) -> Facts:

@@ -111,6 +111,17 @@ class Judge:
             "few" if hits <= max(ALWAYS_FEW, self.share * self.known.of_type(parameter.type_name)) else "many"
         )
 
+    def targets_of(self, chain: Chain, referring: int) -> int:
+        """Return to how many targets of a chain so many resources refer, if all are like the average.
+
+        0 where nothing is known of how many there are.
+        """
+        if self.known is None:
+            return 0
+        sources = self.known.of_type(chain.reference.type_name)
+        targets = sum(self.known.of_type(type_name) for type_name, _ in chain.branches)
+        return int(referring * targets / sources) if sources else 0
+
     def is_dense(self, criteria: Sequence[Criterion], share: float) -> bool:
         """Tell whether it is known that at least such a part of the type fulfils each of the criteria."""
         types = {each.parameter.type_name for each in criteria if isinstance(each, Clause)}

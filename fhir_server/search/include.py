@@ -26,6 +26,7 @@ from fhir_server.search.conditions import (
 )
 from fhir_server.search.linked import only_canonical
 from fhir_server.search.registry import Registry, standard
+from fhir_server.search.sql import OfType
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +63,15 @@ def statements(
         *_backward([each for each in includes if each.reverse], types, visible),
         *_canonical(includes, types, visible, registry),
     ]
-    return [_statement(condition, skipped, limit) for condition in made]
+    return [_statement(condition, skipped, limit, settled=visible is None) for condition in made]
 
 
-def _statement(condition: Sql, skipped: list[int], limit: int) -> Statement:
+def _statement(condition: Sql, skipped: list[int], limit: int, *, settled: bool) -> Statement:
     sql = (
         f"select {COLUMNS} from {RESOURCE} r where {condition.text} "
         f"and r.pk <> all(%s::bigint[]) order by r.pk limit %s"
     )
-    return Statement(sql, [*condition.parameters, skipped, limit])
+    return Statement(sql, [*condition.parameters, skipped, limit], settled=settled)
 
 
 def _forward(
@@ -142,10 +143,8 @@ def _backward(
                     )
     found = []
     for holder, any_of in wanted.items():
-        own = Conditions(visible).rows("r", holder, [])
-        found.append(
-            Sql(f"{own.text} and r.keys && %s::uuid[]", (*own.parameters, list(dict.fromkeys(any_of))))
-        )
+        referring = OfType("r.keys && %s::uuid[]", (list(dict.fromkeys(any_of)),))
+        found.append(Conditions(visible).rows("r", holder, [], referring))
     return found
 
 
@@ -168,11 +167,6 @@ def _canonical(
                 continue
             for code in sides[1].sources or (sides[1].code,):
                 spelled = _spelled([sides[0]], types, keys.prefix(sides[1].type_name, code))
-                own = Conditions(visible).rows("r", sides[1].type_name, [])
-                found.append(
-                    Sql(
-                        f"{own.text} and r.keys && array({spelled.text})",
-                        (*own.parameters, *spelled.parameters),
-                    )
-                )
+                named = OfType(f"r.keys && array({spelled.text})", spelled.parameters)
+                found.append(Conditions(visible).rows("r", sides[1].type_name, [], named))
     return found

@@ -1,28 +1,32 @@
 """Statements kept by the shape of their search: compiled once, and then bound to what is asked for.
 
-Where a search asks for keys alone, its statement is the same whatever it asks for, and of each key only the
-last twelve bytes are of the text that was written (keys.py). So such a statement is compiled once a
-shape, its parameters are noted as places where these bytes belong, and the next search of the shape
-fills them in. A shape is all else that the statement depends on: types, parameters and modifiers, which
-of the texts are equal, how frequent they are (frequency.py), the order and the length of the page.
+Where a search asks for keys, its statement is the same whatever it asks for, and of each key only the
+last twelve bytes are of the text that was written (keys.py). Where it asks for dates, the statement names
+their ends, and moments at fixed distances before these. So such a statement is compiled once a
+shape, its parameters are noted as places where these bytes and moments belong, and the next search of the
+shape fills them in. A shape is all else that the statement depends on: types, parameters, modifiers and
+prefixes, which of the texts are equal and how frequent they are (frequency.py), which of the moments comes
+before which, the order and the length of the page.
 
-What is not such a search (ranges, words, pages behind the first) is compiled each time.
+What is not such a search (numbers, words, pages behind the first) is compiled each time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
-from fhir_server.search import chart, keys
+from fhir_server.search import chart, keys, spans
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Query
 from fhir_server.search.compile import Statement, compile
-from fhir_server.search.frequency import ALWAYS_FEW, Frequencies
+from fhir_server.search.frequency import ALWAYS_FEW, Frequencies, Judge
+from fhir_server.search.moments import DateValue, moved
 from fhir_server.search.order import Position
-from fhir_server.search.plans import DENSE, FEW_HOLDERS, STRETCH
+from fhir_server.search.plans import DENSE, FEW, FEW_HOLDERS, STRETCH
 from fhir_server.search.types.protocol import Texts
-from fhir_server.search.types.special import IdValue
+from fhir_server.search.types.special import MILLISECOND, IdValue
 from fhir_server.search.types.table import TYPES
 
 MOST = 200  # shapes, of up to 10 kB each; then all are forgotten
@@ -30,11 +34,22 @@ MOST_TEXTS = 16  # in one clause; more are value sets, whose lengths are many
 OURS = frozenset({keys.digest(keys.PRESENT), keys.digest(keys.ABSENT)})  # no text of a client
 
 
+DISTANCES = (spans.DAY, *filter(None, spans.LENGTHS), MILLISECOND)
+"""How long before an end of a date the moments are that statements name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a key belongs: what it begins with, and which of the texts it is of."""
 
     head: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a moment belongs, and which of those of the search."""
+
     number: int
 
 
@@ -52,7 +67,7 @@ class Kept:
         shape = asked.of(query) if position is None else None
         if shape is None:
             return compile(query, limit, position, frequencies=frequencies)
-        whole = (shape, limit)
+        whole = (shape, limit, asked.order())
         known = self._known
         kept = known.get(whole)
         if kept is None:
@@ -60,10 +75,10 @@ class Kept:
             if whole not in known:
                 if len(known) >= MOST:
                     self._known = known = {}  # others may be reading the old ones
-                known[whole] = _with_places(statement, asked.digests)
+                known[whole] = _with_places(statement, asked)
             return statement
-        digests = list(asked.digests)
-        return replace(kept, parameters=[_filled(each, digests) for each in kept.parameters])
+        digests, moments = list(asked.digests), asked.moments
+        return replace(kept, parameters=[_filled(each, digests, moments) for each in kept.parameters])
 
 
 KEPT = Kept()
@@ -71,11 +86,17 @@ KEPT = Kept()
 
 @dataclass(slots=True)
 class _Asked:
-    """Reads the shape of a search, and the digests of the texts that it asks for, each once."""
+    """Reads the shape of a search, the digests of the texts that it asks for, each once, and the moments."""
 
     known: Frequencies | None
     share: float
     digests: dict[str, int] = field(default_factory=dict)
+    moments: list[datetime] = field(default_factory=list)
+
+    def order(self) -> tuple[int, ...]:
+        """Return for each of the moments how many others come before it."""
+        places = {moment: number for number, moment in enumerate(sorted(set(self.moments)))}
+        return tuple([places[moment] for moment in self.moments])
 
     def of(self, query: Query) -> Hashable | None:
         """Return the shape; None where a statement depends on more of the values than their digests."""
@@ -99,7 +120,8 @@ class _Asked:
             case Chain(reference, branches, urls, contained):
                 inside = self.all([each for _, each in branches])
                 types = tuple([type_name for type_name, _ in branches])
-                return inside and ("chain", reference, types, urls, contained, inside)
+                few = Judge(self.known).targets_of(criterion, FEW).bit_length()
+                return inside and ("chain", reference, types, urls, contained, few, inside)
             case Has(reference, target, each, url):
                 inside = self.one(each)
                 return inside and ("has", reference, target, url, inside)
@@ -116,6 +138,11 @@ class _Asked:
         if modifier == "missing":
             text = keys.ABSENT if clause.alternatives[0] else keys.PRESENT
             return (parameter, clause.alternatives, self.frequency(clause, [keys.digest(text)]))
+        if len(clause.alternatives) > MOST_TEXTS:
+            return None
+        if isinstance(clause.alternatives[0], DateValue):
+            dates = tuple([self.date(each) for each in clause.alternatives if isinstance(each, DateValue)])
+            return None if None in dates else (parameter, modifier, dates)
         found: list[str] = []
         patient = False
         kind = TYPES[parameter.kind]
@@ -135,6 +162,14 @@ class _Asked:
         of_values = (len(clause.alternatives), patient)
         return (parameter, modifier, numbers, of_values, self.frequency(clause, found))
 
+    def date(self, value: DateValue) -> Hashable | None:
+        """Note the moments that a statement may name for a date, and return what else it says of it."""
+        if value.prefix == "ap":
+            return None  # its ends are at distances of their own
+        for end in (value.low, value.high):
+            self.moments += [end, *[moved(end, -distance) for distance in DISTANCES]]
+        return (value.prefix, value.high - value.low >= MILLISECOND)
+
     def frequency(self, clause: Clause, digests: Sequence[str]) -> Hashable:
         """Return between which of the bounds that plans know the number of hits is."""
         if self.known is None:
@@ -146,31 +181,38 @@ class _Asked:
         return (hits > max(ALWAYS_FEW, self.share * size), hits > DENSE * size, hits > FEW_HOLDERS)
 
 
-def _with_places(statement: Statement, digests: dict[str, int]) -> Statement | None:
-    """Return a statement with places for parameters; None where one of them is neither a key nor ours."""
-    if statement.first is not None or len(digests.keys() & OURS):
+def _with_places(statement: Statement, asked: _Asked) -> Statement | None:
+    """Return a statement with places for parameters; None where one is neither a key, a moment nor ours."""
+    if statement.first is not None or len(asked.digests.keys() & OURS):
         return None
-    places = [_place(each, digests) for each in statement.parameters]
+    moments = {moment: number for number, moment in enumerate(asked.moments)}
+    places = [_place(each, asked.digests, moments) for each in statement.parameters]
     return None if None in places else replace(statement, parameters=places)
 
 
-def _place(parameter: Any, digests: dict[str, int]) -> Any:
-    if isinstance(parameter, int):
-        return parameter  # a limit
-    if isinstance(parameter, list):
-        places = [_place(each, digests) for each in parameter]
-        return None if None in places else places
-    if not isinstance(parameter, str) or len(parameter) != 32:
-        return None
-    head, digest = parameter[:8], parameter[8:]
-    if digest in digests:
-        return Place(head, digests[digest])
-    return parameter if digest in OURS else None
+def _place(parameter: Any, digests: dict[str, int], moments: dict[datetime, int]) -> Any:
+    match parameter:
+        case int():
+            return parameter  # a limit
+        case list():
+            places = [_place(each, digests, moments) for each in parameter]
+            return None if None in places else places
+        case datetime():
+            return Moment(moments[parameter]) if parameter in moments else None
+        case str() if len(parameter) == 32:
+            head, digest = parameter[:8], parameter[8:]
+            if digest in digests:
+                return Place(head, digests[digest])
+            return parameter if digest in OURS else None
+    return None
 
 
-def _filled(place: Any, digests: Sequence[str]) -> Any:
-    if isinstance(place, Place):
-        return place.head + digests[place.number]
-    if isinstance(place, list):
-        return [_filled(each, digests) for each in place]
+def _filled(place: Any, digests: Sequence[str], moments: Sequence[datetime]) -> Any:
+    match place:
+        case Place(head, number):
+            return head + digests[number]
+        case Moment(number):
+            return moments[number]
+        case list():
+            return [_filled(each, digests, moments) for each in place]
     return place

@@ -8,119 +8,49 @@ guess, so its shape is chosen by what is asked, and where that is not enough by 
     keys        a key that few resources have (a reference, an identifier): GIN, then order
     stretch     keys that many have: walk 2,000 in order; GIN only if they do not fill the page
     few rows    a condition on ordered rows: up to 1,000 (4,000 without sort) of them, then their resources
-    targets     a chain: what refers to up to 3 of what it leads to; else a stretch, compared with up to 200
+    targets     a chain: what refers to few of what it leads to; else a stretch, compared with up to 200
     holders     `_has`: where up to 300 have what is asked for, what they refer to; else a stretch
     walk        none of these: in order until the page is full
 
-A look is a CTE, and what it shows opens one branch of a UNION ALL; the others are not begun.
 `r.pk + 0` in an ORDER BY is what the primary key does not serve: the keys come first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
 from fhir_server.search import chart, score
-from fhir_server.search.ast import Chain, Clause, Criterion, Has, Query, innermost
+from fhir_server.search.ast import Chain, Clause, Criterion, Has, innermost
 from fhir_server.search.conditions import (
     TENANT,
-    Conditions,
     Sql,
     is_on_rows,
     row_source,
     row_stretches,
 )
 from fhir_server.search.elements import is_bound
-from fhir_server.search.frequency import Judge
 from fhir_server.search.linked import by_row, is_tried
-from fhir_server.search.order import Key, Position, Walk, beyond, order_by, walk
-from fhir_server.search.settled import is_by_keys, is_few_texts
-from fhir_server.search.sql import in_parentheses, joined
+from fhir_server.search.order import Key, Walk, beyond, order_by
+from fhir_server.search.page import CHART, Page, behind_position, looked_up, selected
+from fhir_server.search.settled import is_by_keys, is_few_rows, is_linked_by_keys, is_tried_on_few
+from fhir_server.search.sql import OfType, in_parentheses, joined
 from fhir_server.search.types import words
 from fhir_server.search.types.table import TYPES
 
-RAW = "r.pk, r.type, r.id, r.version, r.last_updated"
 FEW = 1000  # so many rows are fetched and sorted in some milliseconds
 FEW_IN_ORDER = 4  # times as many where they come in the order of the page, and not all are fetched
 FEW_TARGETS = 200  # each may be referred to by many
 FEW_HOLDERS = 300  # what they refer to is fetched
-FEW_REFERRED = 3  # so many are not compared with a stretch first
+FEW_REFERRED = 3  # so many are not compared with a stretch first, where nothing is known of them
+MOST_REFERRED = 1000  # each is a step of GIN
 STRETCH = 2000  # so many resources are looked at in some milliseconds
 CHARTED = 200  # of one patient's, which lie scattered
 DENSE = 0.1  # the part of a type from which on a look at these is worth it
-CHART = Key("r.chart_date", "timestamptz", descending=True, nullable=True)
 PROBED = ("idx_text", "idx_position", "idx_composite", "idx_string", "idx_quantity", "idx_number", "idx_date")
 """The tables of rows, the one that tells most first."""
-
-
-@dataclass(slots=True)
-class Page:
-    """What is to be found, and the parts of the statement that finds it."""
-
-    query: Query
-    conditions: Conditions
-    limit: int
-    position: Position | None
-    beside: int = 1  # so many types are searched in one statement
-    judge: Judge = field(default_factory=Judge)
-    keys: list[Key] = field(init=False)
-    first: Walk | None = field(init=False)
-    looks: list[tuple[str, Sql]] = field(default_factory=list)  # CTEs by name
-    branches: list[Sql] = field(default_factory=list)
-    probed: Sql | None = None  # when the first branch is not begun, where it has one best plan
-
-    def __post_init__(self) -> None:
-        sort = self.query.sort
-        self.keys = [score.key_of(self.query, each, number) for number, each in enumerate(sort, start=1)]
-        self.first = walk(sort[0]) if sort and not score.is_key(sort[0]) else None
-
-    @property
-    def backward(self) -> bool:
-        """Whether the page goes back from its position."""
-        return self.position is not None and self.position.backward
-
-    @property
-    def descending_pk(self) -> bool:
-        """Whether equals come in falling order of pk: as the first key does, for one index to serve both."""
-        return bool(self.query.sort) and self.query.sort[0].descending
-
-    def where(self, criteria: Sequence[Criterion]) -> Sql:
-        """Return the condition on matches `r`."""
-        return self.conditions.rows("r", self.query.type_name, criteria)
-
-    def found(self, select: Sql) -> Sql:
-        """Return the whole statement, once its branches are made."""
-        united = self.branches[0]
-        if len(self.branches) > 1:
-            united = joined([in_parentheses(branch) for branch in self.branches], " union all ")
-        names = [Sql(f"{name} as materialized ({look.text})", look.parameters) for name, look in self.looks]
-        head = Sql("")
-        if names:
-            listed = joined(names, ", ")
-            head = Sql(f"with {listed.text} ", listed.parameters)
-        return Sql(
-            f"{head.text}{select.text} from ({united.text}) r",
-            (*head.parameters, *select.parameters, *united.parameters),
-        )
-
-    def found_if_few(self, select: Sql) -> Sql | None:
-        """Return the statement of the first branch alone, where it has one best plan.
-
-        A last row without pk says that it was not begun.
-        """
-        if self.probed is None:
-            return None
-        name, look = self.looks[0]
-        few, much = self.branches[0], self.probed
-        nothing = ", ".join(["null"] * (RAW.count(",") + 1 + len(self.keys)))
-        return Sql(
-            f"with {name} as materialized ({look.text}) {select.text} from "
-            f"(({few.text}) union all select {nothing} where {much.text}) r",
-            (*look.parameters, *select.parameters, *few.parameters, *much.parameters),
-        )
 
 
 def plan(page: Page) -> None:
@@ -140,6 +70,7 @@ def plan(page: Page) -> None:
     if frequency == "few" and _sorted_by_chart(page):
         page.keys[0] = replace(CHART, descending=page.keys[0].descending)
     page.conditions.at_hand = frequency == "few"
+    page.conditions.walking = page.conditions.at_hand and is_tried_on_few(clauses)
     bounds = _bounds(page)
     gate = ""
     probe = worded if worded or bounds else _probed(clauses)
@@ -150,19 +81,18 @@ def plan(page: Page) -> None:
         rest = page.where([each for each in clauses if each not in probe])
         own = f"r.type = {type_code(page.query.type_name)} and r.pk = any(array(select pk from p))"
         few = f"{own} and (select count(*) <= {few_rows} from p)"
-        page.branches.append(_looked_up(page, Sql(f"{rest.text} and {few}", rest.parameters)))
-        if page.conditions.visible is None and not page.keys and is_few_texts(probe, clauses):
+        page.branches.append(looked_up(page, Sql(f"{rest.text} and {few}", rest.parameters)))
+        if (
+            page.beside == 1
+            and page.conditions.visible is None
+            and not page.keys
+            and is_few_rows(probe, clauses)
+        ):
             page.probed = Sql(f"(select count(*) > {few_rows} from p)")
+            gate = ""  # what follows is only asked if they are more, and need not look again
     chain = next((each for each in clauses if isinstance(each, Chain) and by_row(each)), None)
     if frequency != "few" and chain is not None:
-        targets = page.conditions.targets(chain)
-        page.looks.append(("t", Sql(f"{targets.text} limit {FEW_TARGETS + 1}", targets.parameters)))
-        rest = page.where([each for each in clauses if each is not chain])
-        at_once = min(FEW_REFERRED, FEW_TARGETS)
-        few = f"r.keys && array(select * from t) and (select count(*) <= {at_once} from t)"
-        few_targets = Sql(f"{rest.text} and {few}{gate}", rest.parameters)
-        page.branches.append(_looked_up(page, few_targets, by_keys=True))
-        gate += f" and (select count(*) > {at_once} from t)"
+        gate = _referring(page, chain, gate)
         page.conditions.looked_at, page.conditions.looked_at_most = chain, FEW_TARGETS
         frequency = "many"
     has = next((each for each in clauses if isinstance(each, Has) and is_tried(each)), None)
@@ -171,7 +101,7 @@ def plan(page: Page) -> None:
             page.looks.append(("h", page.conditions.holders(has, FEW_HOLDERS + 1)))
             where = page.where(clauses)
             few_holders = f"{where.text}{gate} and (select count(*) <= {FEW_HOLDERS} from h)"
-            page.branches.append(_looked_up(page, Sql(few_holders, where.parameters)))
+            page.branches.append(looked_up(page, Sql(few_holders, where.parameters)))
             gate += f" and (select count(*) > {FEW_HOLDERS} from h)"
         frequency = "many"
     stretch = _stretch(page, bounds, gate) if frequency == "many" else None
@@ -185,23 +115,48 @@ def plan(page: Page) -> None:
     if frequency == "few" or stretch is not None:
         where = page.where(clauses)
         found = Sql(where.text + gate + more.text, (*where.parameters, *more.parameters))
-        page.branches.append(_looked_up(page, found, by_keys=True))
+        page.branches.append(looked_up(page, found, by_keys=True))
     else:
         page.branches += _walked(page, bounds, gate)
+
+
+def _referring(page: Page, chain: Chain, gate: str) -> str:
+    """Make the branch of what refers to few targets of a chain, and return when the others are begun.
+
+    What refers to them is looked at first: up to FEW, however unevenly they may be referred to.
+    """
+    most = max(min(FEW_REFERRED, FEW_TARGETS), min(page.judge.targets_of(chain, FEW), MOST_REFERRED))
+    targets = page.conditions.targets(chain)
+    page.looks.append(("t", Sql(f"{targets.text} limit {max(most, FEW_TARGETS) + 1}", targets.parameters)))
+    rest = [each for each in page.query.clauses if each is not chain]
+    referring = OfType("r.keys && array(select * from t)")
+    where = page.conditions.rows("r", page.query.type_name, rest, referring)
+    few = f"{gate} and (select count(*) <= {most} from t)"
+    found = f"select r.* from {RESOURCE} r where {where.text}{few} limit {FEW + 1}"
+    page.looks.append(("c", Sql(found, where.parameters)))
+    enough = f"(select count(*) <= {FEW} from c)"
+    page.branches.append(
+        selected(page, "c r", Sql(f"true{few} and {enough}"), page.keys, page.keys, behind_position(page))
+    )
+    return f"{gate} and ((select count(*) > {most} from t) or not {enough})"
 
 
 def is_settled(page: Page) -> bool:
     """Tell whether the best plan of a page is the same whatever values are asked for.
 
-    It is where only keys are asked for: their shapes leave Postgres nothing to guess. Of ranges it is
-    only where the page is a walk of the one index that they are ranges of.
+    It is where only keys are asked for, here or behind references: their shapes leave Postgres nothing to
+    guess. Of ranges it is only where the page is a walk of the one index that they are ranges of, or where
+    they are tried on few resources.
     """
-    if page.conditions.visible is not None or len(page.keys) > 1:
+    if page.conditions.visible is not None:
         return False
     clauses = page.query.clauses
-    if not all(is_by_keys(each) for each in clauses) and len(_bounds(page)) < len(clauses):
+    charted = bool(page.keys) and page.keys[0].expression == CHART.expression
+    by_keys = is_by_keys if charted else is_linked_by_keys
+    few = page.conditions.at_hand and page.conditions.walking
+    if not few and len(_bounds(page)) < len(clauses) and not all(map(by_keys, clauses)):
         return False
-    return not page.keys or page.first is not None or page.keys[0].expression == CHART.expression
+    return not page.keys or page.first is not None or charted
 
 
 def _sorted_by_chart(page: Page) -> bool:
@@ -244,35 +199,29 @@ def _by_chart(page: Page, clause: Clause, patient: str) -> None:
     only a walk of the chart is left, which ends with the page.
     """
     others = [each for each in page.query.clauses if each is not clause]
+    page.conditions.walking = is_tried_on_few(others)
     in_chart, more = "r.chart = %s::uuid", Sql("")
     if others and len(page.keys) == 1 and page.judge.is_dense(others, DENSE):
         own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and not r.deleted"
-        behind = "" if (placed := _behind(page)) is None else f" and ({placed.text})"
+        behind = "" if (placed := behind_position(page)) is None else f" and ({placed.text})"
         heads = (
             f"from {RESOURCE} r where {own} and {in_chart}{behind} "
             f"order by {order_by(page.keys, page.descending_pk, page.backward)} limit {CHARTED}"
         )
         walked = Sql(heads, (patient, *(() if placed is None else placed.parameters)))
         matches = page.where(others)
-        look = _selection(page, f"(select r.* {heads}) r", matches, page.keys, page.keys, None)
+        look = selected(page, f"(select r.* {heads}) r", matches, page.keys, page.keys, None)
         page.looks.append(("w", Sql(look.text, (*walked.parameters, *look.parameters))))
         ended = f"(select count(*) < {CHARTED} from (select {heads}) d)"
         enough = Sql(f"((select count(*) >= {page.limit} from w) or {ended})", walked.parameters)
         page.branches.append(Sql(f"select * from w where {enough.text}", enough.parameters))
         more = Sql(f" and not {enough.text}", enough.parameters)
     where = page.where(page.query.clauses if others else [])
-    if not others or not all(is_by_keys(each) for each in others):
+    if not others or not (page.conditions.walking or all(map(is_by_keys, others))):
         # Else a plan for any values would look into both indexes.
         where = Sql(f"{where.text} and {in_chart}", (*where.parameters, patient))
     found = Sql(where.text + more.text, (*where.parameters, *more.parameters))
-    page.branches.append(_looked_up(page, found))
-
-
-def _behind(page: Page) -> Sql | None:
-    """Return the condition of what comes behind the position, if there is one."""
-    if page.position is None:
-        return None
-    return beyond(page.keys, page.position, page.position.keys, page.descending_pk)
+    page.branches.append(looked_up(page, found))
 
 
 def _by_score(page: Page) -> Sql:
@@ -288,7 +237,7 @@ def _by_score(page: Page) -> Sql:
         behind = beyond(asked, page.position, page.position.keys, page.descending_pk)
     if whole:
         page.conditions.at_hand = True
-        made = _selection(
+        made = selected(
             page, f"({source.text}) d {_resource_of(page)}", page.where(others), keys, keys, behind
         )
         return Sql(made.text, (*source.parameters, *made.parameters))
@@ -298,15 +247,8 @@ def _by_score(page: Page) -> Sql:
         f"order by {order_by(asked, page.descending_pk, page.backward)} limit %s",
         (*source.parameters, *(() if behind is None else behind.parameters), page.limit),
     )
-    made = _selection(page, f"({best.text}) d {_resource_of(page)}", Sql("true"), keys, keys, None)
+    made = selected(page, f"({best.text}) d {_resource_of(page)}", Sql("true"), keys, keys, None)
     return Sql(made.text, (*best.parameters, *made.parameters))
-
-
-def _looked_up(page: Page, where: Sql, *, by_keys: bool = False) -> Sql:
-    """Return the matches in order, their sort keys looked up for each."""
-    behind = _behind(page)
-    pk = "r.pk + 0" if by_keys else "r.pk"
-    return _selection(page, f"{RESOURCE} r", where, page.keys, page.keys, behind, pk)
 
 
 def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
@@ -321,7 +263,7 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
     matches = page.where([each for each in page.query.clauses if each not in bounds])
     where = Sql(matches.text + gate, matches.parameters)
     if first is None:
-        return [_looked_up(page, where)]
+        return [looked_up(page, where)]
     keys = [first.key, *rest]
     within = position is not None and position.keys[0] is not None  # the position is in the first walk
     found = []
@@ -329,21 +271,19 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
         behind = beyond(keys, position, position.keys, page.descending_pk) if position and within else None
         for source, condition in _rows_in_order(page, first, bounds):
             both = Sql(f"{condition.text} and {where.text}", (*condition.parameters, *where.parameters))
-            selection = _selection(
-                page, f"{source.text} {_resource_of(page)}", both, keys, keys, behind, "d.pk"
-            )
-            found.append(Sql(selection.text, (*source.parameters, *selection.parameters)))
+            walked = selected(page, f"{source.text} {_resource_of(page)}", both, keys, keys, behind, "d.pk")
+            found.append(Sql(walked.text, (*source.parameters, *walked.parameters)))
     if not bounds and (position is None or not within or not page.backward):
         behind = None
         if position is not None and not within:
             behind = beyond(rest, position, position.keys[1:], page.descending_pk)
         nothing = Key(f"null::{first.key.sql_type}", first.key.sql_type, False, True)
         absent = Sql(f"{where.text} and {first.absent}", where.parameters)
-        found.append(_selection(page, f"{RESOURCE} r", absent, [nothing, *rest], rest, behind))
+        found.append(selected(page, f"{RESOURCE} r", absent, [nothing, *rest], rest, behind))
     if not bounds and page.backward:
         found.reverse()
     if len(found) < 2:
-        return found or [_looked_up(page, Sql(f"{where.text} and false", where.parameters))]
+        return found or [looked_up(page, Sql(f"{where.text} and false", where.parameters))]
     return [_limited(page, joined([in_parentheses(branch) for branch in found], " union all "))]
 
 
@@ -463,38 +403,9 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
     behind = None
     if page.position is not None:
         behind = beyond(keys, page.position, page.position.keys, page.descending_pk)
-    made = _selection(page, source.text, where, keys, keys, behind, pk)
+    made = selected(page, source.text, where, keys, keys, behind, pk)
     enough = Sql(f"(select count(*) >= {page.limit} from w)")
     if page.first is None or bounds:
         # Where the walk came to its end, there is no more to find; else there are those without a date.
         enough = Sql(f"{enough.text} or (select count(*) < {many} from ({walked.text}) d)", walked.parameters)
     return Stretch(Sql(made.text, (*source.parameters, *made.parameters)), enough)
-
-
-def _selection(
-    page: Page,
-    source: str,
-    where: Sql,
-    shown: list[Key],
-    keys: list[Key],
-    behind: Sql | None,
-    pk: str = "r.pk",
-) -> Sql:
-    """Return one ordered and limited selection, of what comes `behind` the position if anything.
-
-    `pk` is how the last key of the order is said, which decides by what index it is served.
-    """
-    joins = [each.join for each in keys if each.join.text]
-    columns = "".join(f", {each.expression} as k{number}" for number, each in enumerate(shown, start=1))
-    conditions = where.text if behind is None else f"{where.text} and ({behind.text})"
-    order = order_by(keys, page.descending_pk, page.backward, pk)
-    return Sql(
-        f"select {RAW}{columns} from {source}{''.join(join.text for join in joins)} where {conditions} "
-        f"order by {order} limit %s",
-        (
-            *(value for join in joins for value in join.parameters),
-            *where.parameters,
-            *(() if behind is None else behind.parameters),
-            page.limit,
-        ),
-    )

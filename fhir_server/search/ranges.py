@@ -64,11 +64,15 @@ def _plain(number: Decimal) -> Decimal:
     return number if "E+" not in str(number) else number.quantize(Decimal(1), context=EXACT)
 
 
-def compare(value: NumberValue, low: str, high: str) -> tuple[str, tuple[Any, ...]]:
+def compare(value: NumberValue, low: str, high: str, *, spans: bool = False) -> tuple[str, tuple[Any, ...]]:
     """Return the SQL condition on the columns `low` and `high`, with its parameters.
+
+    With `spans` the rows are known to be no points.
 
     >>> compare(read("sa100"), "low", "high")
     ('low > %s', (Decimal('100'),))
+    >>> compare(read("gt100"), "low", "high", spans=True)[0]
+    'high > %s'
     """
     match value.prefix:
         case "eq":
@@ -78,6 +82,8 @@ def compare(value: NumberValue, low: str, high: str) -> tuple[str, tuple[Any, ..
             return f"({low} < %s or {high} >= %s)", (value.low, value.high)
         case "gt" | "ge":
             sign = ">" if value.prefix == "gt" else ">="
+            if spans:
+                return f"{high} {sign} %s", (value.value,)
             # Nearly all rows are points. Said so, an index that begins with low serves them, and
             # the few spans have one of their own. (The planner takes `low <> high` for nearly all rows.)
             span = f"sign({high} - {low}) = 1 and {high} {sign} %s"

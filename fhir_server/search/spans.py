@@ -137,17 +137,22 @@ def of_numbers(clauses: Sequence[Sequence[NumberValue]]) -> list[Stretch]:
 def of_units(asked: Sequence[tuple[str, NumberValue]]) -> list[Stretch]:
     """Return the same of one amount in several units, by the keys of the units; these have no order.
 
-    >>> [each.sql for each in of_units([("k1", ranges.read("gt5")), ("k2", ranges.read("lt5000"))])]
-    ['unit = %s::uuid and low >= %s', 'unit = %s::uuid and low < %s and sign(high - low) = 1', \
-'unit = %s::uuid and low <= %s']
+    Each says all that is asked in its unit.
+
+    >>> for each in of_units([("k1", ranges.read("gt5")), ("k2", ranges.read("lt5000"))]): print(each.sql)
+    unit = %s::uuid and low >= %s and (low > %s or sign(high - low) = 1 and high > %s)
+    unit = %s::uuid and low < %s and sign(high - low) = 1 and high > %s
+    unit = %s::uuid and low < %s and low <= %s
     """
     found = []
     for unit, number in asked:
-        for each in of_numbers([[number]]) or [Stretch("true", ())]:
-            sql, parameters = f"unit = %s::uuid and {each.sql}", (unit, *each.parameters)
+        for each in of_numbers([[number]]) or [Stretch("", ())]:
+            said, bounds = ranges.compare(number, "low", "high", spans=each.long)
+            parts = ["unit = %s::uuid", *filter(None, [each.sql]), said]
+            parameters = (unit, *each.parameters, *bounds)
             if (top := ranges.ceiling(number)) is not None:
-                sql, parameters = f"{sql} and low <= %s", (*parameters, top)
-            found.append(Stretch(sql.replace("true and ", ""), parameters, each.long))
+                parts, parameters = [*parts, "low <= %s"], (*parameters, top)
+            found.append(Stretch(" and ".join(parts), parameters, each.long))
     return found
 
 

@@ -16,7 +16,12 @@ class Sql:
 
 
 @dataclass(frozen=True, slots=True)
-class Keys(Sql):
+class OfType(Sql):
+    """A condition that no resource of another type fulfils, because keys are those of a type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys(OfType):
     """A condition that is nothing but keys of which at least one must be there."""
 
     any_of: tuple[str, ...] = ()

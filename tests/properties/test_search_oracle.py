@@ -97,7 +97,7 @@ class World:
         """Return the statement of a search, kept of one that asks for other values where there is one."""
         kept, parsed = Kept(), self.parsed(kind, query)
         try:
-            other = self.parsed(kind, re.sub(r"(=[^&]*?)(?=&|$)", r"\1x", query))
+            other = self.parsed(kind, re.sub(r"=([^&]*)", lambda value: f"={another(value[1])}", query))
         except (FhirError, LookupError, ValueError):  # a number, or a code that no code system has
             pass
         else:
@@ -133,6 +133,14 @@ class World:
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         self.connection.rollback()
         return rows
+
+
+def another(value: str) -> str:
+    """Return a value of the same form: the year before, or a text with a sign more."""
+    if year := re.match(r"[a-z]{0,2}(?=\d{4}(-|$))", value):
+        start = year.end()
+        return f"{value[:start]}{int(value[start : start + 4]) - 1:04}{value[start + 4 :]}"
+    return value + "x"
 
 
 @pytest.fixture(scope="module")

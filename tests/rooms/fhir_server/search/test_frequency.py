@@ -10,7 +10,7 @@ import pytest
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.search import keys
-from fhir_server.search.ast import Query
+from fhir_server.search.ast import Chain, Query
 from fhir_server.search.compile import Statement, compile
 from fhir_server.search.frequency import STATISTICS, Frequencies, Judge
 from fhir_server.search.parse import parse
@@ -75,6 +75,18 @@ def test_what_is_known_goes_before_what_is_usual(query: str, without: str | None
 def test_a_page_is_looked_for_where_it_may_be(query: str, looks: list[str]) -> None:
     sql = compile(parsed(query), 21, frequencies=KNOWN).sql
     assert re.findall(r"(\w) as materialized", sql) == looks
+
+
+def test_so_many_targets_of_a_chain_are_followed_as_few_refer_to() -> None:
+    (chain,) = parsed("Observation?patient.gender=male").clauses
+    assert isinstance(chain, Chain)
+    assert Judge(KNOWN).targets_of(chain, 1000) == 5  # each of 4,000 has 200 of 800,000
+    assert Judge().targets_of(chain, 1000) == 0
+    sql = compile(parsed("Observation?patient.gender=male"), 21, frequencies=KNOWN).sql
+    assert "(select count(*) <= 5 from t)" in sql
+    (chain,) = parsed("Patient?general-practitioner:Practitioner.name=a").clauses
+    assert isinstance(chain, Chain)
+    assert Judge(KNOWN).targets_of(chain, 1000) == 0  # nobody knows how many Practitioners there are
 
 
 def test_a_first_key_and_its_equals_are_in_one_stretch() -> None:
