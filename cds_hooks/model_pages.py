@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -17,9 +17,10 @@ from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from cds_hooks.figures import drawings
-from cds_hooks.models import attributes, blocks, catalogue, states
+from cds_hooks.models import attributes, blocks, catalogue, recorded, states
 from cds_hooks.models.catalogue import Release, ReleaseError
 from cds_hooks.models.states import ACTIVE, DEMONSTRATION, DRAFT, RETIRED, SHADOW, Order, Standing
+from cds_hooks.monitoring import shadow
 from cds_hooks.records.model_log import ModelLog
 from cds_hooks.records.monitoring import Kept, Monitoring
 from cds_hooks.registry import Services
@@ -119,9 +120,12 @@ def model(site: Site, name: str, version: str, refusal: FhirError | None = None)
     texts = blocks.source_attributes(release, standing)
     evaluation = release.card.get("evaluation", {})
     assessment = _assessment(release, standing)
+    evidence = recorded.of(release)
     page = render_template(
         "cds/model.html",
         release=release,
+        evidence=evidence,
+        claims=recorded.rows(evidence) if evidence else [],
         card=release.card,
         standing=standing,
         tone=tone,
@@ -135,6 +139,7 @@ def model(site: Site, name: str, version: str, refusal: FhirError | None = None)
         is_assessed=attributes.is_assessed,
         blocked=blocks.blocks(release, standing) if standing.state in (DRAFT, SHADOW, ACTIVE) else [],
         report=site.records.newest_report(release),
+        shadows=_shadows(site, release),
         steps=_steps(standing),
         person=site.person(),
         given=request.form,
@@ -176,6 +181,15 @@ def _find(site: Site, name: str, version: str) -> Release:
         return catalogue.find(site.services.folders, name, version)
     except ReleaseError as error:
         raise NotFound(str(error)) from error
+
+
+def _shadows(site: Site, release: Release) -> list[dict[str, Any]]:
+    """Return what the release computed in shadow over the last year, held against outcomes."""
+    until = site.clock()
+    found = shadow.report(
+        site.records.engine, until - timedelta(days=shadow.OUTCOME_DAYS), until, release.model
+    )
+    return [one for one in found if (one["version"], one["sha256"]) == (release.version, release.sha256)]
 
 
 def _assessment(release: Release, standing: Standing) -> Mapping[str, Any]:

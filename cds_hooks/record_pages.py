@@ -17,6 +17,7 @@ from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from cds_hooks.calls import Calls, outcome
+from cds_hooks.monitoring import shadow
 from cds_hooks.operation.modes import Mode
 from cds_hooks.operation.replay import Replayed, replay
 from cds_hooks.pages import reason_text
@@ -106,14 +107,20 @@ def answer(site: Site, call_id: UUID) -> ResponseReturnValue:
 
 
 def rates_page(site: Site) -> ResponseReturnValue:
-    """How often each service was asked, and what became of its cards."""
+    """How often each service was asked, what became of its cards, and what ran in shadow."""
     site.may("search-type")
     days = request.args.get("days", "30")
     chosen = int(days) if days.isdecimal() and int(days) in DAYS else 30
     until = site.clock()
-    found = rates(site.engine, until - timedelta(days=chosen), until)
+    since = until - timedelta(days=chosen)
+    found = rates(site.engine, since, until)
     return render_template(
-        "cds/rates.html", rates=list(found.values()), days=DAYS, chosen=chosen, percent=percent
+        "cds/rates.html",
+        rates=list(found.values()),
+        shadows=shadow.report(site.engine, since, until),
+        days=DAYS,
+        chosen=chosen,
+        percent=percent,
     )
 
 

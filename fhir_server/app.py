@@ -14,6 +14,7 @@ from fhir_server import decision_support, imaging
 from fhir_server.config import Config, ConfigError
 from fhir_server.console.pages import Room, Site, State
 from fhir_server.console.pages import blueprint as console
+from fhir_server.database.activity import Activity
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.definitions.core import Core
 from fhir_server.definitions.structures import is_resource_type, resource_types
@@ -193,6 +194,11 @@ def create_drains(config: Config) -> dict[str, Callable[[], int]]:
         "reindex": Reindexer(entry).drain,
         "disk": Watch(config.data_dir, config.disk_warn_percent).drain,
     }
+
+
+def create_activity(config: Config) -> Activity:
+    """Return what knows whether anything happens in the installation."""
+    return Activity(Engine(config.database_url, size=1, application_name="xinglin activity"))
 
 
 def create_workflow_drains(config: Config) -> dict[str, Callable[[], int]]:

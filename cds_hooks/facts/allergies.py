@@ -1,7 +1,7 @@
 """Allergies and intolerances against drugs, by ingredient.
 
-An ingredient is compared with an ingredient, nothing wider: that one penicillin forbids another is
-not in any table here. An entry that no table knows is named, not passed over.
+An ingredient is compared with an ingredient; of what is wider only two families are known, penicillins and
+cephalosporins (`cross_reactions`). An entry that no table knows is named, not passed over.
 """
 
 from __future__ import annotations
@@ -10,21 +10,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cds_hooks.facts import cross_reactions
 from cds_hooks.facts.chart import Chart, Resource, local_reference, status_codes
+from cds_hooks.facts.cross_reactions import CrossReaction
 from cds_hooks.facts.medication import ingredients
-from cds_hooks.facts.prescribing import named
+from cds_hooks.facts.prescribing import Prescribed, named
 from cds_hooks.facts.value_sets import codings, texts
 
 
 @dataclass(frozen=True, slots=True)
 class Allergy:
-    """An entry that counts: the ingredients it names, its codings, and how it is said."""
+    """An entry that counts: the ingredients and families it names, its codings, and how it is said."""
 
     resource: Resource
     ingredients: frozenset[str]
     codings: frozenset[tuple[str, str]]
     label: str
     by_name: bool
+    families: frozenset[str] = frozenset()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a drug can be compared with it: by ingredient or by family."""
+        return bool(self.ingredients or self.families)
 
     @property
     def reference(self) -> str | None:
@@ -73,12 +81,15 @@ def allergy(entry: Resource) -> Allergy | None:
     coded = frozenset(i.name for concept in concepts for i in ingredients(concept))
     by_name = frozenset(name for concept in concepts for text in texts(concept) for name in named(text))
     label = next((text for concept in concepts for text in texts(concept) if text.strip()), "")
+    pairs = frozenset(pair for concept in concepts for pair in codings(concept))
+    said = [text for concept in concepts for text in texts(concept)]
     return Allergy(
         entry,
         coded | by_name,
-        frozenset(pair for concept in concepts for pair in codings(concept)),
+        pairs,
         label[:120] or " / ".join(sorted(coded)) or "an allergy that is not named",
         not coded,
+        cross_reactions.families([*said, *coded], pairs),
     )
 
 
@@ -99,3 +110,10 @@ def match(found: Allergy, names: frozenset[str], coded: Iterable[tuple[str, str]
         return shared[0]
     same = found.codings & {pair for pair in coded if all(pair)}
     return "the same code" if same else None
+
+
+def cross(found: Allergy, drug: Prescribed) -> CrossReaction | None:
+    """Return the relation of an allergy to a drug that shares no ingredient with it; None for none."""
+    if match(found, drug.names, drug.codings) is not None:
+        return None
+    return cross_reactions.between(found.families, cross_reactions.families([*drug.names, drug.drug.label]))

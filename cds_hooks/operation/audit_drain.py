@@ -18,9 +18,9 @@ from cds_hooks.records.audit_rows import Told, Turned
 from fhir_server.audit import event as fhir
 from fhir_server.authorization.grant import Grant
 from fhir_server.interactions.context import Context
-from fhir_server.interactions.create import create
 from fhir_server.interactions.entry import Entry
-from fhir_server.outcome import FhirError, Unavailable
+from fhir_server.interactions.store_many import store_many
+from fhir_server.outcome import FhirError
 
 log = logging.getLogger(__name__)
 
@@ -60,38 +60,33 @@ class AuditDrain:
         if not rows:
             return 0
         self._next_at = time.monotonic() + self._every_s
-        try:
-            self._write(rows, references=True)
-        except Unavailable:
-            raise
-        except FhirError:
-            for row in rows:
-                self._write_one(row)
+        for number, refused in self._entry.write(GRANT, lambda context: _write(context, rows)):
+            log.error("cds audit: link %d is not told to FHIR, %s", number, refused)
         return len(rows)
 
-    def _write_one(self, row: Told | Turned) -> None:
-        for references in (True, False):
-            try:
-                self._write([row], references=references)
-                return
-            except Unavailable:
-                raise
-            except FhirError as error:
-                refused = type(error).__name__
-        log.error("cds audit: link %d is not told to FHIR, %s", row.number, refused)
-        self._entry.write(GRANT, lambda context: audit_rows.advance(context.unit, row.number))
 
-    def _write(self, rows: Sequence[Told | Turned], *, references: bool) -> None:
-        def work(context: Context) -> None:
-            for row in rows:
-                if isinstance(row, Told):
-                    resource = audit_event(row, references=references)
-                else:
-                    resource = switch_event(row)
-                create(context, "AuditEvent", resource, keep_id=True)
-            audit_rows.advance(context.unit, rows[-1].number)
+def _write(context: Context, rows: Sequence[Told | Turned]) -> list[tuple[int, str]]:
+    """Write AuditEvents and note how far that is; return the links that are refused, and why."""
+    refused = _store(context, rows, references=True)
+    if refused:
+        refused = _store(context, [row for row, _ in refused], references=False)
+    audit_rows.advance(context.unit, rows[-1].number)
+    return [(row.number, why) for row, why in refused]
 
-        self._entry.write(GRANT, work)
+
+def _store(
+    context: Context, rows: Sequence[Told | Turned], *, references: bool
+) -> list[tuple[Told | Turned, str]]:
+    fates = store_many(context, [_event(row, references=references) for row in rows])
+    return [
+        (row, type(fate).__name__)
+        for row, fate in zip(rows, fates, strict=True)
+        if isinstance(fate, FhirError)
+    ]
+
+
+def _event(row: Told | Turned, *, references: bool) -> fhir.Resource:
+    return audit_event(row, references=references) if isinstance(row, Told) else switch_event(row)
 
 
 def audit_event(row: Told, *, references: bool = True) -> fhir.Resource:

@@ -19,7 +19,7 @@ import psycopg2
 
 from cds_hooks.operation.audit_drain import AuditDrain
 from cds_hooks.operation.spool import Spool
-from cds_hooks.records.chain import Sealer
+from cds_hooks.records.chain import BATCH, Sealer
 from cds_hooks.records.entries import Call
 from cds_hooks.records.expiry import expire
 from cds_hooks.records.store import Store
@@ -28,6 +28,7 @@ from fhir_server.observability import events
 
 _EXPIRY_EVERY_S = 600.0
 _GAUGES_EVERY_S = 15.0
+_SEAL_EVERY_S = 0.45  # the worker comes by every half second
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class Chores:
     repeat_hours: float
     input_days: float
     _sealer: Sealer = field(init=False)
+    _seals_at: float = field(default=0.0, init=False)
     _expired_at: float = field(default=-_EXPIRY_EVERY_S, init=False)
     _measured_at: float = field(default=-_GAUGES_EVERY_S, init=False)
 
@@ -71,8 +73,15 @@ class Chores:
         return self.spool.play_back(keep)
 
     def seal(self) -> int:
-        """Make links, and say now and then how much waits."""
+        """Make links, in full batches or twice a second, and say now and then how much waits.
+
+        Sealed one by one as they come, records would cost a transaction each once more.
+        """
+        if time.monotonic() < self._seals_at:
+            return 0
         count = self._sealer.seal()
+        if count < BATCH:
+            self._seals_at = time.monotonic() + _SEAL_EVERY_S
         if time.monotonic() - self._measured_at >= _GAUGES_EVERY_S:
             self._measured_at = time.monotonic()
             for kind, waiting in self._sealer.waiting().items():

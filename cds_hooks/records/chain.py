@@ -120,8 +120,12 @@ class Sealer:
             rows: list[tuple[Any, ...]] = []
             at = self._clock()
             before = bytes(chain)
+            newest, sealed = _newest(cursor)
             for kind in KINDS:
-                for pk, digest in self._waiting(cursor, kind, now, back=back):
+                low = self._settled(kind, sealed[kind], now) if back else sealed[kind]
+                if newest[kind] <= sealed[kind] and not back:
+                    continue
+                for pk, digest in _waiting(cursor, kind, low):
                     number += 1
                     form = _NEWEST_FORM[kind]
                     before = chained(before, number, kind, pk, form, digest)
@@ -139,22 +143,6 @@ class Sealer:
             self._looked_back_at = now
         return len(rows)
 
-    def _waiting(self, cursor: Any, kind: str, now: float, *, back: bool) -> list[tuple[int, bytes]]:
-        form = _NEWEST_FORM[kind]
-        cursor.execute(
-            "SELECT coalesce(max(record_pk), 0) FROM cds_link WHERE tenant = %s AND kind = %s", (TENANT, kind)
-        )
-        newest = low = int(cursor.fetchone()[0])
-        if back:
-            low = self._settled(kind, newest, now)
-        cursor.execute(
-            f"SELECT pk, {_digest(kind, form)} FROM {_FORMS[kind][form][0]} r WHERE tenant = %s AND pk > %s"
-            " AND NOT EXISTS (SELECT FROM cds_link l WHERE l.tenant = r.tenant AND l.kind = %s"
-            " AND l.record_pk = r.pk) ORDER BY pk LIMIT %s",
-            (TENANT, low, kind, BATCH),
-        )
-        return [(pk, bytes(digest)) for pk, digest in cursor.fetchall()]
-
     def _settled(self, kind: str, newest: int, now: float) -> int:
         """Return a number below which every record is sealed: nobody still writes one there."""
         marks = self._marks[kind]
@@ -168,6 +156,32 @@ class Sealer:
         """Return how many records of each kind came after the last one that has a link."""
         with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
             return {kind: _behind(cursor, kind) for kind in KINDS}
+
+
+def _newest(cursor: Any) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the number of the newest record of each kind, and that of the newest which has a link."""
+    cursor.execute(_NEWEST, {"tenant": TENANT})
+    rows = cursor.fetchall()
+    return {kind: newest for kind, newest, _ in rows}, {kind: sealed for kind, _, sealed in rows}
+
+
+_NEWEST = " UNION ALL ".join(
+    f"SELECT '{kind}', (SELECT coalesce(max(pk), 0) FROM {forms[1][0]} WHERE tenant = %(tenant)s),"
+    " (SELECT coalesce(max(record_pk), 0) FROM cds_link"
+    f" WHERE tenant = %(tenant)s AND kind = '{kind}')"
+    for kind, forms in _FORMS.items()
+)
+
+
+def _waiting(cursor: Any, kind: str, low: int) -> list[tuple[int, bytes]]:
+    form = _NEWEST_FORM[kind]
+    cursor.execute(
+        f"SELECT pk, {_digest(kind, form)} FROM {_FORMS[kind][form][0]} r WHERE tenant = %s AND pk > %s"
+        " AND NOT EXISTS (SELECT FROM cds_link l WHERE l.tenant = r.tenant AND l.kind = %s"
+        " AND l.record_pk = r.pk) ORDER BY pk LIMIT %s",
+        (TENANT, low, kind, BATCH),
+    )
+    return [(pk, bytes(digest)) for pk, digest in cursor.fetchall()]
 
 
 def _behind(cursor: Any, kind: str) -> int:

@@ -92,6 +92,11 @@ class Monitoring:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @property
+    def engine(self) -> Engine:
+        """The database that it reads."""
+        return self._engine
+
     def recorded(self, release: Release, since: datetime, until: datetime) -> list[Prediction]:
         """Return what a release answered in a time, the newest first, at most 5,000."""
         return self._predictions(_NEWEST, release, since=since, until=until)

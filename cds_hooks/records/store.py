@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 from uuid import UUID
 
-from psycopg2.extensions import AsIs
+from psycopg2.extensions import adapt
 
 from cds_hooks.records import statements
-from cds_hooks.records.entries import Call, Feedback, Offer
+from cds_hooks.records.entries import Call, Feedback, Offer, Offered
 from fhir_server.database import prepared
 from fhir_server.database.engine import Engine, Mode
 from fhir_server.model import json_format
@@ -21,6 +22,11 @@ _FEEDBACK = """
 INSERT INTO cds_feedback
     (tenant, card, outcome, outcome_at, received_at, client, accepted, reason, user_comment)
 VALUES (%s, %s, %s, %s, %s, %s, %s::uuid[], %s, %s) ON CONFLICT DO NOTHING
+"""
+_KNOWN = """
+SELECT k.card::text FROM cds_card k JOIN cds_call c USING (tenant, call_id)
+WHERE k.tenant = %s AND k.service = %s AND k.card = ANY (%s::uuid[])
+    AND (%s OR c.client IS NOT DISTINCT FROM %s)
 """
 _READ = (
     "call_id, received_at, latency_us, status, service, reasons, input_hash, answer, hook, hook_instance,"
@@ -35,8 +41,13 @@ class Records(Protocol):
     def keep(self, offers: Sequence[Offer]) -> Mapping[UUID, str]:
         """Keep calls in one transaction; return the verdict over every card that was offered."""
 
-    def known_cards(self, service: str, cards: Sequence[UUID]) -> set[UUID]:
-        """Return those of the cards that this service has given."""
+    def known_cards(
+        self, service: str, cards: Sequence[UUID], client: str | None, *, anybody: bool = False
+    ) -> set[UUID]:
+        """Return those of the cards that this service has given to a client; `anybody`: to whomever.
+
+        Without a client those that were given to somebody who did not say who he is.
+        """
 
     def keep_feedback(self, entries: Sequence[Feedback]) -> None:
         """Keep feedback on known cards; what is there already stays as it is."""
@@ -52,24 +63,20 @@ class Store:
 
     def keep(self, offers: Sequence[Offer]) -> Mapping[UUID, str]:
         """Write calls, their inputs and the cards that may be shown: one statement, one transaction."""
+        offered = [(n, card) for n, offer in enumerate(offers, start=1) for card in offer.cards]
+        order = sorted(range(len(offered)), key=lambda place: _judged(offered[place][1]))
+        cards = [(n, o.card, o.body, o.key, o.reader, o.day) for n, o in offered]
+        values = [
+            *_handed_over([_kept(offer) for offer in offers], statements.KEPT),
+            *_handed_over(cards, statements.CARD),
+            _array([place + 1 for place in order]),
+            self._repeat_hours,
+            self._most_a_day,
+        ]
         with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
-            cards = [
-                (n, position, str(o.card), o.body, o.key, o.reader, o.day)
-                for n, offer in enumerate(offers)
-                for position, o in enumerate(offer.cards)
-            ]
-            values = [
-                *_columns([_values(n, offer.call) for n, offer in enumerate(offers)], len(statements.TYPES)),
-                *_columns(cards, len(statements.CARD_TYPES)),
-                self._repeat_hours,
-                self._most_a_day,
-            ]
-            quoted = [
-                AsIs(cursor.mogrify(f"%s::{kind}", (value,)).decode())
-                for kind, value in zip(statements.PARAMETERS, values, strict=True)
-            ]
-            cursor.execute(*prepared.run(cursor, statements.KEEP, quoted))
-            return {UUID(card): verdict for card, verdict in cursor.fetchall()}
+            prepared.ask(cursor, statements.KEEP, values)
+            verdicts = cursor.fetchone()[0]
+        return {o.card: verdict for (_, o), verdict in zip(offered, verdicts, strict=True)}
 
     def play_back(self, calls: Sequence[Call]) -> None:
         """Write calls that were answered with no cards and could not be recorded then.
@@ -81,14 +88,12 @@ class Store:
                 cursor.execute(statements.PLAY_BACK, _columns([_values(0, call)], len(statements.TYPES)))
             connection.commit()
 
-    def known_cards(self, service: str, cards: Sequence[UUID]) -> set[UUID]:
-        """Return those of the cards that this service has given."""
+    def known_cards(
+        self, service: str, cards: Sequence[UUID], client: str | None, *, anybody: bool = False
+    ) -> set[UUID]:
+        """Return those of the cards that this service has given to a client; `anybody`: to whomever."""
         with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT card::text FROM cds_card WHERE tenant = %s AND service = %s AND card = ANY"
-                " (%s::uuid[])",
-                (TENANT, service, [str(card) for card in cards]),
-            )
+            cursor.execute(_KNOWN, (TENANT, service, [str(card) for card in cards], anybody, client))
             return {UUID(row[0]) for row in cursor.fetchall()}
 
     def keep_feedback(self, entries: Sequence[Feedback]) -> None:
@@ -137,14 +142,45 @@ def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
-def _array(texts: Sequence[str]) -> str:
-    """Return texts as the text of an array.
+def _judged(card: Offered) -> tuple[Any, ...]:
+    """Return by what cards are sorted before they are judged: reader, day and key, those without last."""
+    return (
+        card.reader is None, card.reader or b"", str(card.day), card.key is None, card.key or b""
+    )  # fmt: skip
 
-    >>> _array(["a", 'b"c'])
-    '{"a","b\\\\"c"}'
+
+def _handed_over(rows: Sequence[tuple[Any, ...]], columns: Sequence[str]) -> list[Any]:
+    """Return rows as columns, each as an array in the form that Postgres reads fastest.
+
+    The text of an array is one constant to it. Where it is long, to double its quotes costs more.
     """
-    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
-    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
+    found = _columns(rows, len(columns))
+    return [
+        adapt(column) if name in statements.LONG else _array(column)
+        for name, column in zip(columns, found, strict=True)
+    ]
+
+
+def _array(values: Sequence[Any]) -> str:
+    """Return values as the text of an array.
+
+    >>> _array(["a", 'b"c', None, 7, b"d"])
+    '{"a","b\\\\"c",NULL,"7","\\\\\\\\x64"}'
+    """
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    text = f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _kept(offer: Offer) -> tuple[Any, ...]:
+    """Return the columns of a call; the answer of one with cards is made of these by the database."""
+    call = replace(offer.call, answer="") if offer.cards else offer.call
+    return _values(0, call)[1:]
 
 
 def _values(n: int, call: Call) -> tuple[Any, ...]:

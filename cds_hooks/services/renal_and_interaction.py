@@ -14,8 +14,9 @@ from typing import Any
 
 from cds_hooks.cards import Card
 from cds_hooks.facts import demographics, interactions
-from cds_hooks.facts.allergies import Allergy, allergies, allergy, match
+from cds_hooks.facts.allergies import Allergy, allergies, allergy, cross, match
 from cds_hooks.facts.chart import Resource
+from cds_hooks.facts.cross_reactions import CrossReaction
 from cds_hooks.facts.interactions import Pair
 from cds_hooks.facts.laboratory import Measured
 from cds_hooks.facts.prescribing import Prescribed, prescribed
@@ -100,20 +101,24 @@ class Findings:
     unanswered: Mapping[str, tuple[str, ...]]
     pairs: tuple[tuple[Prescribed, Pair, tuple[tuple[Prescribed, str, str], ...]], ...]
     allergic: tuple[tuple[Prescribed, Allergy, str], ...]
+    crossing: tuple[tuple[Prescribed, Allergy, CrossReaction], ...]
 
 
 def _on_orders(facts: Facts, orders: Sequence[Prescribed], every: Sequence[Prescribed]) -> Decision:
     known = kidney(facts.chart)
     listed = allergies(facts.chart)
     renal, unanswered = _renal(orders, every, known)
-    found = Findings(renal, unanswered, _pairs(orders, every), _allergic(orders, listed))
+    found = Findings(
+        renal, unanswered, _pairs(orders, every), _allergic(orders, listed), _crossing(orders, listed)
+    )
     unchecked = cards.Unchecked(
         tuple(entry.drug.label for entry in every if not entry.is_known),
-        tuple(entry.label for entry in listed if not entry.ingredients),
+        tuple(entry.label for entry in listed if not entry.is_known),
         bool(facts.chart.all("AllergyIntolerance")),
     )
     made: list[Card] = [
         *(cards.allergy(facts, *entry, unchecked) for entry in found.allergic),
+        *(cards.cross_reaction(facts, *entry, unchecked) for entry in found.crossing),
         *(cards.interaction(facts, *entry, unchecked) for entry in found.pairs),
         *(cards.renal(facts, *entry, known, unchecked) for entry in found.renal),
     ]
@@ -184,29 +189,46 @@ def _allergic(
     )
 
 
+def _crossing(
+    orders: Sequence[Prescribed], listed: Sequence[Allergy]
+) -> tuple[tuple[Prescribed, Allergy, CrossReaction], ...]:
+    return tuple(
+        (order, entry, row)
+        for order in orders
+        for entry in listed
+        if (row := cross(entry, order)) is not None
+    )
+
+
 # A new allergy ----------------------------------------------------------------------------------
 def _on_allergy(facts: Facts, carried: Sequence[Resource], every: Sequence[Prescribed]) -> Decision:
     entry = next((found for found in carried if found.get("resourceType") == "AllergyIntolerance"), None)
     new = None if entry is None else allergy(entry)
     if new is None:
         return Decision(("allergy-does-not-count",))
-    if not new.ingredients and not new.codings:
+    if not new.is_known and not new.codings:
         return Decision(("allergy-unrecognised",))
     running = [drug for drug in every if match(new, drug.names, drug.codings) is not None]
+    crossing = [(drug, row) for drug in every if (row := cross(new, drug)) is not None]
     inputs = {
         "allergy": {"ingredients": sorted(new.ingredients), "reference": new.reference},
         "drugs": [_told(drug) for drug in every],
     }
     unknown = tuple(drug.drug.label for drug in every if not drug.is_known)
-    if not running:
+    if not running and not crossing:
         reasons = ["nothing-found"]
-        reasons += ["allergy-unrecognised"] if not new.ingredients else []
+        reasons += ["allergy-unrecognised"] if not new.is_known else []
         reasons += ["medication-unrecognised"] if unknown else []
         return Decision(tuple(reasons), inputs=inputs)
-    card = cards.new_allergy(facts, new, running, cards.Unchecked(unknown, (), True))
-    return Decision(
-        ("shown", "allergy"), (card,), inputs, {"drugs": [drug.drug.reference for drug in running]}
+    unchecked = cards.Unchecked(unknown, (), True)
+    made = (
+        *([cards.new_allergy(facts, new, running, unchecked)] if running else []),
+        *(cards.cross_reaction(facts, drug, new, row, unchecked) for drug, row in crossing),
     )
+    reasons = ["shown", *(["allergy"] if running else []), *(["cross-reaction"] if crossing else [])]
+    met = [drug.drug.reference for drug in (*running, *(drug for drug, _row in crossing))]
+    output = {"drugs": met}
+    return Decision(tuple(reasons), made, inputs, output)
 
 
 # The record -------------------------------------------------------------------------------------
@@ -217,6 +239,7 @@ def _reasons(
     codes += ["renal-rule"] if found.renal else []
     codes += ["interaction"] if found.pairs else []
     codes += ["allergy"] if found.allergic else []
+    codes += ["cross-reaction"] if found.crossing else []
     if found.unanswered:
         codes += ["kidney-function-unknown", *_codes(found.unanswered, known)]
     codes += ["medication-unrecognised"] if any(not order.is_known for order in orders) else []
@@ -269,4 +292,5 @@ def _output(found: Findings, known: Kidney) -> dict[str, Any]:
         "rules": [rule.id for _, rule, _ in found.renal],
         "pairs": [pair.id for _, pair, _ in found.pairs],
         "allergies": [entry.reference for _, entry, _ in found.allergic],
+        **({"cross_reactions": [row.id for _, _, row in found.crossing]} if found.crossing else {}),
     }

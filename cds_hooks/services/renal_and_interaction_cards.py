@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cds_hooks.cards import SUMMARY_LIMIT, Card, Link, Source
 from cds_hooks.facts.allergies import Allergy
+from cds_hooks.facts.cross_reactions import CrossReaction
 from cds_hooks.facts.interactions import PAPER, TABLE, Pair
 from cds_hooks.facts.laboratory import Measured
 from cds_hooks.facts.prescribing import Prescribed
@@ -18,6 +19,9 @@ from cds_hooks.services.renal_and_interaction_rules import APIXABAN, CLEARANCE, 
 
 NO_SAFETY = (
     "**Absence of an alert is not evidence of safety**: this service looks for what it lists, no more."
+)
+BY_INGREDIENT = (
+    "Allergies are compared by ingredient; of families only penicillins and cephalosporins are known."
 )
 _WARNING = frozenset({"contraindicated", "avoid", "not to be started"})
 _CKD_EPI = Link("CKD-EPI 2021: N Engl J Med 2021;385:1737", "https://doi.org/10.1056/NEJMoa2102953")
@@ -47,7 +51,7 @@ def renal(
         uuid=facts.uuid(f"renal:{rule.id}:{_place(order)}"),
         summary=_short(f"{plain(order.drug.label)}: {rule.strength} at {rule.measure} {measured}"),
         indicator="warning" if rule.strength in _WARNING else "info",
-        source=Source(label.name, label.url),
+        source=Source(label.name, label.address),
         detail="\n".join(
             [
                 f"**{plain(order.drug.label)}** ({_place(order)}): {rule.measure} {measured}."
@@ -173,6 +177,41 @@ def allergy(facts: Facts, order: Prescribed, entry: Allergy, shared: str, unchec
     )
 
 
+def cross_reaction(
+    facts: Facts, drug: Prescribed, entry: Allergy, row: CrossReaction, unchecked: Unchecked
+) -> Card:
+    """Return the card of a drug whose family an allergy may cross over to; it asks, and forbids nothing."""
+    label = plain(drug.drug.label)
+    return Card(
+        uuid=facts.uuid(f"cross:{_place(drug)}:{entry.reference}:{row.id}"),
+        summary=_short(
+            f"{row.drug.capitalize()}, and {row.allergy} allergy or intolerance is noted: {label}"
+        ),
+        indicator="warning" if row.strong else "info",
+        source=Source(f"Label of {row.product} (US)", row.url),
+        detail="\n".join(
+            [
+                f"**{label}** is a {row.drug}; the entry names a {row.allergy}, not this drug itself. Ask"
+                " what happened then, how soon after the drug, and how long ago, before deciding.",
+                "",
+                f"> {row.sentence}",
+                "",
+                f"Label of {row.product}, {row.section}; SPL set id {row.set_id}; {row.version}. It speaks of"
+                " its own drug and of the family. How often allergies cross over is told differently by"
+                " labels and studies.",
+                "",
+                *_allergy_table(facts, entry),
+                _drug_row(drug, row.drug),
+                "",
+                *_end(drug, unchecked),
+            ]
+        ),
+        override_reasons=ORDER,
+        links=(Link(f"Where the sentence was read: {row.product}", row.url),),
+        extension=_evidence(row.id),
+    )
+
+
 def new_allergy(facts: Facts, entry: Allergy, running: Sequence[Prescribed], unchecked: Unchecked) -> Card:
     """Return the card of a new allergy against drugs that run or are drafted."""
     names = ", ".join(plain(drug.drug.label) for drug in running)
@@ -251,7 +290,7 @@ def _end(order: Prescribed | None, unchecked: Unchecked, by_name: bool = False) 
         lines += [f"Allergies not recognised, so not compared: {_listed(unchecked.allergies)}.", ""]
     if not unchecked.has_allergy_list:
         lines += ["No allergy list came with this call: ask before ordering.", ""]
-    return [*lines, "Allergies are compared by ingredient, not by class.", "", NO_SAFETY]
+    return [*lines, BY_INGREDIENT, "", NO_SAFETY]
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -34,6 +34,12 @@ class Label:
     version: str = UNSTATED
 
     @property
+    def address(self) -> str:
+        """Where the label stands now: DailyMed's page of its set id; without one where it was read."""
+        page = "https://dailymed.nlm.nih.gov/dailymed/drugInfo.cfm?setid="
+        return f"{page}{self.set_id}" if self.set_id else self.url
+
+    @property
     def name(self) -> str:
         """What to call the source: a quotation by somebody else is not called the label itself."""
         return f"Label of {self.product} (US){', as others quote it' if self.version == SECOND_HAND else ''}"

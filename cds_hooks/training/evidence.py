@@ -13,16 +13,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
 from cds_hooks.models import features
+from cds_hooks.models.recorded import Document, EvidenceError, digest, path, recorded
 from cds_hooks.training import comparison, fhir_trial, fit, gate, heterogeneity, learners, planted, published
 from cds_hooks.training.cohort import Cohort
 from cds_hooks.training.description import Description, shipped
 
-FOLDER = Path(__file__).parent.parent / "models" / "evidence"
 CODE = (
     "evaluation/regression", "training/cohort", "training/comparison", "training/description",
     "training/entry", "training/fit", "training/gate", "training/heterogeneity", "training/learners",
@@ -33,12 +32,7 @@ CODE = (
 PLANTED_IN, PLANTED_SIZE = "AGE", 0.04
 """The planted effect: 40 fewer bad outcomes per 1000 below the median age, 40 more above."""
 
-Document = dict[str, Any]
 Progress = Callable[[str], None]
-
-
-class EvidenceError(RuntimeError):
-    """The recorded evidence is missing or is not what it says; the message names the difference."""
 
 
 def gather(
@@ -181,28 +175,12 @@ def parity(cohort: Cohort, progress: Progress = lambda _text: None) -> Document:
 
 
 # The file -----------------------------------------------------------------------------------------
-def path(trial: str) -> Path:
-    """Return where the evidence of a trial is kept."""
-    return FOLDER / f"{trial}.json"
-
-
 def write(document: Document) -> Path:
     """Write the evidence; a second run of the same gives the same bytes."""
     target = path(document["trial"])
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
     return target
-
-
-def recorded(trial: str) -> Document:
-    """Return the recorded evidence of a trial; raises EvidenceError when it is missing or was altered."""
-    try:
-        document: Document = json.loads(path(trial).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvidenceError(f"there is no evidence of {trial}; `make evidence` makes it ({error})") from error
-    if digest(document) != document.get("sha256"):
-        raise EvidenceError(f"{path(trial).name} was altered: its SHA-256 is not the one that it names")
-    return document
 
 
 def differences(document: Document) -> list[str]:
@@ -227,6 +205,11 @@ def summary(cohort: Cohort) -> Document | None:
     document = recorded(trial)
     if document["x_sha256"] != cohort.x_sha256 or differences(document):
         return None
+    return shortened(document)
+
+
+def shortened(document: Document) -> Document:
+    """Return what a card takes over of the evidence: its hash, and of each gate the figures that count."""
     return {
         "evidence_sha256": document["sha256"],
         "verdicts": {
@@ -236,9 +219,16 @@ def summary(cohort: Cohort) -> Document | None:
                 "arm": verdict["arm"],
                 "outcome": verdict["outcome"],
                 "learner": verdict["learner"],
+                "level": verdict["level"],
                 **{
                     key: verdict["observed"][key]
-                    for key in ("qini", "blp_slope", "gain_over_treat_all", "gain_over_treat_none")
+                    for key in (
+                        "average_effect",
+                        "qini",
+                        "blp_slope",
+                        "gain_over_treat_all",
+                        "gain_over_treat_none",
+                    )
                 },
                 "null": {key: value for key, value in verdict["null"].items() if key != "qini"},
                 "external": {
@@ -277,12 +267,6 @@ def code_hash() -> str:
     for name in CODE:
         hashed.update(name.encode() + b"\0" + (Path(__file__).parent.parent / f"{name}.py").read_bytes())
     return hashed.hexdigest()
-
-
-def digest(document: Document) -> str:
-    """Return the SHA-256 of a document without its own."""
-    kept = {key: value for key, value in document.items() if key != "sha256"}
-    return _sha256(json.dumps(kept, ensure_ascii=False, sort_keys=True).encode())
 
 
 def _sha256(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""`cds report`: how often each service was asked, what it answered, and what became of its cards."""
+"""`cds report`: how often each service was asked, what became of its cards, what ran in shadow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cds_hooks.monitoring import shadow
 from cds_hooks.records.rates import Cards, Rates, rates
 from fhir_server.cli.cds_records import engine_of
 from fhir_server.cli.command import Refused, add_json, add_settings, answer
@@ -32,12 +33,19 @@ def report(arguments: argparse.Namespace, config: Config) -> int:
     since = until - timedelta(days=arguments.days)
     with engine_of(config) as engine:
         found = rates(engine, since, until, ripe=timedelta(hours=arguments.ripe_hours))
+        hidden = shadow.report(engine, since, until, arguments.service)
     if arguments.service:
-        if arguments.service not in found:
+        if arguments.service not in found and not hidden:
             raise Refused(f"{arguments.service!r} was not asked in these days; asked were {', '.join(found)}")
-        found = {arguments.service: found[arguments.service]}
-    document = {"since": since, "until": until, "services": [_document(each) for each in found.values()]}
-    answer(arguments, document, "\n\n".join(map(_text, found.values())) or "no service was asked")
+        found = {name: each for name, each in found.items() if name == arguments.service}
+    document = {
+        "since": since,
+        "until": until,
+        "services": [_document(each) for each in found.values()],
+        "shadow": hidden,
+    }
+    texts = [*map(_text, found.values()), *map(_in_shadow, hidden)]
+    answer(arguments, document, "\n\n".join(texts) or "no service was asked")
     return 0
 
 
@@ -71,6 +79,48 @@ def _text(found: Rates) -> str:
             lines.append(f"  {title}")
             lines += [f"  {count:>8}  {name}" for name, count in sorted(counted.items(), key=_by_count)]
     return "\n".join(lines)
+
+
+def _in_shadow(one: dict[str, Any]) -> str:
+    """Return what ran in shadow: what would have been shown, and what became of the patients."""
+    share = f" ({100 * one['share']:.1f} %)" if one["share"] is not None else ""
+    lines = [
+        f"{one['release'] or one['service']} in shadow{', beside the release that answers' * one['beside']}:"
+        f" {one['calls']} calls, {one['would_have_shown']} would have come to a card{share};"
+        f" {one['patients_that_would_have_been_shown']} of {one['patients']} patients"
+    ]
+    if one["cards"]:
+        cards = ", ".join(f"{count} {indicator}" for indicator, count in one["cards"].items())
+        lines.append(f"  cards that would have been shown: {cards}")
+    lines += [f"  {count:>8}  {reason}" for reason, count in one["reasons"].items()]
+    outcomes = one["outcomes"]
+    if not outcomes["patients"]:
+        return "\n".join([*lines, "  no outcome was told yet (`xinglin model monitor --outcomes FILE`)"])
+    lines.append("  outcomes, one a patient")
+    lines += [
+        _ended(words, outcomes[key])
+        for words, key in (("with a card", "with_a_card"), ("without", "without"))
+    ]
+    found = outcomes["calibration"]
+    if "figures" not in found:
+        return "\n".join([*lines, f"  calibration: {found['too_few']}"])
+    figures = found["figures"]
+    low, high = figures["observed_over_expected_ci"]
+    lines += [
+        f"  calibration of the risk: observed over expected {figures['observed_over_expected']:.2f}"
+        f" ({low:.2f} to {high:.2f}), slope {figures['calibration_slope']:.2f}, AUC {figures['auc']:.3f}",
+        f"  {'fifth':20}{'patients':>9}{'predicted':>11}{'observed':>10}",
+    ]
+    lines += [
+        f"  {number:<20}{row['n']:>9}{row['predicted']:>11.3f}{row['observed']:>10.3f}"
+        for number, row in enumerate(found["groups"], 1)
+    ]
+    return "\n".join(lines)
+
+
+def _ended(words: str, found: dict[str, Any]) -> str:
+    expected = f", {found['expected']:.1f} expected" if found["with_risk"] else ""
+    return f"    {words}: {found['patients']} patients, {found['bad']} with the bad outcome{expected}"
 
 
 def _line(name: str, cards: Cards) -> str:

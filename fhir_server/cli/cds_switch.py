@@ -23,7 +23,9 @@ def add_switch(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of `switch`."""
     parser.add_argument("service", metavar="SERVICE", help="id of the service")
     parser.add_argument("mode", choices=MODES, help="on; shadow: decide and record, show nothing; off")
-    parser.add_argument("--by", required=True, metavar="NAME", help="who decides this")
+    parser.add_argument(
+        "--by", required=True, metavar="NAME", help="who decides this; kept as typed, not proven"
+    )
     parser.add_argument("--reason", required=True, metavar="TEXT", help="why, without patient data")
     add_json(parser)
     add_settings(parser, "database_url", "data_dir")

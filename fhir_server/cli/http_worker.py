@@ -1,12 +1,12 @@
-"""One HTTP worker: granian's WSGI worker on the listening socket that the supervisor holds.
+"""One HTTP worker: granian's WSGI worker on the listening socket that the supervisor holds for it.
 
-The supervisor opens the socket once and every worker accepts from it. So a worker that dies
-takes along only the requests that it was answering: connections that wait are taken by the
-others, and nobody is refused while it starts again. (granian's own supervisor ends the whole
-server when a worker dies twice within 5.5 s.)
+A worker that dies takes along only the requests that it was answering: its socket stays open, and
+nobody is refused while it starts again (see listeners.py; granian's own supervisor ends the whole
+server when a worker dies twice within 5.5 s).
 
-A request that waits for its body gives its turn to another, and is ended with 408 when the next
-piece does not come: else a handful of stalled clients would be the end of the server.
+A request has a turn only while it is worked on. A small body is read before that; one that waits for
+more of a large body gives its turn to another. Who does not send the next piece is answered 408:
+else a handful of stalled clients would be the end of the server.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from queue import SimpleQueue
+from io import BytesIO
 from typing import Any
 
 from granian._futures import _new_cbscheduler
@@ -38,6 +39,7 @@ _RUNTIME_THREADS, _RUNTIME_BLOCKING_THREADS = 1, 512
 _MOST_IN_FLIGHT = 512
 _MOST_WAITING = 124  # threads that may wait for bodies, besides those that work
 _MOST_STREAMS = 64  # large answers at once: each keeps a thread until its reader has it
+_SMALL_BODY_BYTES = 65_536  # read whole before there is a turn; longer ones would fill the memory
 _CLOSING = [("connection", "close"), ("content-type", "application/fhir+json; charset=utf-8")]
 
 # granian's own wrapper copies the whole os.environ, our settings with it, into every request.
@@ -99,29 +101,52 @@ def serve(
 
 
 class Turns:
-    """As many turns as requests may be worked on at once, and the requests that wait for their bodies."""
+    """As many turns as requests may be worked on at once, in the order in which they were asked for.
+
+    A turn that is given back belongs to who has waited longest. Were it free for a moment, whoever runs
+    then would take it, and under load some would wait many times as long as others.
+    """
 
     def __init__(self, count: int, body_wait_s: float) -> None:
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(count):
-            self._free.put(None)
+        self._free = count
+        self._queue: deque[threading.Lock] = deque()
+        self._change = threading.Lock()
         self._body_wait_s = body_wait_s
         self._waiting: dict[int, tuple[float, Any]] = {}
-        self.take = self._free.get
+
+    def take(self) -> None:
         """Wait for a turn."""
+        with self._change:
+            if self._free:
+                self._free -= 1
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._queue.append(mine)
+        mine.acquire()  # it is released by who hands the turn on
 
     def give_back(self) -> None:
         """Let another request have the turn."""
-        self._free.put(None)
+        with self._change:
+            if self._queue:
+                self._queue.popleft().release()
+            else:
+                self._free += 1
 
-    def read(self, proto: Any, read: Callable[..., bytes], *size: int) -> bytes:
-        """Return the next bytes of a body; the turn is somebody else's meanwhile."""
+    def first_read(self, proto: Any, read: Callable[..., bytes], *size: int) -> bytes:
+        """Return bytes of a body, for which there is no turn yet."""
         self._waiting[id(proto)] = time.monotonic() + self._body_wait_s, proto
-        self.give_back()
         try:
             return read(*size)
         finally:
             self._waiting.pop(id(proto), None)
+
+    def read(self, proto: Any, read: Callable[..., bytes], *size: int) -> bytes:
+        """Return the next bytes of a body; the turn is somebody else's meanwhile."""
+        self.give_back()
+        try:
+            return self.first_read(proto, read, *size)
+        finally:
             self.take()
 
     def each(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -177,21 +202,27 @@ class _Body:
         return getattr(self._stream, name)
 
 
+def _is_small(length: str | None) -> bool:
+    return length is not None and length.isdecimal() and int(length) <= _SMALL_BODY_BYTES
+
+
 def _callback(application: Application, turns: Turns) -> Callable[[Any, dict[str, Any]], int]:
     """Return what granian calls for each request."""
 
     def run(proto: Any, scope: dict[str, Any]) -> int:
+        environ = {**_ENVIRON, **scope}
+        if _is_small(scope.get("CONTENT_LENGTH")):
+            environ["wsgi.input"] = BytesIO(turns.first_read(proto, scope["wsgi.input"].read))
+        elif "CONTENT_LENGTH" in scope or "HTTP_TRANSFER_ENCODING" in scope:
+            environ["wsgi.input"] = _Body(scope["wsgi.input"], proto, turns)
         turns.take()
         try:
-            return answer(proto, scope)
+            return answer(proto, environ)
         finally:
             turns.give_back()
 
-    def answer(proto: Any, scope: dict[str, Any]) -> int:
+    def answer(proto: Any, environ: dict[str, Any]) -> int:
         response = Response()
-        environ = {**_ENVIRON, **scope}
-        if "CONTENT_LENGTH" in scope or "HTTP_TRANSFER_ENCODING" in scope:
-            environ["wsgi.input"] = _Body(scope["wsgi.input"], proto, turns)
         try:
             body = application(environ, response)
             if isinstance(body, list):

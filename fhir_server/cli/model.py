@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fhir_server.cli import model_local, model_states, model_training
+from fhir_server.cli import model_card, model_local, model_states, model_training
 from fhir_server.cli.command import Refused, add_json, add_settings, answer
 from fhir_server.cli.model_place import MODELS, Document
 from fhir_server.config import Config
@@ -19,6 +19,7 @@ from fhir_server.config import Config
 EXAMPLES = """\
   xinglin model train stroke-early-aspirin --data IST_corrected.csv
   xinglin model list
+  xinglin model card stroke-early-aspirin
   xinglin model evaluate stroke-early-aspirin --version 2 --data ours.csv --record --by 'Ada Lovelace'
   xinglin model recalibrate stroke-early-aspirin --version 2 --data ours.csv --by 'Ada Lovelace'
   xinglin model promote stroke-early-aspirin --version 3 --by 'Ada Lovelace' --reason 'to be watched'
@@ -61,6 +62,10 @@ ACTIONS: dict[str, Action] = {
     "show": Action(
         "one release: card, state, who did what, what blocks it", model_states.add_show, model_states.show,
         model_states.show_text,
+    ),
+    "card": Action(
+        "the whole model card for people, with the evidence on individual effects", model_card.add_card,
+        model_card.card, model_card.card_text,
     ),
     "propose": Action(
         "propose to show a release; another person has to approve", model_states.add_step,
@@ -107,7 +112,9 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
     action = ACTIONS[arguments.action]
     if (action.needs_model or arguments.model) and arguments.model not in MODELS:
         raise Refused(
-            f"there is no model {arguments.model}; known are {', '.join(MODELS)}"
+            f"there is no model {arguments.model}; known are {', '.join(MODELS)}."
+            " Each is evaluated and recalibrated by its own table of inputs (docs/models.md); another trial,"
+            " described in a file, is evaluated by `python -m cds_hooks.training FILE --data ROWS`"
             if arguments.model
             else f"{arguments.action} needs a MODEL: {', '.join(MODELS)}"
         )

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from cds_hooks.models import blocks, catalogue, states
+from cds_hooks.models import blocks, catalogue, recorded, states
 from cds_hooks.models.catalogue import Release
 from cds_hooks.models.states import Event, Order, Standing
 from cds_hooks.records.monitoring import Monitoring
@@ -27,7 +27,7 @@ def add_show(parser: argparse.ArgumentParser) -> None:
 def add_step(parser: argparse.ArgumentParser) -> None:
     """Declare the flags of a step."""
     parser.add_argument("--version", metavar="N", help="which release; demote: default the active one")
-    parser.add_argument("--by", metavar="NAME", default="", help="who does it, by name")
+    parser.add_argument("--by", metavar="NAME", default="", help="who does it; kept as typed, not proven")
     parser.add_argument("--reason", metavar="TEXT", default="", help="why; it is kept with the step")
 
 
@@ -102,6 +102,7 @@ def show(arguments: argparse.Namespace, config: Config) -> Document:
         release = here.release(arguments.model, arguments.version)
         standing = states.standing(release, here.log.events(arguments.model))
         report = Monitoring(here.engine).newest_report(release)
+    evidence = recorded.of(release)
     return {
         **_row(release, standing.history, None),
         "blocks": blocks.blocks(release, standing),
@@ -110,6 +111,7 @@ def show(arguments: argparse.Namespace, config: Config) -> Document:
         "monitor": None
         if report is None
         else {"at": report.at.isoformat(timespec="seconds"), "level": report.level, **report.report},
+        "evidence": None if evidence is None else {"sha256": evidence.sha256, "says": evidence.says},
         "card": release.card,
     }
 
@@ -138,6 +140,8 @@ def show_text(found: Document) -> str:
         f"trained {found['trained_at'][:10]} on {data.get('rows', '?')} rows of {data.get('name', '?')}",
         f"AUC {figures.get('auc')}   Brier {figures.get('brier')}   slope {figures.get('calibration_slope')}",
     ]
+    if evidence := found["evidence"]:
+        lines.append(f"{evidence['says']} `model card` has the figures (evidence {evidence['sha256'][:12]})")
     if own := card.get("recalibration"):
         update = own["update"]
         lines.append(
@@ -193,4 +197,5 @@ def step_text(found: Document) -> str:
         lines.append(
             f"proposed by {found['proposed_by']}; another person approves with `xinglin model promote`"
         )
+    lines.append("names are kept as they were typed here; nothing proves who typed them")
     return "\n".join(lines)

@@ -11,12 +11,13 @@ import ipaddress
 import os
 import shutil
 import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from fhir_server.cli.command import Refused, add_json, add_settings, answer, say
 from fhir_server.cli.installation import held
+from fhir_server.cli.listeners import Group, bound
 from fhir_server.cli.process import REPORT_FD, SOCKET_FD
 from fhir_server.cli.supervisor import Child, DatabaseChild, Supervisor, python
 from fhir_server.config import Config
@@ -36,6 +37,10 @@ Started = Callable[[Config], None]
 
 PATIENCE_S = 5.0
 """How long the processes of a supervisor that was killed may hold its ports."""
+
+_ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
+"""Of an HTTP worker: glibc gives each thread a heap of its own, and what a large transaction leaves free in
+one is of no use to the others. Python runs one thread at a time anyway. Who sets it himself is obeyed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,16 +82,17 @@ def serve(config: Config, started: Started) -> None:
     supervisor = Supervisor(config.stop_grace_s)
     with held(config.data_dir) as last_was_killed, supervisor.signals():
         patience_s = PATIENCE_S if last_was_killed else 0.0
-        listener = _listen(config, patience_s)
+        http = Group(config.host, config.port, "--port", config.workers, patience_s)
         dimse = _listen_dimse(config, patience_s)
-        config = _with_ports(config, listener, dimse)
+        config = _with_ports(config, http.port, dimse)
         numbers = _fresh_numbers(config)
         lines = JsonLines("supervisor", routine=config.log_requests)
         with events.listening(lines, Meter(numbers)):
             try:
-                _start(config, supervisor, listener, dimse, started)
+                _start(config, supervisor, http, dimse, started)
             finally:
-                for one in (listener, *dimse):
+                http.close()
+                for one in dimse:
                     one.close()
                 supervisor.stop()
 
@@ -94,7 +100,7 @@ def serve(config: Config, started: Started) -> None:
 def _start(
     config: Config,
     supervisor: Supervisor,
-    listener: socket.socket,
+    http: Group,
     dimse: Sequence[socket.socket],
     started: Started,
 ) -> None:
@@ -110,7 +116,7 @@ def _start(
         return
     if migrated != 0:
         raise Refused("the database schema could not be brought up to date; the reason stands above")
-    for child in _children(config, environment, listener, dimse, supervisor.report_fd):
+    for child in _children(config, environment, http, dimse, supervisor.report_fd):
         supervisor.add(child)
     if supervisor.wait_until_up():
         started(config)
@@ -120,7 +126,7 @@ def _start(
 def _children(
     config: Config,
     environment: dict[str, str],
-    listener: socket.socket,
+    http: Group,
     dimse: Sequence[socket.socket],
     report_fd: int,
 ) -> list[Child]:
@@ -129,7 +135,12 @@ def _children(
         extra = {SOCKET_FD: ",".join(map(str, fds))} if fds else {}
         return Child(name, command, {**environment, **extra}, (report_fd, *fds))
 
-    found = [child("http", f"http-{number}", listener.fileno()) for number in range(1, config.workers + 1)]
+    found = []
+    for number in range(config.workers):
+        worker = child("http", f"http-{number + 1}", http.fileno(number))
+        worker.is_up = partial(http.is_up, number)
+        worker.environment = {**_ONE_HEAP, **worker.environment}
+        found.append(worker)
     if config.dimse:
         fds = [one.fileno() for one in dimse]
         found += [child("dimse", f"dimse-{number}", *fds) for number in range(1, config.dimse_workers + 1)]
@@ -165,16 +176,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(config: Config, patience_s: float) -> socket.socket:
-    """Open the listening socket of HTTP; all workers accept from it."""
-    listener = _bound(config.host, config.port, "--port", patience_s)
-    # Accepted sockets inherit it. Without, a small answer in two segments waits 40 ms for an ACK.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.listen(1024)
-    listener.setblocking(False)
-    return listener
-
-
 def _listen_dimse(config: Config, patience_s: float) -> list[socket.socket]:
     """Open the listening sockets of DIMSE, the one of TLS last; all its processes accept from them."""
     if not config.dimse:
@@ -184,7 +185,7 @@ def _listen_dimse(config: Config, patience_s: float) -> list[socket.socket]:
     ports = [(config.dimse_port, "--dimse-port")]
     if _own_tls_port(config):
         ports.append((config.dimse_tls_port, "--dimse-tls-port"))
-    found = [_bound(config.dimse_host, port, flag, patience_s) for port, flag in ports]
+    found = [bound(config.dimse_host, port, flag, patience_s) for port, flag in ports]
     for one in found:
         one.listen(256)
         one.setblocking(False)
@@ -195,9 +196,9 @@ def _own_tls_port(config: Config) -> bool:
     return config.dimse and config.dimse_tls == "own-port"
 
 
-def _with_ports(config: Config, listener: socket.socket, dimse: Sequence[socket.socket]) -> Config:
+def _with_ports(config: Config, port: int, dimse: Sequence[socket.socket]) -> Config:
     """Return the settings with the ports that were really taken (0 means any), and a base URL."""
-    config = replace(config, port=listener.getsockname()[1])
+    config = replace(config, port=port)
     if dimse:
         config = replace(config, dimse_port=dimse[0].getsockname()[1])
     if len(dimse) > 1:
@@ -207,34 +208,6 @@ def _with_ports(config: Config, listener: socket.socket, dimse: Sequence[socket.
         scheme = "https" if config.tls_cert else "http"
         config = replace(config, base_url=(f"{scheme}://{host}:{config.port}/fhir",))
     return config
-
-
-def _bound(host: str, port: int, flag: str, patience_s: float) -> socket.socket:
-    """Return a socket bound to an address; Refused, in plain words, when it stays taken for `patience_s`."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise Refused(f"{host} is no address of this machine: {error.strerror}") from None
-    deadline = time.monotonic() + patience_s
-    while True:
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            bound.bind(address)
-            if port:
-                bound.listen(1)  # two sockets may be bound with SO_REUSEADDR; only one can listen
-        except OSError as error:
-            bound.close()
-            if time.monotonic() >= deadline:
-                raise Refused(
-                    f"port {port} on {host} cannot be used ({error.strerror}); stop what holds it, or choose "
-                    f"another with {flag}"
-                ) from None
-            time.sleep(0.01)
-        else:
-            return bound
 
 
 def _fresh_numbers(config: Config) -> Numbers:

@@ -27,7 +27,7 @@ from fhir_server.database.embedded import Embedded
 from fhir_server.observability import events
 
 STEADY_S = 10.0
-"""A process that lived so long is healthy: its next end is the first one again."""
+"""A process that was ready for so long is healthy: its next end is the first one again."""
 
 LONGEST_PAUSE_S = 30.0
 HOPELESS = 5
@@ -39,14 +39,19 @@ WRONG_SETTINGS = 78
 
 @dataclass(slots=True)
 class Child:
-    """One process to keep up. `command` and `environment` start it; `fds` are inherited."""
+    """One process to keep up. `command` and `environment` start it; `fds` are inherited.
+
+    `is_up` is told False when it ends and True when it is ready again.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     fds: Sequence[int] = ()
+    is_up: Callable[[bool], None] = lambda up: None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
+    ready_at: float = 0.0
     due_at: float = 0.0
     early_ends: int = 0
     exit_code: int = 0
@@ -211,17 +216,22 @@ class Supervisor:
 
     def _ended(self, child: Child) -> None:
         assert child.process is not None
+        child.is_up(False)
         code, pid = child.process.returncode, child.process.pid
-        lived_s = time.monotonic() - child.started_at
+        now = time.monotonic()
+        lived_s = now - child.started_at
         child.process, child.exit_code = None, code if code is not None else 0
-        child.early_ends = 0 if lived_s >= STEADY_S else child.early_ends
+        if child.ready and now - child.ready_at >= STEADY_S:
+            child.early_ends = 0
         pause = pause_s(child.early_ends)
         child.early_ends += 1
-        child.due_at = time.monotonic() + pause
+        child.due_at = now + pause
         events.emit(events.ProcessEnded(child.name, pid, child.exit_code, lived_s, pause))
 
     def _is_ready(self, child: Child) -> None:
         child.ready = child.was_ready = True
+        child.ready_at = time.monotonic()
+        child.is_up(True)
         if child.process is not None:
             spent = (time.monotonic() - child.started_at) * 1000
             events.emit(events.ProcessStarted(child.name, child.process.pid, spent))

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from fhir_server.cli.command import add_settings, say
 from fhir_server.cli.installation import database
@@ -25,6 +26,10 @@ EXAMPLES = """\
 """
 
 IDLE_S = 0.5
+NAP_S = 0.2
+RARELY_S = 5.0
+"""Between two rounds while nothing happens; in between it is looked every NAP_S whether something did."""
+
 LONGEST_PAUSE_S = 30.0
 
 Drain = Callable[[], int]
@@ -49,38 +54,63 @@ def run(arguments: argparse.Namespace, config: Config) -> int:
 
 def loop(config: Config, stop: Stop, ready: Callable[[], None]) -> None:
     """Run the drains that the application names until `stop` is set."""
-    from fhir_server.app import create_drains, create_runners, create_workflow_drains, worker_heartbeat
+    from fhir_server.app import (
+        create_activity,
+        create_drains,
+        create_runners,
+        create_workflow_drains,
+        worker_heartbeat,
+    )
 
     drains = create_drains(config)
-    for number, runner in enumerate(create_runners(config, stop.is_set)):
+    activity = create_activity(config)
+    activity.watch(stop)
+
+    def start(name: str, drain: Drain) -> None:
         # daemons: what they have not committed when the process ends, nobody has been told
-        name = f"jobs-{number}"
-        threading.Thread(target=drain_all, args=({name: runner.drain}, stop), name=name, daemon=True).start()
+        work = partial(drain_all, {name: drain}, stop, awake=activity.awake)
+        threading.Thread(target=work, name=name, daemon=True).start()
+
+    for number, runner in enumerate(create_runners(config, stop.is_set)):
+        start(f"jobs-{number}", runner.drain)
     for name, drain in create_workflow_drains(config).items():
-        threading.Thread(target=drain_all, args=({name: drain}, stop), name=name, daemon=True).start()
+        start(name, drain)
     heartbeat = Heartbeat(worker_heartbeat(config))
     heartbeat.beat()
     ready()
-    drain_all(drains, stop, heartbeat.beat)
+    drain_all(drains, stop, heartbeat.beat, activity.awake)
 
 
 def drain_all(
-    drains: Mapping[str, Drain], stop: Stop, alive: Callable[[Sequence[str]], None] = lambda failing: None
+    drains: Mapping[str, Drain],
+    stop: Stop,
+    alive: Callable[[Sequence[str]], None] = lambda failing: None,
+    awake: Callable[[], bool] = lambda: True,
 ) -> None:
     """Call each drain again at once while it finds something, else after a pause; longer after failures.
 
+    While nothing happens in the installation (`awake` says no) they are called rarely; who naps looks
+    often enough that a drain is called as soon after the next commit as if it had been called all along.
     `alive` is told in every round which drains fail.
     """
     due = dict.fromkeys(drains, 0.0)
     failures = dict.fromkeys(drains, 0)
+    next_round = 0.0
     while not stop.is_set():
+        if time.monotonic() < next_round and not awake():
+            stop.wait(NAP_S)
+            continue
         for name, drain in drains.items():
             if stop.is_set() or due[name] > time.monotonic():
                 continue
             pause = _turn(name, drain, failures)
             due[name] = time.monotonic() + pause
-        alive([name for name, count in failures.items() if count])
-        stop.wait(max(0.0, min(due.values(), default=IDLE_S + time.monotonic()) - time.monotonic()))
+        failing = [name for name, count in failures.items() if count]
+        alive(failing)
+        now = time.monotonic()
+        first = min(due.values(), default=now + IDLE_S)
+        next_round = now + RARELY_S if first > now and not failing else now
+        stop.wait(max(0.0, first - now))
 
 
 def _turn(name: str, drain: Drain, failures: dict[str, int]) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg2.extensions
@@ -47,7 +48,7 @@ def run(cursor: Any, sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any
 
     Prepares it on `cursor` when it is worth it.
     """
-    text, values = _with_limits(sql, parameters)
+    text, values = _numbered(sql, parameters)
     known: dict[str, tuple[str, int, float]] = cursor.connection.prepared
     name, uses, since = known.pop(text, ("", 0, 0.0))
     now = time.monotonic()
@@ -57,7 +58,7 @@ def run(cursor: Any, sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any
     if not name and uses >= AFTER_USES:
         cursor.connection.named += 1
         name, since = f"s{cursor.connection.mark}_{cursor.connection.named}", now
-        cursor.execute(f"PREPARE {name} AS {_numbered(text)}")
+        cursor.execute(f"PREPARE {name} AS {text}")
     known[text] = (name, uses + 1, since)  # the last one used is the last one forgotten
     while len(known) > MOST:
         forgotten, _, _ = known.pop(next(iter(known)))
@@ -109,31 +110,32 @@ def kept(connection: Any, sql: str) -> tuple[str, str]:
 Unknown = errors.InvalidSqlStatementName
 
 
-def _with_limits(sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
-    """Return the statement with its limits as part of the text.
+def _numbered(sql: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Return the statement as PREPARE has it, its limits as part of the text, and what it is executed with.
 
-    >>> _with_limits("select %s limit %s", ["a", 21])
-    ('select %s limit 21', ['a'])
+    A moment that comes again is one parameter: a range of dates names its ends up to eight times, and each
+    would be written and read again.
+
+    >>> _numbered("select %s like '50%%' limit %s", ["a", 21])
+    ("select $1 like '50%' limit 21", ['a'])
+    >>> moment = datetime(2026, 1, 2)
+    >>> _numbered("low < %s or low > %s or high > %s", [moment, "a", moment])[0]
+    'low < $1 or low > $2 or high > $1'
     """
-    parts = sql.split("%s")
-    text, values = [parts[0]], []
-    for part, value in zip(parts[1:], parameters, strict=True):
-        if text[-1].endswith("limit ") and isinstance(value, int):
-            text[-1] += f"{value}{part}"
+    first, *parts = sql.replace("%%", "%").split("%s")
+    text, values = [first], []
+    moments: dict[datetime, int] = {}
+    for part, value in zip(parts, parameters, strict=True):
+        if isinstance(value, int) and text[-1].endswith("limit "):
+            text.append(f"{value}{part}")
+        elif isinstance(value, datetime) and value in moments:
+            text.append(f"${moments[value]}{part}")
         else:
-            text.append(part)
             values.append(value)
-    return "%s".join(text), values
-
-
-def _numbered(text: str) -> str:
-    """Return psycopg2's placeholders as those of PREPARE.
-
-    >>> _numbered("a = %s and b like '50%%' and c = %s")
-    "a = $1 and b like '50%' and c = $2"
-    """
-    parts = text.replace("%%", "%").split("%s")
-    return "".join([parts[0], *(f"${number}{part}" for number, part in enumerate(parts[1:], start=1))])
+            text.append(f"${len(values)}{part}")
+            if isinstance(value, datetime):
+                moments[value] = len(values)
+    return "".join(text), values
 
 
 def _value(value: Any) -> Any:

@@ -34,6 +34,7 @@ def batch(
     returns: str | None = None,
     keep_ids: bool = False,
     sent: bytes | None = None,
+    stated: entries.Stated | None = None,
 ) -> Result:
     """Carry out each entry by itself, and return the batch-response with the fate of each.
 
@@ -48,7 +49,7 @@ def batch(
         try:
             if isinstance(request, FhirError):
                 raise request
-            result = _alone(entry, grant, request, keep_ids)
+            result = _alone(entry, grant, request, keep_ids, stated)
             changes += result.changes
             fates.append(_fate(room, request, result, returns))
         except Exception as error:  # a crash too: what other entries wrote stays, so their fate must be told
@@ -100,7 +101,9 @@ def _fate(room: entries.Room, request: Request, result: Result, returns: str | N
     return _Fate(result, request, with_body)
 
 
-def _alone(entry: Entry, grant: Grant, request: Request, keep_ids: bool) -> Result:
+def _alone(
+    entry: Entry, grant: Grant, request: Request, keep_ids: bool, stated: entries.Stated | None
+) -> Result:
     """Carry out one entry of a batch in a unit of its own."""
     if request.operation is not None:
         call = entries.prepared(entry.settings, request)
@@ -108,7 +111,7 @@ def _alone(entry: Entry, grant: Grant, request: Request, keep_ids: bool) -> Resu
         return unit(grant, lambda context: entries.called(context, request, call))
     if not request.writes:
         try:
-            return entry.read(grant, lambda context: entries.look(context, request))
+            return entry.read(grant, lambda context: entries.look(context, request, stated))
         except FhirError as error:
             raise entries.naming(request, error) from None
 

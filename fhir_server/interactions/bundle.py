@@ -5,7 +5,9 @@ Stored resources are put in as the text they are; nothing is parsed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
+from types import MappingProxyType
 
 from fhir_server.interactions.context import Result, Settings
 from fhir_server.model import json_format
@@ -14,6 +16,8 @@ from fhir_server.storage.version import Version
 
 Link = tuple[str, str]
 """A relation (self, next, first …) and its address."""
+
+NOTHING: Mapping[int, str] = MappingProxyType({})
 
 _STATUS = {200: "200 OK", 201: "201 Created", 204: "204 No Content", 304: "304 Not Modified"}
 
@@ -49,14 +53,21 @@ def searchset(
 
 
 def entries(
-    settings: Settings, versions: Iterable[Version], mode: str, scores: Sequence[float | None] = ()
+    settings: Settings,
+    versions: Iterable[Version],
+    mode: str,
+    scores: Sequence[float | None] = (),
+    extensions: Mapping[int, str] = NOTHING,
 ) -> list[str]:
-    """Return the entries of a searchset for resources as they are stored; `scores` are theirs, if any."""
+    """Return the entries of a searchset for resources as they are stored.
+
+    `scores` are theirs, if any; `extensions` what else there is to say of the match, by pk.
+    """
     base, end = settings.base_url, f',"search":{{"mode":"{mode}"}}}}'
-    if any(scores):
+    if any(scores) or extensions:
         return [
-            entry(settings, version, version.text(), mode, score)
-            for version, score in zip(versions, scores, strict=True)
+            entry(settings, version, version.text(), mode, score, extension=extensions.get(version.pk))
+            for version, score in zip_longest(versions, scores)
         ]
     return [
         f'{{"fullUrl":"{base}/{version.type_name}/{version.id}","resource":{version.text()}{end}'
@@ -71,15 +82,17 @@ def entry(
     mode: str,
     score: float | None = None,
     fragment: str | None = None,
+    extension: str | None = None,
 ) -> str:
     """Return one entry of a searchset; `text` is the resource, whole or a part of it.
 
-    `score` says how well it fits, where words were asked for. With a `fragment` it is the one of that id
-    which the version contains (R4/search.html#contained).
+    `score` says how well it fits, where words were asked for, `extension` is one of `search` as JSON. With a
+    `fragment` it is the one of that id which the version contains (R4/search.html#contained).
     """
     said = "" if score is None else f',"score":{score:.6f}'
+    more = "" if extension is None else f'"extension":[{extension}],'
     url = f"{settings.base_url}/{version.address}" + (f"#{fragment}" if fragment else "")
-    return f'{{"fullUrl":"{url}","resource":{text},"search":{{"mode":"{mode}"{said}}}}}'
+    return f'{{"fullUrl":"{url}","resource":{text},"search":{{{more}"mode":"{mode}"{said}}}}}'
 
 
 def history(

@@ -16,12 +16,13 @@ from fhir_server import __version__
 from fhir_server.definitions import compartments, search_parameters
 from fhir_server.definitions.structures import resource_types
 from fhir_server.definitions.versions import order
-from fhir_server.interactions import terminology_capabilities
+from fhir_server.interactions import named_queries, terminology_capabilities
 from fhir_server.interactions.context import Context, Settings
 from fhir_server.interactions.patch import FORMATS as PATCH_FORMATS
 from fhir_server.interactions.search_type import resources
 from fhir_server.model import json_format, temporal
 from fhir_server.search.ast import Parameter
+from fhir_server.search.named import NamedQuery
 from fhir_server.search.parse import modifiers_of
 from fhir_server.search.registry import Registry, standard
 from fhir_server.search.registry import parameters as parameters_of
@@ -58,12 +59,13 @@ _SECURITY_OFF = (
 class Supported:
     """What is installed: profiles as (type, url, version), implementation guides as canonicals.
 
-    `parameters` are what may be searched by, None for what R4 defines.
+    `parameters` are what may be searched by, None for what R4 defines; `queries` what `_query` can name.
     """
 
     profiles: Sequence[tuple[str, str, str]] = ()
     guides: Sequence[str] = ()
     parameters: Registry | None = None
+    queries: Sequence[NamedQuery] = ()
 
 
 class Offered(NamedTuple):
@@ -122,6 +124,7 @@ class Capabilities:
                     definitions.profiles(context.unit),
                     definitions.guides(context.unit),
                     context.searchable().all(),
+                    named_queries.known(context.unit, self._settings.base_url),
                 )
                 resource = self._statement(mode, supported)
             self._made[mode] = made = (generation, _published(resource))
@@ -239,8 +242,13 @@ def statement(
         rest["searchParam"] = _on_system(searchable)
     for resource in rest["resource"]:
         on_type = [one for one in operations if {"Resource", resource["type"]} & set(one.types)]
-        if on_type:
-            resource["operation"] = _operations(settings, on_type)
+        queries = [
+            {"name": one.code, "definition": one.url}
+            for one in supported.queries
+            if one.type_name == resource["type"]
+        ]
+        if on_type or queries:
+            resource["operation"] = _operations(settings, on_type) + queries
     if on_system := [one for one in operations if one.system]:
         rest["operation"] = _operations(settings, on_system)
     if auth == "off":

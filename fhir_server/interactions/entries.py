@@ -6,10 +6,12 @@ an entry only gives their arguments as Bundle.entry.request.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from fhir_server.authorization.permit import permit
-from fhir_server.interactions import search_compartment, search_system
+from fhir_server.interactions import parts, search_compartment, search_system
 from fhir_server.interactions.context import Context, Prepared, Result, Settings
 from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import conditional_delete, delete
@@ -22,6 +24,9 @@ from fhir_server.interactions.update import conditional_update, update
 from fhir_server.interactions.vread import vread
 from fhir_server.model import json_format
 from fhir_server.outcome import FhirError, NotSupported, TooCostly
+
+Stated = Callable[[Context, Request], Result]
+"""Answers an entry that asks for the CapabilityStatement."""
 
 RETURNS = ("minimal", "representation", "OperationOutcome")
 """What an answer may hold beside status and address (Prefer: return, R4/http.html#ops)."""
@@ -61,14 +66,18 @@ def _place(request: Request) -> str:
     return f"{request.path}.{'request.url' if request.resource is None else 'resource'}"
 
 
-def look(context: Context, request: Request) -> Result:
-    """Carry out a GET entry: read, vread, history, search or an operation that changes nothing.
+def look(context: Context, request: Request, stated: Stated | None = None) -> Result:
+    """Carry out a GET entry: read, vread, history, search, metadata or an operation that changes nothing.
 
     The result of a read has the status 304 where the entry's ifNoneMatch or ifModifiedSince say that
     its sender has this state already (R4/http.html#cread).
     """
     if request.operation is not None:
         return called(context, request, prepared(context.settings, request))
+    if request.metadata:
+        if stated is None:
+            raise NotSupported("the capabilities cannot be asked for here; GET [base]/metadata by itself")
+        return stated(context, request)
     if request.history and request.version_id is None:
         return history(context, request.type_name, request.id, request.pairs)
     if request.type_name is None:
@@ -87,6 +96,11 @@ def look(context: Context, request: Request) -> Result:
     known = datetime.fromisoformat(since) if since is not None else None
     if found.version is not None and unchanged(found.version, request.if_none_match, known):
         return Result(304, found.version)
+    if request.query is not None and found.version is not None:
+        asked = dict(request.pairs)
+        if asked.get("_summary") or asked.get("_elements"):
+            text = parts.reduced(found.version.text().encode(), asked.get("_summary"), asked.get("_elements"))
+            return replace(found, text=text.decode())
     return found
 
 
@@ -118,7 +132,7 @@ def change(context: Context, request: Request, *, keep_id: bool = False) -> Resu
 
 def shows_body(request: Request, result: Result, returns: str | None) -> bool:
     """Say whether the answer to an entry holds the resource: what was asked for, or what Prefer wants."""
-    if result.status == 304 or request.method == "HEAD":
+    if result.status == 304 or request.method == "HEAD" or (not request.writes and result.text is not None):
         return False
     return not request.writes or returns == "representation"
 

@@ -27,7 +27,7 @@ class Request:
     `type_name`, `id` and `version_id` come from the path of the url, `query` is what follows
     its question mark (None without one). `if_match` is a version number, `member` the type or `*`
     that is asked for in a compartment, `operation` the code of an operation that is called.
-    `if_none_match` and `if_modified_since` are those of a read.
+    `if_none_match` and `if_modified_since` are those of a read; `metadata` asks for the CapabilityStatement.
     """
 
     number: int
@@ -46,6 +46,7 @@ class Request:
     operation: str | None = None
     if_none_match: str | None = None
     if_modified_since: str | None = None
+    metadata: bool = False
 
     @property
     def writes(self) -> bool:
@@ -107,6 +108,8 @@ def request(number: int, entry: Any, base_urls: tuple[str, ...]) -> Request:
     if not isinstance(url, str):
         raise Invalid("request.url is missing; write for example Patient/7", expression=f"{path}.request.url")
     type_name, id_, version_id, history, query, operation = _parts(url, base_urls, path)
+    if type_name == "metadata":
+        return _metadata(number, method, query, asked)
     if operation is not None:
         return _operation(number, method, (type_name, id_, operation, query), entry)
     member = None
@@ -195,6 +198,19 @@ def _operation(
     )  # fmt: skip
 
 
+def _metadata(number: int, method: str, query: str | None, asked: dict[str, Any]) -> Request:
+    """Return an entry that asks for the CapabilityStatement."""
+    path, tags = f"Bundle.entry[{number}]", asked.get("ifNoneMatch")
+    if method not in ("GET", "HEAD"):
+        raise Invalid(f"{method} metadata cannot be an entry; GET can", expression=f"{path}.request.method")
+    if tags is not None and not isinstance(tags, str):
+        raise Invalid(f"ifNoneMatch is {tags!r}; it is a text", expression=f"{path}.request.ifNoneMatch")
+    return Request(
+        number, method, None, None, None, False, query, None, None, None, None, False,
+        if_none_match=tags, metadata=True,
+    )  # fmt: skip
+
+
 def _check_instant(text: str, path: str) -> None:
     try:
         if "T" in text and datetime.fromisoformat(text).tzinfo is not None:
@@ -218,11 +234,8 @@ def _parts(
     steps = [unquote(step) for step in where.split("/") if step]
     operation = steps.pop()[1:] if steps and steps[-1].startswith("$") else None
     type_name = steps[0] if steps else None
-    if steps == ["metadata"]:
-        raise NotSupported(
-            "the capabilities cannot be asked for in a Bundle; GET metadata by itself",
-            expression=f"{path}.request.url",
-        )
+    if steps == ["metadata"] and operation is None:
+        return "metadata", None, None, False, query if mark else None, None
     if type_name is not None and not is_resource_type(type_name) and type_name != "_history":
         raise NotFound(
             f"request.url {url!r} begins with {type_name!r}, which is no resource type of R4",

@@ -9,7 +9,7 @@ resources goes out as it is stored, unless `_summary` or `_elements` asks for a 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import zip_longest
@@ -17,16 +17,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
-from fhir_server.interactions import bundle, explain, published, totals
+from fhir_server.interactions import bundle, explain, named_queries, published, totals
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
+from fhir_server.interactions.parameters import Searchable
 from fhir_server.interactions.stored import StoredValues
 from fhir_server.model import json_format, summary
 from fhir_server.outcome import Invalid, Issue
-from fhir_server.search import include, paging
+from fhir_server.search import include, nearness, paging, results
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import SCORE, Statement, compile, position_of
 from fhir_server.search.contained import compile_contained, fragment_of, place_of
+from fhir_server.search.kept import KEPT
+from fhir_server.search.named import MAY
 from fhir_server.search.order import Position
 from fhir_server.search.parse import Reader, parse
 from fhir_server.search.types.protocol import Environment
@@ -62,13 +65,14 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
     explained, pairs = explain.asked(pairs)
     asked, position = _opened(context, path, pairs)
     query = query_of(asked)
-    query = replace(query, issues=(*query.issues, *_cut_words(context, query)))
+    if cut_words := _cut_words(context, query):
+        query = replace(query, issues=(*query.issues, *cut_words))
     limit = min(query.count or context.settings.default_count, context.settings.max_count)
     if explained is not None:
         return explain.explanation(context, query, limit, position, explained)
     if query.summary == "count" or query.count == 0:
         return _counted(context, path, query)
-    if query.includes or query.total != "none":
+    if query.includes or query.total != "none" or nearness.asked(query) is not None:
         context.unit.snapshot()
     most_bytes = context.settings.max_response_bytes
     statement = _statement(context, query, limit + 1, position)
@@ -100,7 +104,7 @@ def conduct(context: Context, path: str, pairs: Pairs, query_of: Callable[[Pairs
 def _statement(context: Context, query: Query, limit: int, position: Position | None) -> Statement:
     if query.contained != "false":
         return compile_contained(query, limit, position)
-    return compile(query, limit, position, frequencies=context.frequencies())
+    return KEPT.statement(query, limit, position, context.frequencies())
 
 
 def _tag(
@@ -138,9 +142,42 @@ def _opened(context: Context, path: str, pairs: Pairs) -> tuple[Pairs, Position 
 
 def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Query:
     """Return the search on one type that pairs ask for, inside what the caller may see."""
-    settings = context.settings
     searchable = context.searchable()
-    query = parse(
+    named = named_queries.asked(context.unit, type_name, pairs)
+    if named is None:
+        query = _read(context, type_name, pairs, strict, searchable)
+    else:
+        definition, own, others = named
+        query = _read(context, type_name, others, strict, searchable)
+        meant = _read(context, type_name, definition.filled(own), True, searchable)
+        query = _together(query, meant, ((named_queries.QUERY, definition.code), *own))
+    if warnings := searchable.warnings():
+        query = replace(query, issues=(*query.issues, *warnings))
+    return narrow(context.grant, query, reading(context, type_name))
+
+
+def _together(query: Query, meant: Query, named: Pairs) -> Query:
+    """Return a search with what a named query means beside it; `self` tells its name and parameters."""
+    if query.contained != "false":
+        raise Invalid(f"_contained={query.contained} and _query exclude each other")
+    if query.summary == "text" and meant.includes:
+        raise Invalid("_summary=text and what the named query includes exclude each other")
+    if shaping := [name for name, _ in meant.applied if name in results.NAMES and name not in MAY]:
+        raise Invalid(f"the definition of the named query has {shaping[0]}, which only who asks can give")
+    return replace(
+        query,
+        clauses=query.clauses + meant.clauses,
+        sort=query.sort or meant.sort,
+        includes=tuple(dict.fromkeys(query.includes + meant.includes)),
+        count=meant.count if query.count is None else query.count,
+        applied=(*named, *query.applied),
+        issues=(*query.issues, *meant.issues),
+    )
+
+
+def _read(context: Context, type_name: str, pairs: Pairs, strict: bool, searchable: Searchable) -> Query:
+    settings = context.settings
+    return parse(
         type_name,
         pairs,
         strict=strict,
@@ -152,8 +189,6 @@ def parsed(context: Context, type_name: str, pairs: Pairs, strict: bool) -> Quer
         stored=StoredValues(context.unit.execute),
         full_text=settings.environment.full_text,
     )
-    query = replace(query, issues=(*query.issues, *searchable.warnings()))
-    return narrow(context.grant, query, reading(context, type_name))
 
 
 def reading(context: Context, type_name: str) -> Callable[[], Reader]:
@@ -257,12 +292,20 @@ def _entries(
     versions: Sequence[Version],
     mode: str,
     scores: Sequence[float | None] = (),
+    extensions: Mapping[int, str] = bundle.NOTHING,
 ) -> list[str]:
     wanted = _wanted(query)
     if wanted is None:
-        return bundle.entries(context.settings, versions, mode, scores)
+        return bundle.entries(context.settings, versions, mode, scores, extensions)
     return [
-        bundle.entry(context.settings, version, _part(query, version, wanted), mode, score)
+        bundle.entry(
+            context.settings,
+            version,
+            _part(query, version, wanted),
+            mode,
+            score,
+            extension=extensions.get(version.pk),
+        )
         for version, score in zip_longest(versions, scores)
     ]
 
@@ -270,7 +313,8 @@ def _entries(
 def _matches(context: Context, query: Query, matches: Sequence[Version], rows: Sequence[Row]) -> list[str]:
     """Return entries of what was found: contained resources under their container's address with `#id`."""
     if query.contained_type == "container" or query.contained == "false":
-        return _entries(context, query, matches, "match", [row[SCORE] for row in rows])
+        distances = _distances(context, query, matches)
+        return _entries(context, query, matches, "match", [row[SCORE] for row in rows], distances)
     entries: list[str] = []
     for version, row in zip(matches, rows, strict=True):
         if (fragment := fragment_of(row)) is None:
@@ -279,6 +323,16 @@ def _matches(context: Context, query: Query, matches: Sequence[Version], rows: S
             text = _contained_text(query, version, fragment)
             entries.append(bundle.entry(context.settings, version, text, "match", fragment=fragment))
     return entries
+
+
+def _distances(context: Context, query: Query, matches: Sequence[Version]) -> Mapping[int, str]:
+    """Return how far each match is from what `near` names: extensions by pk (R4/location.html#search)."""
+    places = nearness.asked(query)
+    if places is None or not matches or query.contained != "false":
+        return bundle.NOTHING
+    statement = nearness.distances(places, [each.pk for each in matches])
+    rows = context.unit.execute(statement.text, statement.parameters)
+    return {pk: json_format.encode(nearness.told(metres)).decode() for pk, metres in rows}
 
 
 def _contained_text(query: Query, version: Version, fragment: str) -> str:

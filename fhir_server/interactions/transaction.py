@@ -51,21 +51,25 @@ def execute(
     returns: str | None = None,
     keep_ids: bool = False,
     sent: bytes | None = None,
+    stated: entries.Stated | None = None,
 ) -> Result:
     """Carry out a Bundle of type batch or transaction.
 
     `returns` is what the answer shall hold of what was written (Prefer: return), one of entries.RETURNS;
     `keep_ids` stores a POSTed resource under the id that it carries (loading of files). `sent` is
-    the text of the Bundle: issues in the outcomes of the entries then tell line and column.
+    the text of the Bundle: issues in the outcomes of the entries then tell line and column. `stated`
+    answers the entries that ask for the CapabilityStatement.
     Raises Invalid (400) for a Bundle of another type.
     """
     kind = bundle.get("type")
     if kind == "batch":
-        return batch(entry, grant, bundle, returns=returns, keep_ids=keep_ids, sent=sent)
+        return batch(entry, grant, bundle, returns=returns, keep_ids=keep_ids, sent=sent, stated=stated)
     if kind == "transaction":
         return entry.write(
             grant,
-            lambda context: transaction(context, bundle, returns=returns, keep_ids=keep_ids, sent=sent),
+            lambda context: transaction(
+                context, bundle, returns=returns, keep_ids=keep_ids, sent=sent, stated=stated
+            ),
         )
     raise Invalid(
         f"a Bundle sent to the base must be a batch or a transaction, this one is {kind!r}; "
@@ -81,6 +85,7 @@ def transaction(
     returns: str | None = None,
     keep_ids: bool = False,
     sent: bytes | None = None,
+    stated: entries.Stated | None = None,
 ) -> Result:
     """Carry out all entries or none, and return the transaction-response.
 
@@ -98,7 +103,8 @@ def transaction(
     room = entries.Room(context.settings.max_response_bytes)
     answers = []
     for request in plan:
-        answer = _answer(context, request, made.get(request.number), told.get(request.number, ()), returns)
+        issues = told.get(request.number, ())
+        answer = _answer(context, request, made.get(request.number), issues, returns, stated)
         room.take(answer, request)
         answers.append(answer)
     text = bundles.responses("transaction-response", answers)
@@ -234,6 +240,7 @@ def _answer(
     made: Result | None,
     issues: Sequence[Issue],
     returns: str | None,
+    stated: entries.Stated | None,
 ) -> str:
     """Return the response entry of one request; reads, searches and operations run now, after all writes."""
     if made is not None:
@@ -244,7 +251,7 @@ def _answer(
             context.settings, made.status, made.version, with_body=with_body, issues=issues
         )
     try:
-        result = entries.look(context, request)
+        result = entries.look(context, request, stated)
     except FhirError as error:
         raise entries.naming(request, error) from None
     return bundles.response_entry(

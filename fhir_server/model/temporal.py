@@ -22,7 +22,7 @@ _FORM = re.compile(
 )
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def interval(text: str, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
     """Return the half-open [low, high) in UTC that a date, dateTime or instant names.
 

@@ -18,6 +18,7 @@ from fhir_server.interactions import read as read_
 from fhir_server.interactions import search_compartment as search_compartment_
 from fhir_server.interactions import search_system as search_system_
 from fhir_server.interactions import search_type as search_type_
+from fhir_server.interactions import stated as stated_
 from fhir_server.interactions import transaction as transaction_
 from fhir_server.interactions import update as update_
 from fhir_server.interactions import vread as vread_
@@ -261,7 +262,10 @@ def transaction(here: Installation, request: Request, match: Match) -> Answer:
     bundle = body.resource_for(request, here.config, "Bundle")
     # Without a wish the answer has addresses and versions only: the client knows what it has sent.
     wanted = preferences(request.header("PREFER")).returns
-    result = transaction_.execute(here.entry, caller(request), bundle, returns=wanted, sent=request.sent)
+    stated = stated_.of_entries(here.capabilities)
+    result = transaction_.execute(
+        here.entry, caller(request), bundle, returns=wanted, sent=request.sent, stated=stated
+    )
     return response.of_text(result)
 
 

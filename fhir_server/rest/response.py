@@ -19,17 +19,17 @@ import msgspec
 from fhir_server.database import contents
 from fhir_server.database.contents import Content
 from fhir_server.database.engine import Engine
+from fhir_server.interactions import parts
 from fhir_server.interactions.context import Result, Version
 from fhir_server.interactions.read import is_among, unchanged
-from fhir_server.model import json_format, positions, summary, xml_format
-from fhir_server.outcome import Invalid, Issue, NotAcceptable, operation_outcome
+from fhir_server.model import json_format, positions, xml_format
+from fhir_server.outcome import Issue, NotAcceptable, operation_outcome
 from fhir_server.rest import ranges
 from fhir_server.rest.preferences import Preferences
 from fhir_server.rest.request import Request
 
 GZIP_FROM_BYTES = 1024
 _ANY_DEPTH = 10_000
-_SUMMARIES = ("true", "text", "data", "false")
 
 
 @dataclass(slots=True)
@@ -278,12 +278,4 @@ def _unchanged(request: Request, version: Version) -> bool:
 
 def reduced(request: Request, text: bytes) -> bytes:
     """Apply _summary and _elements to one resource (R4/search.html#summary, #elements)."""
-    mode, elements = request.parameter("_summary"), request.parameter("_elements")
-    if mode is not None and mode not in _SUMMARIES:
-        raise Invalid(f"_summary={mode} is not possible on one resource; {', '.join(_SUMMARIES)} are")
-    if elements:
-        wanted = [name.strip() for name in elements.split(",") if name.strip()]
-        return json_format.encode(summary.subset(json_format.parse(text), wanted))
-    if mode in (None, "false"):
-        return text
-    return json_format.encode(summary.subset(json_format.parse(text), mode))
+    return parts.reduced(text, request.parameter("_summary"), request.parameter("_elements"))

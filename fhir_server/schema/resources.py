@@ -17,7 +17,7 @@
         version integer NOT NULL, tenant smallint NOT NULL DEFAULT 0, type smallint NOT NULL,
         method "char" NOT NULL, content text,
         PRIMARY KEY (tenant, pk, version));
-    CREATE INDEX resource_version_updated ON resource_version (tenant, type, last_updated, pk);
+    CREATE INDEX resource_version_updated ON resource_version (tenant, type, last_updated);
     CREATE INDEX resource_version_stamp ON resource_version (tenant, stamp, pk);
 
     CREATE TABLE resource_type (code smallint PRIMARY KEY, name text COLLATE "C" NOT NULL UNIQUE);
@@ -118,7 +118,6 @@ Index(
     resource_version.c.tenant,
     resource_version.c.type,
     resource_version.c.last_updated,
-    resource_version.c.pk,
 )
 Index("resource_version_stamp", resource_version.c.tenant, resource_version.c.stamp, resource_version.c.pk)
 

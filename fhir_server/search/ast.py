@@ -33,6 +33,10 @@ class Parameter:
     url: str = ""
     index: str = ""
 
+    def __hash__(self) -> int:
+        """Hash the name alone: parameters are looked up many times a search, and have up to 145 targets."""
+        return hash((self.type_name, self.code, self.index))
+
     @property
     def rows(self) -> str:
         """The name under which rows and keys of its own stand."""

@@ -72,7 +72,7 @@ def reader(type_name: str, environment: Environment) -> Callable[[dict[str, Any]
     def patient(resource: dict[str, Any]) -> str | None:
         for element_type, value in select(resource):
             for text in cells(element_type, value):
-                if _is_patient(text):
+                if is_patient(text):
                     return keys.rid_of(text)
         return None
 
@@ -110,9 +110,10 @@ def _patient_of(criterion: Criterion, found: Chart) -> str | None:
     if not refers_to_patient(criterion.parameter):
         return None
     texts = reference.where(criterion.alternatives[0], Columns()).texts  # type: ignore[arg-type, union-attr]
-    return keys.rid_of(texts[0]) if len(texts) == 1 and _is_patient(texts[0]) else None
+    return keys.rid_of(texts[0]) if len(texts) == 1 and is_patient(texts[0]) else None
 
 
+@lru_cache(maxsize=4096)
 def refers_to_patient(parameter: Parameter) -> bool:
     """Return whether the patients that a parameter refers to are those in the chart of its type.
 
@@ -129,5 +130,10 @@ def refers_to_patient(parameter: Parameter) -> bool:
     return found.patient.expression in (parameter.expression, patients)
 
 
-def _is_patient(text: Any) -> TypeGuard[str]:
+def is_patient(text: Any) -> TypeGuard[str]:
+    """Tell whether the text of a reference key is the address of a Patient.
+
+    >>> is_patient("Patient/7"), is_patient("Patient/7/_history/1"), is_patient("Group/7")
+    (True, False, False)
+    """
     return isinstance(text, str) and text.startswith("Patient/") and text.count("/") == 1

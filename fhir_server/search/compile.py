@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import PAGE_CONTENT, RESOURCE, VERSION
 from fhir_server.search import score
 from fhir_server.search.ast import Query
@@ -135,6 +136,8 @@ def compile_count(query: Query, visible: Visible | None = None) -> Statement:
         united = " union all ".join(count.sql for count in counted) or "select 0"
         sql = f"select coalesce(sum(count), 0)::bigint from ({united}) c(count)"
         return Statement(sql, [value for count in counted for value in count.parameters])
+    if visible is None and not query.clauses:
+        return _count_of_type(query.type_name)
     conditions = Conditions(visible)
     worded = words.asked(query.clauses)
     if visible is None and len(worded) == len(query.clauses) > 0:
@@ -148,6 +151,16 @@ def compile_count(query: Query, visible: Visible | None = None) -> Statement:
     counts = [f"select count(*) from {RESOURCE} r where {where.text}" for where in found]
     sql = counts[0] if len(counts) == 1 else f"select {' + '.join(f'({count})' for count in counts)}"
     return Statement(sql, [value for where in found for value in where.parameters])
+
+
+def _count_of_type(type_name: str) -> Statement:
+    """Return the statement that counts a type: all heads by the primary key, less what is deleted.
+
+    The primary key alone is read where VACUUM has been, a sixth of what it costs to look at the heads; and
+    a deletion is a head without keys, which GIN finds.
+    """
+    heads = f"select count(*) from {RESOURCE} r where r.tenant = {TENANT} and r.type = {type_code(type_name)}"
+    return Statement(f"select ({heads}) - ({heads} and r.deleted and r.keys = '{{}}')", [])
 
 
 def compile_estimate(query: Query, visible: Visible | None = None) -> Statement:

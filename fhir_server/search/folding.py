@@ -24,7 +24,7 @@ def folded(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def fold(text: str) -> str:
     """Return the same, remembered; not for long texts."""
     return folded(text)

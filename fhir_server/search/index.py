@@ -361,9 +361,13 @@ EXTENSION_VALUES = {
 }
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def digest(text: Any) -> str:
-    """Return keys.digest, remembered: most codes, systems and patients come again and again."""
+    """Return keys.digest, remembered: most codes, systems and patients come again and again.
+
+    Of those that are remembered nine of ten are, in a stream of records, and eight times as many hold
+    no more: what comes once comes never again.
+    """
     return keys.digest(text)
 
 

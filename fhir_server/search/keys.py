@@ -75,7 +75,7 @@ def key(type_name: str, code: str, text: str) -> str:
     return prefix(type_name, code) + digest(text)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def unit(system: str, code: str) -> str:
     """Return the 128 bits that stand for a unit: a column of its own, so without a parameter."""
     return blake2b(f"{escaped(system)}|{escaped(code)}".encode(), digest_size=16).hexdigest()

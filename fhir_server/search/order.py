@@ -13,6 +13,7 @@ second is not begun while the first fills the page. Further keys are looked up f
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from fhir_server.schema.names import VERSION
@@ -67,6 +68,7 @@ def in_order(query: Query, position: Position | None = None) -> Query:
     return replace(query, sort=(Sort(parameter, descending=True),))
 
 
+@lru_cache(maxsize=1024)
 def key(sort: Sort, number: int) -> Key:
     """Return a sort key that is looked up for each candidate."""
     parameter = sort.parameter
@@ -109,6 +111,7 @@ class Walk:
     single: bool
 
 
+@lru_cache(maxsize=1024)
 def walk(sort: Sort) -> Walk | None:
     """Return how to walk the index of the first sort key, None where it has no ordered rows."""
     kind = TYPES[sort.parameter.kind]

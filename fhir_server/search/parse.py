@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
 from fhir_server.outcome import FhirError, Invalid, Issue, NotSupported
-from fhir_server.search import elements, filters, hierarchy, results, values, wording
+from fhir_server.search import elements, filters, hierarchy, lists, results, values, wording
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Has, Parameter, Query
 from fhir_server.search.names import NotIndexed, Unknown, unknown
 from fhir_server.search.registry import Registry, standard
@@ -67,7 +67,7 @@ def parse(
             clauses.extend(found.criteria if isinstance(found, All) else [found])
 
     warnings = each_pair(pairs, take, query.applied, strict=strict)
-    return query.query(type_name, tuple(clauses), warnings)
+    return query.query(type_name, tuple(clauses), (*warnings, *reader.told))
 
 
 def each_pair(
@@ -102,7 +102,8 @@ def _check_signs(name: str, text: str) -> None:
     """Refuse what neither FHIR nor Postgres has in a text."""
     if "\0" in name or "\0" in text:
         raise Invalid(f"{name!r} holds U+0000, which no stored text has; leave it out")
-    if any("\ud800" <= sign <= "\udfff" for sign in name + text):
+    both = name + text
+    if not both.isascii() and any("\ud800" <= sign <= "\udfff" for sign in both):
         raise Invalid(f"{name!r} holds half a surrogate pair, which no stored text has; leave it out")
 
 
@@ -115,6 +116,7 @@ class Reader:
         self.environment = environment
         self.registry = registry
         self.visited = self.keys = self.values = 0
+        self.told: list[Issue] = []  # what who asks should know of the criteria
 
     def criterion(self, type_name: str, name: str, text: str, depth: int = 0) -> Criterion:
         """Return what one name and value ask of a resource type."""
@@ -130,7 +132,7 @@ class Reader:
             if not text:
                 raise Unknown(f"{code} has no value; give one or leave the parameter out")
             if code == "_list":
-                return self.in_list(type_name, text)
+                return lists.criterion(self, type_name, text)
             return filters.criterion(self, type_name, text)
         parameter = self.parameter(type_name, code)
         if dot:
@@ -149,9 +151,9 @@ class Reader:
         if code == "_type":
             raise Unknown("_type is for searches over several types, /fhir?_type=Patient,Group&…")
         if code == "_query":
-            raise NotSupported(
-                "_query: no named query is known here, OperationDefinitions of the kind query are not run; "
-                "say what is meant by other parameters, for example by _filter"
+            raise Invalid(  # in lenient handling, too: R4/search.html#query wants it refused
+                "_query is for a search on one type, GET [base]/Patient?_query=…: it stands in no search "
+                "over several types or in a compartment, in no chain, and is no condition of a write"
             )
         if parameter is None or (parameter.expression is None and parameter.kind not in ("special", "words")):
             raise self.unknown_parameter(type_name, code)
@@ -180,10 +182,9 @@ class Reader:
         if parameter.kind == "words":
             return self.worded(parameter, modifier, text)
         kind = TYPES[parameter.kind]
-        known = modifiers_of(parameter)
         if modifier in kind.later:
             raise NotSupported(f"{parameter.code}:{modifier} is not something that this server does yet")
-        if modifier is not None and modifier not in known:
+        if modifier is not None and modifier not in (known := modifiers_of(parameter)):
             raise unknown(f"{parameter.code} has no modifier {modifier!r}", modifier, known)
         if not text:
             raise Unknown(f"{parameter.code} has no value; give one or leave the parameter out")
@@ -238,17 +239,6 @@ class Reader:
         asked = None if modifier == "not" else modifier
         value = _parsed(TYPES[parameter.kind].parse, text, asked, parameter, self.environment)
         return self.weighed(Clause(parameter, modifier, (value,)))
-
-    def in_list(self, type_name: str, text: str) -> Has:
-        """Return that a List with one of these ids has the resource as an entry (R4/search.html#list)."""
-        for part in values.split(text, ","):
-            if part.startswith("$"):
-                raise NotSupported(
-                    f"_list={part}: current lists are not something that this server does yet; "
-                    "name the id of a List"
-                )
-        ids = self.clause(self.parameter("List", "_id"), None, text)
-        return Has(self.parameter("List", "item"), type_name, ids)
 
     def chain(self, reference: Parameter, target: str | None, tail: str, text: str, depth: int) -> Criterion:
         """Return `reference:target.tail`; without a target, one branch for each type that has `tail`."""

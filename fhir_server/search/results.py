@@ -92,6 +92,8 @@ class Draft:
         summary = self.chosen.get("_summary")
         if summary == "text" and self.elements:
             raise Invalid("_summary=text and _elements exclude each other")
+        if summary == "text" and self.includes:
+            raise Invalid("_summary=text and _include or _revinclude exclude each other")
         contained = self.chosen.get("_contained", "false")
         if contained != "false" and (self.sort or self.includes):
             what = "_sort" if self.sort else "_include and _revinclude"
@@ -144,10 +146,15 @@ def sort_key(type_name: str, text: str, registry: Registry) -> Sort:
 
 
 def is_sortable(parameter: Parameter) -> bool:
-    """Tell whether an order can be told; a composite has none, nor has what only a function yields."""
+    """Tell whether an order can be told; a composite has none, nor has what only a function yields.
+
+    By `near` it can where the search names a place (nearness.py).
+    """
     if parameter.kind == "special":
         return parameter.code in ("_id", "_lastUpdated")
-    if parameter.expression is None or parameter.kind in ("composite", "near", "words"):
+    if parameter.kind == "near":
+        return True
+    if parameter.expression is None or parameter.kind in ("composite", "words"):
         return False
     return TYPES[parameter.kind].order is not None or bool(paths.json_paths(parameter))
 

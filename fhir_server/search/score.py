@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from fhir_server.outcome import Invalid
 from fhir_server.schema.names import TENANT
+from fhir_server.search import nearness
 from fhir_server.search.ast import Clause, Query, Sort
 from fhir_server.search.order import Key, key
 from fhir_server.search.results import SCORE
@@ -27,10 +28,12 @@ def is_key(sort: Sort) -> bool:
 
 
 def key_of(query: Query, sort: Sort, number: int) -> Key:
-    """Return a sort key, which may be the score, that is looked up for each candidate.
+    """Return a sort key, which may be the score or a distance, that is looked up for each candidate.
 
     Raises Invalid (400) for the score where no words are asked for, so that nothing has one.
     """
+    if nearness.is_key(sort):
+        return nearness.key_of(query, sort, number)
     if not is_key(sort):
         return key(sort, number)
     expression = rank(asked(query.clauses), "i")

@@ -119,7 +119,9 @@ class _Several:
         """Return the search."""
         warnings = each_pair(pairs, self.take, self.draft.applied, strict=strict)
         self.check_elements()
-        whole = self.draft.query("", (), warnings)
+        if self.draft.chosen.get("_summary") == "text" and self.includes:
+            raise Invalid("_summary=text and _include or _revinclude exclude each other")
+        whole = self.draft.query("", (), (*warnings, *self.reader.told))
         parts = tuple(
             Query(name, tuple(self.criteria[name]), results.distinct(self.sorts[name]))
             for name in self.read

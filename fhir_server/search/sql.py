@@ -29,7 +29,10 @@ def select(what: str, source: str, condition: Sql) -> Sql:
 
 def joined(parts: Sequence[Sql], by: str) -> Sql:
     """Return conditions or statements with `by` between them."""
-    return Sql(by.join(part.text for part in parts), tuple(p for part in parts for p in part.parameters))
+    values: list[Any] = []
+    for part in parts:
+        values += part.parameters
+    return Sql(by.join([part.text for part in parts]), tuple(values))
 
 
 def any_of_these(parts: Sequence[Sql]) -> Sql:

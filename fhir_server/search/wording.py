@@ -66,7 +66,7 @@ def rows(parameter: Parameter) -> Callable[[str, Any], list[Row]] | None:
     return of_element
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def _rows(text: str) -> tuple[Row, ...]:
     return tuple(cell for cell in string.cells("string", text) if isinstance(cell, tuple))
 

@@ -43,7 +43,7 @@ def words(text: str) -> list[str]:
     return [word[:LONGEST] for word in WORD.findall(folded(text))]
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def short_words(text: str) -> tuple[str, ...]:
     """Return the same, remembered: displays and units come again and again."""
     return tuple(words(text))

@@ -56,7 +56,7 @@ def changed(unit: UnitOfWork) -> None:
 
 def notice(unit: UnitOfWork, changes: Collection[Change]) -> None:
     """Begin a new generation when definitions are among the changes of a unit (a listener)."""
-    if any(change.type_name in STORED for change in changes):
+    if any(change.type_name in READ for change in changes):
         changed(unit)
 
 
@@ -133,6 +133,19 @@ def of_packages_by_id(unit: UnitOfWork, type_name: str, id_: str) -> str | None:
 def of_package(unit: UnitOfWork, package: int) -> dict[str, str]:
     """Return url → version of everything that a package defines."""
     return dict(unit.execute("SELECT url, version FROM definition WHERE package = %s", (package,)))
+
+
+def queries(unit: UnitOfWork) -> list[tuple[str, str]]:
+    """Return id and JSON text of the OperationDefinitions of the kind query: stored ones, packages'."""
+    kind = keys.key("OperationDefinition", "kind", "query")
+    rows: list[tuple[str, str]] = unit.execute(
+        "SELECT r.id, v.content FROM resource AS r JOIN resource_version AS v USING (tenant, pk, version) "
+        "WHERE tenant = 0 AND r.type = %(type)s AND r.keys @> ARRAY[%(kind)s]::uuid[] AND NOT r.deleted "
+        "UNION ALL SELECT '', content FROM definition WHERE tenant = 0 AND type = %(type)s "
+        "AND content::jsonb->>'kind' = 'query'",
+        {"type": type_code("OperationDefinition"), "kind": kind},
+    )
+    return rows
 
 
 MOST_PROFILES = 5000

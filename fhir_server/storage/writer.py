@@ -252,7 +252,8 @@ def _store(
     """Write resource, resource_version and the index tables, one multi-row statement each."""
     # Who inserts an id that another unit inserts right now waits for it: in one order, as with locks.
     inserts.sort(key=lambda each: each[0].rid)
-    both = (*inserts, *replacements)
+    # All else goes in by pk: what is asked for together stands together, and indexes are filled from one end.
+    both = sorted((*inserts, *replacements), key=lambda each: each[1].pk)
     if not both:
         return
     if replacements:

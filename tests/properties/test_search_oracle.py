@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from random import Random
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
@@ -22,18 +23,19 @@ from fhir_server.database import prepared
 from fhir_server.definitions.compartments import members
 from fhir_server.definitions.structures import resource_types, type_name
 from fhir_server.interactions.stored import StoredValues
+from fhir_server.outcome import FhirError
 from fhir_server.search import plans
 from fhir_server.search.ast import Query
 from fhir_server.search.compile import Statement, compile, compile_count, compile_types, position_of
 from fhir_server.search.contained import compile_contained, fragment_of
 from fhir_server.search.frequency import STATISTICS, Frequencies
 from fhir_server.search.index import Indexer
-from fhir_server.search.order import Position
+from fhir_server.search.kept import Kept
 from fhir_server.search.parse import parse
 from fhir_server.search.several import parse_several
 from fhir_server.search.types.protocol import Environment
 from tests.support import cluster
-from tests.support.oracle import data, ordering, own, several
+from tests.support.oracle import data, globe, ordering, own, several
 from tests.support.oracle.matching import PARTS, Oracle
 from tests.support.oracle.queries import Generator
 from tests.support.oracle.table import entries
@@ -46,6 +48,7 @@ CHUNK = 100
 FORMS = (
     "_filter=",
     "_list=",
+    r"_list=[^&]*\$current",
     "_text=",
     "_content=",
     "_sort=_score",
@@ -89,6 +92,19 @@ class World:
             stored=self.stored,
             full_text=EVERY,
         )
+
+    def first_page(self, kind: str, query: str, limit: int) -> Statement:
+        """Return the statement of a search, kept of one that asks for other values where there is one."""
+        kept, parsed = Kept(), self.parsed(kind, query)
+        try:
+            other = self.parsed(kind, re.sub(r"(=[^&]*?)(?=&|$)", r"\1x", query))
+        except (FhirError, LookupError, ValueError):  # a number, or a code that no code system has
+            pass
+        else:
+            before = kept.statement(other, limit, None, self.frequencies)
+            found = kept.statement(parsed, limit, None, self.frequencies)
+            self.hits["kept"] += found.sql is before.sql
+        return kept.statement(parsed, limit, None, self.frequencies)
 
     def contained(self, kind: str, query: str) -> list[str]:
         names = []
@@ -163,9 +179,10 @@ def test_sql_finds_what_the_slow_filter_finds(
             found = weighed(world, parsed, random.randint(1, 30), where)
         elif odd or parsed.sort or random.random() < 0.1:
             size = max(len(expected) // 6, random.randint(1, 30))
-            found = [row[2] for row in walked(world, parsed, size, where)]
+            first = world.first_page(kind, query, size)
+            found = [row[2] for row in walked(world, parsed, size, where, first)]
         else:
-            found = [row[2] for row in world.rows(compile(parsed, 1_000_000, frequencies=world.frequencies))]
+            found = [row[2] for row in world.rows(world.first_page(kind, query, 1_000_000))]
         assert sorted(found) == sorted(expected), where
         if sort and sort != "_score":
             assert ordering.is_ordered(world.oracle, kind, sort, found) is None, where
@@ -215,6 +232,46 @@ def test_contained_resources(world: World) -> None:
             assert sorted(rows) == sorted({each.partition("#")[0] for each in wanted}), where
     assert hits > 20
     world.hits["contained"] += hits
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_places(world: World, narrow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`near` with other criteria, and the order by distance, page by page, against Vincenty's formula."""
+    if narrow:
+        for name, bound in (("FEW", 5), ("STRETCH", 12)):
+            monkeypatch.setattr(plans, name, bound)
+    random, generator = Random(SEED + narrow), Generator(world.oracle, SEED + narrow)
+    spots = {
+        id_: (float(place["latitude"]), float(place["longitude"]))
+        for id_, each in world.oracle.by_type["Location"].items()
+        if (place := each.get("position")) and {"latitude", "longitude"} <= set(place)
+    }
+    asked = ordered = 0
+    for _ in range(150):
+        north, east = random.choice(sorted(spots.values()))
+        centre = (round(north + random.uniform(-1, 1), 4), round(east + random.uniform(-1, 1), 4))
+        away = {id_: globe.distance_m(centre, spot) for id_, spot in spots.items()}
+        radius_km = random.choice((20, 60, 100, 150, 400))
+        if any(each is None or abs(each - radius_km * 1000) < 5 for each in away.values()):
+            continue  # too near to the edge for two formulas
+        pair = (
+            generator.clause("Location", random.choice(sorted(spots)), 1) if random.random() < 0.4 else None
+        )
+        others = urlencode([pair]) if pair is not None else ""
+        expected = world.oracle.search("Location", others)
+        expected &= {id_ for id_, each in away.items() if each is not None and each <= radius_km * 1000}
+        sign = random.choice(("", "-"))
+        place = urlencode([("near", f"{centre[0]}|{centre[1]}|{radius_km}"), ("_sort", f"{sign}near")])
+        query = f"{place}&{others}"
+        found = walked(world, world.parsed("Location", query), random.randint(1, 30), query)
+        assert sorted(row[2] for row in found) == sorted(expected), query
+        metres = [away[row[2]] or 0.0 for row in found]
+        for one, other in pairwise(metres if not sign else metres[::-1]):
+            assert one <= other + 1, query
+        asked, ordered = asked + 1, ordered + (len(set(metres)) > 2)
+    assert asked > 100
+    assert ordered > 20
+    world.hits["near"] += asked
 
 
 def test_hierarchies(world: World) -> None:
@@ -290,13 +347,15 @@ def weighed(world: World, parsed: Any, size: int, where: str) -> list[str]:
     return [row[2] for row in rows]
 
 
-def walked(world: World, parsed: Any, size: int, where: str) -> list[tuple[Any, ...]]:
+def walked(
+    world: World, parsed: Any, size: int, where: str, first: Statement | None = None
+) -> list[tuple[Any, ...]]:
     """Return the rows in the order of pages of `size`, walked to the end and back again."""
     pages: list[list[Any]] = []
-    position: Position | None = None
-    while rows := world.rows(compile(parsed, size, position, frequencies=world.frequencies)):
+    statement = first or compile(parsed, size, frequencies=world.frequencies)
+    while rows := world.rows(statement):
         pages.append(rows)
-        position = position_of(rows[-1])
+        statement = compile(parsed, size, position_of(rows[-1]), frequencies=world.frequencies)
     for before, page in zip(reversed(pages[:-1]), reversed(pages[1:]), strict=True):
         back = compile(parsed, size, position_of(page[0], backward=True), frequencies=world.frequencies)
         assert back.backward

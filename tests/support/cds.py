@@ -35,8 +35,15 @@ class MemoryRecords:
         self.calls += [offer.settled(verdicts) for offer in offers]
         return verdicts
 
-    def known_cards(self, service: str, cards: Sequence[UUID]) -> set[UUID]:
-        given = {card for call in self.calls if call.service == service for card in call.cards}
+    def known_cards(
+        self, service: str, cards: Sequence[UUID], client: str | None, *, anybody: bool = False
+    ) -> set[UUID]:
+        given = {
+            card
+            for call in self.calls
+            if call.service == service and (anybody or call.client == client)
+            for card in call.cards
+        }
         return given & set(cards)
 
     def keep_feedback(self, entries: Sequence[Feedback]) -> None:

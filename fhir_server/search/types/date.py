@@ -69,7 +69,7 @@ def extract(parameter: Parameter, environment: Environment) -> Extractor:
     return cells
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=1024)
 def texts(value: str, zone: tzinfo) -> tuple[str, str] | None:
     """Return [low, high) of a stored date as Postgres reads it; None for what is no date."""
     try:

@@ -105,7 +105,7 @@ def _identifier_query(text: str) -> tuple[str, ...]:
     return ("|".join(map(keys.escaped, parts)),)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def local(text: str, base_urls: tuple[str, ...]) -> str:
     """Return a reference to one of our own addresses without the address, any other as it is.
 

@@ -129,7 +129,7 @@ def cells(type_name: str, value: Any) -> Sequence[Cell]:
     return [cell for text in texts(type_name, value) for cell in _cells(text)]
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def _cells(text: str) -> tuple[Cell, ...]:
     folded = fold(text)
     if not folded:

@@ -106,7 +106,7 @@ def test_a_call_is_kept_as_it_was_answered(store: Store, user: str) -> None:
     assert json_format.parse(kept.answer.encode())["cards"] == [new.as_json()]
     assert len(json_format.parse(str(kept.computed).encode())["cards"]) == 2
     assert kept.reasons == ("shown", "repeated")
-    assert store.known_cards("service", [UUID(new.uuid), *map(UUID, kept.withheld)]) == {UUID(new.uuid)}
+    assert store.known_cards("service", [UUID(new.uuid), *map(UUID, kept.withheld)], None) == {UUID(new.uuid)}
 
 
 def test_so_many_cards_a_day_by_the_clock_of_the_installation(store: Store, user: str) -> None:

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 
 from cds_hooks.client_trust import ClientTrust, checked, mode
 from cds_hooks.records.clients import Client, Clients
+from cds_hooks.records.store import Store
 from fhir_server.cli.main import main
 from fhir_server.database.engine import Engine
 from fhir_server.observability import events
@@ -173,6 +174,52 @@ def test_without_a_database_a_call_gets_no_cards() -> None:
     client, _ = cds.client(services_=cds_echo.service(), trust=lost)
     assert ask(client, bearer()).json == {"cards": []}
     assert ask(client).status_code == 401
+
+
+def tell(client: FlaskClient, cards: Sequence[str], signer: Signer | None = None) -> Any:
+    """Send feedback on cards; without a signer as somebody who does not say who he is."""
+    path, at = f"{URL}/feedback", "2026-03-02T15:05:00Z"
+    entries = [{"card": card, "outcome": "overridden", "outcomeTimestamp": at} for card in cards]
+    headers = bearer(path, signer) if signer else {}
+    return client.post(path, json={"feedback": entries}, headers=headers)
+
+
+@clause(
+    f"{SPEC}#feedback", "feedback on a card is taken from the client that was given it, and from no other"
+)
+def test_feedback_is_of_who_was_given_the_card(fresh_database_url: str) -> None:
+    engine = Engine(fresh_database_url)
+    store = Store(engine)
+    required, _ = cds.client(store, services_=cds_echo.service(), trust=trust())
+    optional, _ = cds.client(store, services_=cds_echo.service(), trust=trust("optional"))
+    off, _ = cds.client(store, services_=cds_echo.service(), trust=trust("off"))
+
+    def card(headers: dict[str, str]) -> str:
+        return str(ask(optional, headers).json["cards"][0]["uuid"])
+
+    north, south, nobodys = card(bearer()), card(bearer(signer=SOUTH_SIGNER)), card({})
+    assert tell(required, [north], SOUTH_SIGNER).status_code == 404
+    assert tell(required, [nobodys], SOUTH_SIGNER).status_code == 404, "what is nobody's is not everybody's"
+    assert tell(optional, [north]).status_code == 404, "nor may a stranger speak for a client"
+    foreign, unknown = tell(required, [north], SOUTH_SIGNER), tell(required, [str(uuid4())], SOUTH_SIGNER)
+    assert foreign.json == unknown.json, "another's card and an unknown one cannot be told apart"
+    assert told(engine) == []
+    assert tell(required, [north, south], SOUTH_SIGNER).status_code == 200
+    assert told(engine) == [(south, SOUTH_SIGNER.issuer)], "of several cards only its own are taken"
+    assert tell(required, [north], Signer()).status_code == 200
+    assert tell(optional, [nobodys]).status_code == 200
+    assert tell(off, [north]).status_code == 200, "where nobody is asked nobody can be told apart"
+    assert told(engine) == sorted(
+        [(north, ISSUER), (south, SOUTH_SIGNER.issuer), (nobodys, None)], key=str
+    ), "the same report twice is one row"
+    engine.close()
+
+
+def told(engine: Engine) -> list[tuple[str, str | None]]:
+    """Return the feedback that is kept: card and client."""
+    with engine.connection() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT card::text, client FROM cds_feedback")
+        return sorted(cursor.fetchall(), key=str)
 
 
 # Pages of browsers ------------------------------------------------------------------------------

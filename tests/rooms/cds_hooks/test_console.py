@@ -216,3 +216,38 @@ def test_a_person_tries_a_service_reads_the_answer_and_turns_the_switch(served: 
         assert window.run("return document.querySelectorAll('h1').length") == 1
         assert window.run("return document.documentElement.scrollWidth <= window.innerWidth"), path
         assert window.problems() == []
+
+
+def test_the_drawings_of_a_model_are_images_that_a_browser_shows(served: House, window: Page) -> None:  # noqa: F811
+    address = f"{served.url}/console/cds/models/{SERVICE}/1"
+    window.open(address)
+    shown = window.run(
+        "return [...document.querySelectorAll('.plots figure')].map(f => {"
+        " const svg = f.querySelector('svg'), box = svg.getBoundingClientRect();"
+        " return [f.id, box.width > 200 && box.height > 100,"
+        "  svg.querySelectorAll('circle, line, path, polyline, rect, text').length > 10,"
+        "  svg.querySelector('title').textContent] })"
+    )
+    assert [name for name, *_ in shown] == ["calibration", "decision-curve", "subgroups", "subgroups-auc"]
+    for name, wide, drawn, title in shown:
+        assert (wide, drawn) == (True, True), name
+        assert SERVICE in title
+    assert "Individual effects are refused" in window.text("section[aria-label='Individual effects']")
+    assert window.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    assert window.problems() == []
+    for name, *_ in shown:
+        window.open(address)
+        window.run(
+            f"window.image = new Image(); window.image.src = location.pathname + '/{name}.svg';"
+            " document.body.append(window.image)"
+        )
+        size = wait_for(
+            lambda: window.run("return window.image.complete && [image.naturalWidth, image.naturalHeight]"),
+            10,
+        )
+        assert size[0] > 200 < size[1], f"{name}.svg is an image for a page, too"
+        # a drawing that was a page of its own had the browser ask for an icon of it
+        assert [said for said in window.problems() if "/favicon.ico" not in said] == []
+        window.open(f"{address}/{name}.svg")
+        assert window.run("return document.contentType") == "image/svg+xml"
+        assert window.run("return document.documentElement.getBBox().width > 200"), "and a page of its own"

@@ -22,7 +22,7 @@ learners: Any = importlib.import_module("cds_hooks.training.learners")
 pipeline: Any = importlib.import_module("cds_hooks.training.pipeline")
 planted: Any = importlib.import_module("cds_hooks.training.planted")
 
-from cds_hooks.models import catalogue  # noqa: E402
+from cds_hooks.models import catalogue, recorded  # noqa: E402
 from tests.support import made_trial  # noqa: E402
 
 IST = "international-stroke-trial"
@@ -30,7 +30,7 @@ IST = "international-stroke-trial"
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    document: dict[str, Any] = evidence.recorded(IST)
+    document: dict[str, Any] = recorded.recorded(IST)
     return document
 
 
@@ -132,18 +132,18 @@ def test_a_perfect_ranking_has_the_largest_qini_and_a_constant_one_none(cohort: 
 
 
 def test_an_altered_evidence_is_refused(found: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "FOLDER", tmp_path)
-    with pytest.raises(evidence.EvidenceError, match="`make evidence` makes it"):
-        evidence.recorded(IST)
+    monkeypatch.setattr(recorded, "FOLDER", tmp_path)
+    with pytest.raises(recorded.EvidenceError, match="`make evidence` makes it"):
+        recorded.recorded(IST)
     path = evidence.write(found)
-    assert evidence.recorded(IST) == found
+    assert recorded.recorded(IST) == found
     path.write_text(path.read_text().replace('"accepted": false', '"accepted": true'))
-    with pytest.raises(evidence.EvidenceError, match="was altered"):
-        evidence.recorded(IST)
+    with pytest.raises(recorded.EvidenceError, match="was altered"):
+        recorded.recorded(IST)
 
 
 def test_the_evidence_is_of_no_other_data(cohort: Any) -> None:
-    with pytest.raises(evidence.EvidenceError, match="the data have SHA-256 abc"):
+    with pytest.raises(recorded.EvidenceError, match="the data have SHA-256 abc"):
         evidence.gather(replace(cohort, sha256="abc"))
 
 
@@ -163,7 +163,7 @@ def test_the_card_says_what_the_gates_said(
         "may be published, as a release of their own: aspirin"
     )
     assert evidence.summary(cohort.take(np.arange(100))) is None, "of other rows nothing is known"
-    monkeypatch.setattr(evidence, "FOLDER", tmp_path)
+    monkeypatch.setattr(recorded, "FOLDER", tmp_path)
     assert evidence.summary(cohort) is None
 
 
@@ -174,7 +174,7 @@ def test_a_second_run_writes_the_same_bytes_and_a_stopped_one_goes_on(
     digest = hashlib.sha256(rows.read_bytes()).hexdigest()
     text.write_text(text.read_text().replace('file = "made.csv"', f'file = "made.csv"\nsha256 = "{digest}"'))
     made = cohorts.load(rows, descriptions.load(text))
-    monkeypatch.setattr(evidence, "FOLDER", tmp_path / "evidence")
+    monkeypatch.setattr(recorded, "FOLDER", tmp_path / "evidence")
     kept = tmp_path / "kept"
     assert set(evidence.gather(made, draws=2, kept=kept, only="gate")) == {"gate new-drug-relapse"}
     told: list[str] = []

@@ -139,6 +139,13 @@ def test_the_name_of_who_is_signed_in_cannot_be_another(
     assert book.events(MODEL)[-1].actor == "Practitioner/7"
 
 
+def test_a_page_says_that_a_typed_name_is_not_proven(console: FlaskClient) -> None:
+    for path in (PAGE, "/console/cds/switches"):
+        page = console.get(path).text
+        assert "Nobody is signed in: a name is what somebody types." in page, path
+        assert "nothing proves who typed" in page
+
+
 def test_a_recalibrated_release_shows_its_parent_and_its_patients(
     console: FlaskClient, release: Release, tmp_path: Path, engine: Engine
 ) -> None:

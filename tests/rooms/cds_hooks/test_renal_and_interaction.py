@@ -143,6 +143,7 @@ def test_the_sentence_of_the_label_says_what_the_rule_does(rule: Rule) -> None:
     assert label.version
     assert label.product
     if label.set_id:
+        assert label.address.endswith(f"setid={label.set_id}")
         assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", label.set_id)
 
 
@@ -215,7 +216,7 @@ def test_the_same_drug_again_makes_no_pair() -> None:
         ("by code and name", ("ibuprofen", "5640"), ("Ibuprofen 400 mg tablets", ""), True),
         ("by the very same code", ("local drug", "999999999"), ("another name", "999999999"), True),
         ("another drug", ("aspirin", "1191"), ("ibuprofen", "5640"), False),
-        ("one penicillin is not another here", ("amoxicillin", "723"), ("ampicillin", "733"), False),
+        ("a family is no ingredient", ("trimethoprim", "10829"), ("sulfamethoxazole", "10180"), False),
         ("words that only begin alike", ("aspirinoid", ""), ("aspirin", "1191"), False),
     ],
 )

@@ -6,16 +6,17 @@ import re
 from pathlib import Path
 
 from cds_hooks.facts import laboratory, renal
+from cds_hooks.facts.cross_reactions import CROSS_REACTIONS
 from cds_hooks.facts.interactions import PAIRS
 from cds_hooks.services import renal_and_interaction
-from cds_hooks.services.renal_and_interaction_rules import RULES
+from cds_hooks.services.renal_and_interaction_rules import RULES, SECOND_HAND
 
 PAGE = (Path(__file__).parents[3] / "docs" / "services" / "renal-and-interaction.md").read_text(
     encoding="utf-8"
 )
 FROM_OUTSIDE = {"other-patient", "error", "timeout"}
 """What the conductor of a call says for every service."""
-WITH_CARDS = {"shown", "renal-rule", "interaction", "allergy"}
+WITH_CARDS = {"shown", "renal-rule", "interaction", "allergy", "cross-reaction"}
 
 
 def rows(head: str) -> list[str]:
@@ -41,6 +42,22 @@ def test_every_pair_stands_in_the_page() -> None:
     assert rows("| pair | between |") == [
         f"| `{pair.id}` | {pair.title} | {pair.consequence} | {pair.action} |" for pair in PAIRS
     ]
+
+
+def test_every_cross_reaction_stands_in_the_page_with_its_label() -> None:
+    assert rows("| cross-reaction |") == [
+        f"| `{row.id}` | {row.allergy} | {row.drug} | {'warning' if row.strong else 'information'}"
+        f" | [{row.product}]({row.url}), {row.section}; SPL {row.set_id}, {row.version} |"
+        for row in CROSS_REACTIONS
+    ]
+
+
+def test_the_page_counts_what_the_copies_state() -> None:
+    stated = sum(bool(rule.label.set_id) for rule in RULES)
+    second = [rule.id for rule in RULES if rule.label.version == SECOND_HAND]
+    assert f"{stated} of the {len(RULES)} sentences were read in a copy that states its SPL set id" in PAGE
+    assert second == ["levetiracetam-at-most-80", "duloxetine-below-30"]
+    assert "Two sentences (levetiracetam, duloxetine) were read" in PAGE
 
 
 def test_the_reasons_of_the_page_are_those_of_the_code() -> None:

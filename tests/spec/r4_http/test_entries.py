@@ -157,6 +157,41 @@ def test_an_operation_comes_last(client: FhirClient) -> None:
     assert "All OK" in made[0]["resource"]["issue"][0]["diagnostics"]
 
 
+@KINDS
+@clause("R4/http.html#capabilities", "GET metadata as an entry: the statement, its modes and parts")
+def test_metadata(client: FhirClient, kind: str) -> None:
+    alone = client.get("metadata")
+    made = answers(
+        client.post(
+            "",
+            bundle(
+                kind,
+                ask("GET", "metadata"),
+                ask("GET", "http://127.0.0.1/fhir/metadata?mode=terminology"),
+                ask("GET", "metadata?_elements=software"),
+                ask("GET", "metadata", ifNoneMatch=alone.headers["ETag"]),
+                ask("HEAD", "metadata"),
+            ),
+        )
+    )
+    assert [status(answer) for answer in made] == ["200", "200", "200", "304", "200"]
+    assert made[0]["resource"] == alone.json
+    assert made[1]["resource"]["resourceType"] == "TerminologyCapabilities"
+    assert made[2]["resource"] == client.get("metadata?_elements=software").json
+    assert all("resource" not in answer for answer in made[3:])
+
+
+@KINDS
+@clause("R4/search.html#summary", "_summary and _elements of a read in a Bundle, as of the read alone")
+def test_parts(client: FhirClient, kind: str) -> None:
+    id_ = client.post("Patient", patient("Partly", gender="female")).json["id"]
+    parts = [f"Patient/{id_}?_elements=gender", f"Patient/{id_}/_history/1?_summary=text"]
+    made = answers(client.post("", bundle(kind, *(ask("GET", part) for part in parts))))
+    assert [answer["resource"] for answer in made] == [client.get(part).json for part in parts]
+    assert all(answer["response"]["etag"] == 'W/"1"' for answer in made)
+    assert "name" not in made[0]["resource"]
+
+
 WRONG = [
     (ask("POST", "ValueSet/$lookup", patient()), "404", "$lookup"),
     (ask("GET", "ValueSet/$expand?url=urn:a"), "404", "$expand"),
@@ -166,7 +201,9 @@ WRONG = [
     (ask("PUT", "Patient/$validate", patient()), "400", "PUT cannot call $validate"),
     (ask("GET", "Patient/7/_history/$validate"), "400", "no interaction"),
     (ask("GET", "ImplementationGuide/$install"), "405", "$install"),
-    (ask("GET", "metadata"), "400", "metadata"),
+    (ask("GET", "metadata?mode=loud"), "400", "mode=loud is not known"),
+    (ask("GET", "metadata?colour=red"), "400", "metadata has no parameter 'colour'"),
+    (ask("POST", "metadata", patient()), "400", "POST metadata cannot be an entry"),
     (ask("GET", "Patient/7", ifModifiedSince="yesterday"), "400", "instant"),
     (ask("PUT", "Patient/7", {**patient(), "id": "7"}, ifNoneMatch='W/"3"'), "400", "ifNoneMatch"),
     (ask("GET", "Patient?" + "&".join(["name=a"] * 501)), "400", "500 parameters"),

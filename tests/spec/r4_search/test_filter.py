@@ -159,7 +159,7 @@ def test_mistakes(text: str, says: str) -> None:
     assert str(refusal.value).startswith("_filter, at sign ")
 
 
-@clause("R4/search.html#list", "_list: the entries of a List; several; current lists are refused by name")
+@clause("R4/search.html#list", "_list: the entries of a List, of several; what is wrong is refused by name")
 def test_list(search: Search) -> None:
     def listed(id: str, *references: str) -> dict[str, Any]:
         entries = [{"item": {"reference": each}} for each in references]
@@ -174,7 +174,8 @@ def test_list(search: Search) -> None:
     assert search("Observation?_list=a") == ["low"]
     assert search("Observation?subject:Patient._list=b") == ["high"]
     for name, text, says in (
-        ("_list", "$current-allergies", "current lists are not something that this server does yet"),
+        ("_list", "$current-alergies", "is no list that R4 defines; did you mean \\$current-allergies"),
+        ("_list", "$current-drug-allergies", "has resources of the type AllergyIntolerance"),
         ("_list:not", "a", "takes neither a modifier nor a path"),
         ("_list", "", "has no value"),
     ):

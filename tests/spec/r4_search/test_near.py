@@ -59,6 +59,11 @@ PLACES = (
         ("near=52.52|13.405|30&near=52.39|13.0645|5", ["potsdam"]),
         ("near:missing=true", ["without"]),
         ("near=52.52|13.405|30&_sort=-_id", ["wrapped", "potsdam", "berlin"]),
+        ("near=52.4|13.1|30&_sort=near", ["potsdam", "berlin", "wrapped"]),
+        ("near=52.4|13.1|30&_sort=-near", ["wrapped", "berlin", "potsdam"]),
+        ("near=52.4|13.1|30&_sort=near,-_id", ["potsdam", "wrapped", "berlin"]),
+        ("near=52.4|13.1|30,-33|151|100&_sort=near", ["potsdam", "berlin", "wrapped", "sydney"]),
+        ("near=-17|-179.96|300|km&_sort=near", ["date-line", "taveuni", "suva"]),
         ("_filter=near eq 52.52|13.405|27", ["berlin", "wrapped"]),
     ],
 )
@@ -113,6 +118,47 @@ def test_like_the_globe(search: Search, connection: Any) -> None:
     assert worst < 60  # metres, of up to 15,000 km
 
 
+@clause(
+    "R4/location.html#search", "_sort=near: the nearest first, page by page; each match tells how far it is"
+)
+def test_sorted_by_distance(client: FhirClient, stored: Any) -> None:
+    """Pages of two from the nearest to the farthest, and back again."""
+    spots = {stored(place(f"x{n}", f"-{70 + n / 8}", "33.25") | {"id": f"sorted-{n}"}): n for n in range(7)}
+    address = "Location?near=-70|33.25|200|km&_sort=near&_count=2"
+    pages = [client.get(address).json]
+    while following := link(pages[-1], "next"):
+        pages.append(client.get(following).json)
+    walked = [entry for page in pages for entry in page["entry"]]
+    assert [spots[entry["resource"]["id"]] for entry in walked] == list(range(7))
+    metres = [extension(entry["search"]) for entry in walked]
+    for number, found in enumerate(metres):
+        expected = globe.distance_m((-70, 33.25), (-70 - number / 8, 33.25))
+        assert expected is not None
+        assert abs(found - expected) < 1
+    for before, page in zip(reversed(pages[:-1]), reversed(pages[1:]), strict=True):
+        assert client.get(link(page, "previous")).json["entry"] == before["entry"]
+    parts = client.get(f"{address}&_elements=position").json["entry"]
+    assert [extension(entry["search"]) for entry in parts] == metres[:2]
+    several = client.get(f"?_type=Location&{address.partition('?')[2]}").json["entry"]
+    assert [entry["search"] for entry in several] == [entry["search"] for entry in pages[0]["entry"]]
+    farthest = client.get(address.replace("=near", "=-near")).json["entry"]
+    assert [spots[entry["resource"]["id"]] for entry in farthest] == [6, 5]
+
+
+def link(page: Resource, relation: str) -> str:
+    found = {each["relation"]: each["url"] for each in page["link"]}.get(relation, "")
+    return found.partition("/fhir/")[2]
+
+
+def extension(search: Resource) -> float:
+    """Return the metres that an entry of a searchset tells."""
+    [told] = search["extension"]
+    assert told["url"] == "http://hl7.org/fhir/StructureDefinition/location-distance"
+    distance = told["valueDistance"]
+    assert (distance["system"], distance["code"]) == ("http://unitsofmeasure.org", "km")
+    return float(distance["value"]) * 1000
+
+
 @clause("R4/location.html#search", "near is answered by its index, not by looking at all places")
 def test_index(connection: Any) -> None:
     with connection.cursor() as cursor:
@@ -141,7 +187,9 @@ def test_index(connection: Any) -> None:
         ("near=52|13|1|mile", "'mile' is no length of UCUM; km, m, [mi_i]"),
         ("near=52|13|1|kg", "'kg' is no length of UCUM"),
         ("near=gt52|13", "'gt52' is no latitude"),
-        ("_sort=near", "no parameter that this server can sort by"),
+        ("_sort=near", "_sort=near needs a place to measure from"),
+        ("_sort=-near&near:missing=false", "_sort=near needs a place to measure from"),
+        ("_sort=near&_filter=near eq 52|13 or near eq 1|1", "_sort=near needs a place to measure from"),
     ],
 )
 def test_refused(client: FhirClient, query: str, says: str) -> None:

@@ -51,6 +51,24 @@ def told(bundle: dict[str, Any]) -> list[str]:
     return [issue["diagnostics"] for outcome in outcomes for issue in outcome["issue"]]
 
 
+@clause("R4/search.html#total", "a type is counted whole: what is deleted is no match, what came back is one")
+def test_a_type_and_what_was_deleted_of_it(
+    client: FhirClient, stored: Callable[[dict[str, Any]], str]
+) -> None:
+    def counted() -> int:
+        total: int = client.get("Basic?_summary=count").json["total"]
+        return total
+
+    before = counted()
+    made = [stored({"resourceType": "Basic", "code": {"text": f"kept {number}"}}) for number in range(3)]
+    assert counted() == before + 3
+    assert client.send("DELETE", f"Basic/{made[0]}").status in (200, 204)
+    assert counted() == before + 2
+    again = {"resourceType": "Basic", "id": made[0], "code": {"text": "back"}}
+    assert client.send("PUT", f"Basic/{made[0]}", again).status in (200, 201)
+    assert counted() == before + 3
+
+
 @clause("R4/search.html#total", "none is the default, accurate is the number of matches on whichever page")
 def test_none_and_accurate(client: FhirClient, people: str) -> None:
     assert "total" not in client.get(people).json

@@ -151,6 +151,34 @@ def _edges() -> Iterator[Resource]:
             "mode": "working",
             "entry": [{"item": {"reference": item}} for item in items],
         }
+    uses, loinc = "http://terminology.hl7.org/CodeSystem/list-example-use-codes", "http://loinc.org"
+    kinds = (
+        (uses, "problems", "current"),
+        (uses, "allergies", "current"),
+        (loinc, "52472-8", "retired"),
+        (loinc, "48765-2", "current"),
+        (uses, "plans", "current"),
+        (loinc, "57828-6", "current"),
+        ("urn:other", "medications", "current"),
+    )
+    for number, (system, code, status) in enumerate(kinds):
+        places = range(number % 4, 10, number + 2)
+        items = [f"{start}{each}" for start in ("Patient/edge", "Observation/old") for each in places]
+        items += [f"AllergyIntolerance/edge-allergy{each}" for each in places]
+        yield {
+            "resourceType": "List",
+            "id": f"edge-for{number}",
+            "status": status,
+            "mode": "working",
+            "code": {"coding": [{"system": system, "code": code}]},
+            "entry": [{"item": {"reference": item}} for item in items],
+        }
+        yield {
+            "resourceType": "AllergyIntolerance",
+            "id": f"edge-allergy{number}",
+            "patient": {"reference": f"Patient/edge{number}"},
+            "category": ["food", "medication"][number % 3 :][:2],
+        }
     names = (
         "Sørensen",
         "Łukasz",

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tests.support.oracle import filtering, reading, units
+from tests.support.oracle import filtering, listing, reading, units
 from tests.support.oracle.reading import INFINITE, Number, Span
 from tests.support.oracle.table import Entry, Place, entries
 from tests.support.oracle.table import entry as entry_of
@@ -68,7 +68,8 @@ class Oracle:
         if name in ("_text", "_content"):
             return self.words.found(type_name, name, text)
         if name == "_list":
-            return self._listed(type_name, reading.pieces(text, ","))
+            names = [reading.plain(each) for each in reading.pieces(text, ",")]
+            return listing.listed(self.by_type, type_name, names, self.base)
         head, dot, rest = name.partition(".")
         code, _, modifier = head.partition(":")
         entry = entry_of(type_name, code)
@@ -84,12 +85,6 @@ class Oracle:
             resources = self.by_type.get(entry.type_name, {})
             self._values[key] = {id_: list(_values(entry, each)) for id_, each in resources.items()}
         return self._values[key]
-
-    def _listed(self, type_name: str, ids: list[str]) -> set[str]:
-        lists = [self.by_type.get("List", {}).get(reading.plain(each), {}) for each in ids]
-        items = [("Reference", entry["item"]) for each in lists for entry in each.get("entry", [])]
-        pointed = {id_ for kind, id_ in self._local(items) if kind == type_name}
-        return pointed & set(self.by_type.get(type_name, ()))
 
     def _has(self, type_name: str, name: str, text: str) -> set[str]:
         _, holder, code, rest = name.split(":", 3)

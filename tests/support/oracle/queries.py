@@ -72,8 +72,8 @@ class Generator:
             return made
         if depth == 0 and chance < 0.35:
             return "_filter", filtering.draw(self, type_name, pivot)
-        if chance < 0.37 and type_name in ("Patient", "Observation"):
-            return "_list", ",".join(f"edge{random.randrange(7)}" for _ in range(random.choice((1, 1, 2))))
+        if chance < 0.37 and type_name in ("Patient", "Observation", "AllergyIntolerance"):
+            return "_list", ",".join(self.listing(type_name) for _ in range(random.choice((1, 1, 2))))
         if chance < 0.43 and (made := self.oracle.words.draw(random, type_name, pivot)):
             return made
         known = [each for each in entries()[type_name].values() if self.oracle.values(each).get(pivot)]
@@ -82,6 +82,13 @@ class Generator:
         if entry.kind != "composite" and not entry.code.startswith("_") and random.random() < 0.06:
             return f"{entry.code}:missing", random.choice(("true", "false"))
         return self.pair(entry, pivot)
+
+    def listing(self, type_name: str) -> str:
+        """Return the id of a List, or what Lists are for."""
+        for_what = ["$current-problems", "$current-medications", "$current-allergies"]
+        if type_name == "AllergyIntolerance":
+            for_what.append("$current-drug-allergies")
+        return self.random.choice((f"edge{self.random.randrange(7)}", self.random.choice(for_what)))
 
     def pair(self, entry: Entry, pivot: str) -> tuple[str, str]:
         """Return a plain clause on one parameter."""

@@ -38,6 +38,11 @@ def test_list_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ("arguments", "reason"),
     [
         (["train", "other", "--data", "x"], "there is no model other; known are stroke-early-aspirin"),
+        (
+            ["evaluate", "other", "--data", "x"],
+            "is evaluated by `python -m cds_hooks.training FILE --data ROWS`",
+        ),
+        (["recalibrate", "other", "--data", "x"], "by its own table of inputs (docs/models.md)"),
         (["train", "stroke-early-aspirin"], "train needs --data FILE"),
         (["train", "stroke-early-aspirin", "--data", "/none.csv"], "No such file"),
         (["train", "stroke-early-aspirin", "--ndjson", "/none"], "none holds no ResearchSubject"),

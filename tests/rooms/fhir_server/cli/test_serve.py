@@ -99,6 +99,16 @@ def test_a_worker_killed_again_and_again_is_started_with_growing_pauses(server):
     assert 'xinglin_process_restarts_total{process="http-1"}' in counted
 
 
+def test_threads_of_a_worker_share_one_heap(server):
+    def arenas(name):
+        environment = Path(f"/proc/{server.pid(name)}/environ").read_bytes().split(b"\0")
+        return [each for each in environment if each.startswith(b"MALLOC_ARENA_MAX=")]
+
+    own = os.environ.get("MALLOC_ARENA_MAX")
+    assert arenas("http-1") == [f"MALLOC_ARENA_MAX={own or 1}".encode()]
+    assert arenas("worker") == ([f"MALLOC_ARENA_MAX={own}".encode()] if own else [])
+
+
 def test_readiness_says_what_is_wrong(server):
     parts = {"database": {"ok": True}, "disk": {"ok": True}, "queue": {"ok": True}}
     wait_for(lambda: server.get("/readyz")[0] == 200)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from fhir_server.cli import worker
 from fhir_server.observability import events
 
@@ -18,6 +20,18 @@ class Turns:
     def wait(self, timeout):
         self.pauses.append(timeout)
         return self.is_set()
+
+
+class Clocked(Turns):
+    """Waits that pass in no time, on a clock of their own."""
+
+    def __init__(self, count, now):
+        super().__init__(count)
+        self.now = now
+
+    def wait(self, timeout):
+        self.now[0] += timeout
+        return super().wait(timeout)
 
 
 def test_a_drain_that_finds_something_is_called_again_at_once():
@@ -42,14 +56,48 @@ def test_a_drain_that_fails_stops_nobody_and_waits_longer_each_time(monkeypatch)
         calls["good"] += 1
         return 0
 
-    class Clocked(Turns):
-        def wait(self, timeout):
-            now[0] += timeout
-            return super().wait(timeout)
-
     heard = []
     with events.listening(heard.append):
-        worker.drain_all({"bad": bad, "good": good}, Clocked(40))
+        worker.drain_all({"bad": bad, "good": good}, Clocked(40, now))
     assert calls["good"] > 4 * calls["bad"]
     assert {event.error for event in heard} == {"ValueError"}
     assert "Wunderlich" not in repr(heard)
+
+
+def test_while_nothing_happens_queues_are_asked_rarely_and_at_once_when_something_does(monkeypatch):
+    now, asked, woken_at = [100.0], [], 161.05
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+
+    def drain():
+        asked.append(now[0])
+        return 0
+
+    awake = lambda: now[0] < 130 or now[0] >= woken_at  # noqa: E731
+    stop = Clocked(1000, now)
+    stop.is_set = lambda: now[0] > 170
+    worker.drain_all({"studies": drain}, stop, awake=awake)
+    assert len([at for at in asked if at < 130]) == 60
+    resting = [at for at in asked if 131 < at < woken_at]
+    assert 5 <= len(resting) <= 6
+    first = min(at for at in asked if at >= woken_at)
+    assert first - woken_at <= worker.NAP_S
+    assert len([at for at in asked if at > first]) >= 16
+
+
+def test_what_is_found_or_fails_is_gone_on_with_though_nothing_happens(monkeypatch):
+    now, left, failed = [100.0], [3, 2, 0], []
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+
+    def bad():
+        failed.append(now[0])
+        if len(failed) < 3:
+            raise ValueError
+        return 0
+
+    stop = Clocked(1000, now)
+    stop.is_set = lambda: not left
+    worker.drain_all({"studies": lambda: left.pop(0)}, stop, awake=lambda: False)
+    assert now[0] < 101
+    stop.is_set = lambda: len(failed) == 3
+    worker.drain_all({"bad": bad}, stop, awake=lambda: False)
+    assert [round(b - a) for a, b in pairwise(failed)] == [1, 2]

@@ -1,0 +1,79 @@
+"""Allergies to penicillins and cephalosporins: within a family, between the two, and nothing wider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cds_hooks.facts.cross_reactions import CROSS_REACTIONS
+from cds_hooks.facts.value_sets import SNOMED
+from tests.support.golden import golden_card
+from tests.support.prescribing import allergy, decide, order, patient, running
+
+AMOXICILLIN, CEPHALEXIN = ("amoxicillin 500 MG Oral Capsule", "308192"), ("cephalexin", "2231")
+
+
+@pytest.mark.parametrize(
+    ("entry", "drug", "row", "indicator"),
+    [
+        (("ampicillin", "733"), AMOXICILLIN, "penicillin-penicillin", "warning"),
+        (("Penicillin",), AMOXICILLIN, "penicillin-penicillin", "warning"),
+        (("allergic to penicillins",), ("Piperacillin 4 g", "0"), "penicillin-penicillin", "warning"),
+        (("penicillin v", "7984"), CEPHALEXIN, "penicillin-cephalosporin", "info"),
+        (("Penicillin",), ("Cefdinir 300 mg capsule", "0"), "penicillin-cephalosporin", "info"),
+        (("cephalexin", "2231"), AMOXICILLIN, "cephalosporin-penicillin", "info"),
+        (("Cephalosporins",), CEPHALEXIN, "cephalosporin-cephalosporin", "warning"),
+        (("cefazolin",), CEPHALEXIN, "cephalosporin-cephalosporin", "warning"),
+        (("Penicillin, cephalosporins",), CEPHALEXIN, "cephalosporin-cephalosporin", "warning"),
+        (("Penicillamine",), AMOXICILLIN, "", ""),
+        (("Penicillin",), ("vancomycin 1 g", "0"), "", ""),
+        (("sulfamethoxazole", "10180"), AMOXICILLIN, "", ""),
+    ],
+)
+def test_an_allergy_to_a_family_meets_an_order(entry: Any, drug: Any, row: str, indicator: str) -> None:
+    decision = decide([patient(), allergy(*entry)], [order(*drug)])
+    assert ("cross-reaction" in decision.reasons) is bool(row)
+    assert "allergy" not in decision.reasons
+    found = [card for card in decision.cards if card.extension["io.xinglin.rule"]["id"] == row]
+    assert [card.indicator for card in found] == [indicator] * bool(row)
+    for card in found:
+        (sentence,) = [one.sentence for one in CROSS_REACTIONS if one.id == row]
+        assert f"> {sentence}" in card.detail
+        assert "SPL set id" in card.detail
+        assert card.suggestions == ()
+        assert "Allergies not recognised" not in card.detail
+    assert decision.output.get("cross_reactions", []) == ([row] if row else [])
+
+
+def test_a_family_that_is_coded_is_known_and_the_drug_itself_is_told_once() -> None:
+    coded = allergy("") | {"code": {"coding": [{"system": SNOMED, "code": "91936005"}]}}
+    assert "cross-reaction" in decide([patient(), coded], [order(*AMOXICILLIN)]).reasons
+    same = decide([patient(), allergy("amoxicillin", "723")], [order(*AMOXICILLIN)])
+    assert same.reasons[:2] == ("shown", "allergy")
+    assert "cross-reaction" not in same.reasons, "the drug itself is on the list: that says it all"
+    assert len(same.cards) == 1
+
+
+def test_a_new_allergy_to_a_family_is_checked_against_running_drugs() -> None:
+    decision = decide(
+        [patient(), running(*AMOXICILLIN), running(*CEPHALEXIN, number="2"), running("aspirin", "1191", "3")],
+        [allergy("Penicillin", id="new")],
+        "allergyintolerance-create",
+    )
+    assert decision.reasons == ("shown", "cross-reaction")
+    assert [card.extension["io.xinglin.rule"]["id"] for card in decision.cards] == [
+        "penicillin-penicillin", "penicillin-cephalosporin",
+    ]  # fmt: skip
+    both = decide(
+        [patient(), running(*AMOXICILLIN), running(*CEPHALEXIN, number="2")],
+        [allergy("amoxicillin", "723", id="new")],
+        "allergyintolerance-create",
+    )
+    assert both.reasons == ("shown", "allergy", "cross-reaction")
+    assert len(both.cards) == 2
+
+
+def test_the_golden_card_of_a_family() -> None:
+    decision = decide([patient(), allergy("Penicillin", criticality="high")], [order(*CEPHALEXIN)])
+    golden_card("renal-and-interaction-penicillin-cephalosporin", decision.cards[0].as_json())
