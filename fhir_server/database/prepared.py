@@ -103,8 +103,9 @@ def kept(connection: Any, sql: str) -> tuple[str, str]:
         return execute, ""
     connection.named += 1
     name = f"k{connection.mark}_{connection.named}"
-    places = ", ".join(["%s"] * sql.count("%s"))
-    return f"EXECUTE {name}({places})", f"PREPARE {name} AS {_numbered(sql)}"
+    first, *parts = sql.split("%s")
+    text = first + "".join(f"${number}{part}" for number, part in enumerate(parts, start=1))
+    return f"EXECUTE {name}({', '.join(['%s'] * len(parts))})", f"PREPARE {name} AS {text}"
 
 
 Unknown = errors.InvalidSqlStatementName
