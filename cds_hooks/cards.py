@@ -171,7 +171,8 @@ def response(cards: tuple[Card, ...] = ()) -> dict[str, Any]:
 
 
 def _present(**members: Any) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value not in (None, "", [], {})}
+    # nothing is left out that says something: a zero does, and so does false
+    return {name: value for name, value in members.items() if value or value == 0}
 
 
 def _is_absolute(url: str) -> bool:

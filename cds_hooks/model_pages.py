@@ -29,6 +29,7 @@ from fhir_server.authorization.permit import permit
 from fhir_server.outcome import Conflict, FhirError, Forbidden, Invalid, NotFound
 
 MODELS = "/console/cds/models"
+SHADOW_DAYS = 30
 STEPS = ("propose", "promote", "withdraw", "demote", "retire")
 _ANONYMOUS = Grant.anonymous().subject
 

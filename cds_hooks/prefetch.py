@@ -115,7 +115,10 @@ def _given(key: str, prefetch: Mapping[str, Any], *, counted: bool) -> list[Reso
     if more and not counted:
         return None
     found = list(_entries(key, value))
-    if any(says_error(each) for each in found if each["resourceType"] == "OperationOutcome"):
+    outcomes = [each for each in found if each["resourceType"] == "OperationOutcome"]
+    if not outcomes:
+        return found
+    if any(map(says_error, outcomes)):
         return None
     return [each for each in found if each["resourceType"] != "OperationOutcome"]
 

@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar, cast
+from itertools import takewhile
+from typing import Any, TypeVar
 
 from cds_hooks.facts.medication_products import of_code
-from cds_hooks.facts.value_sets import RXNORM, CodeSet, codings
+from cds_hooks.facts.value_sets import RXNORM, CodeSet, Said, codings
 
 Resource = Mapping[str, Any]
 T = TypeVar("T")
@@ -47,7 +48,8 @@ class Chart:
             _check_subject(resource, name, patient_id)
             found = by_type.setdefault(name, {})
             key = str(resource.get("id", f"\x00{position}"))
-            if found.setdefault(key, resource) != resource:
+            same = found.setdefault(key, resource)
+            if same is not resource and same != resource:
                 found[f"\x00{position}"] = resource
         return cls(patient_id, now, {name: tuple(found.values()) for name, found in by_type.items()})
 
@@ -63,7 +65,8 @@ class Chart:
         """
         if name not in self._known:
             self._known[name] = make()
-        return cast(T, self._known[name])
+        found: T = self._known[name]
+        return found
 
     @property
     def patient(self) -> Resource | None:
@@ -155,23 +158,25 @@ def taken_at(resource: Resource) -> datetime | None:
 
 
 # Observations -----------------------------------------------------------------------------------
-def observations(
-    chart: Chart, codes: CodeSet, since: datetime
-) -> Iterator[tuple[datetime, Resource, Resource]]:
+Part = tuple[datetime, Resource, Resource]
+"""When an Observation was made, the Observation, and the part of it that carries the value."""
+
+
+def observations(chart: Chart, codes: CodeSet, since: datetime) -> Iterator[Part]:
     """Give (time, Observation, the part that carries the value), newest first.
 
     The part is the Observation itself or one of its components; only final, amended and
     corrected Observations made between `since` and now.
     """
     seen = chart.once("observed", lambda: _Observed(chart))
-    return (seen.parts[place] for place in seen.places(codes) if seen.parts[place][0] >= since)
+    return takewhile(lambda part: part[0] >= since, seen.parts(codes))
 
 
 class _Observed:
-    """All parts of all Observations that count, newest first, and where each code stands among them."""
+    """All parts of all Observations that count, by their codes."""
 
     def __init__(self, chart: Chart) -> None:
-        self.parts: list[tuple[datetime, Resource, Resource]] = []
+        parts: list[Part] = []
         for resource in chart.all("Observation"):
             made = taken_at(resource)
             if made is None or made > chart.now + SKEW or resource.get("status") not in _OBSERVED:
@@ -179,16 +184,20 @@ class _Observed:
             components = resource.get("component")
             for part in (resource, *(components if isinstance(components, list) else ())):
                 if isinstance(part, dict):
-                    self.parts.append((made, resource, part))
-        self.parts.sort(key=lambda entry: entry[0], reverse=True)
-        self._places: dict[tuple[str, str], list[int]] = {}
-        for place, (_made, _resource, part) in enumerate(self.parts):
-            for coding in codings(part.get("code")):
-                self._places.setdefault(coding, []).append(place)
+                    parts.append((made, resource, part))
+        parts.sort(key=lambda entry: entry[0], reverse=True)
+        self._by_code: dict[tuple[str, str], dict[int, Part]] = {}
+        for place, entry in enumerate(parts):
+            for coding in codings(entry[2].get("code")):
+                self._by_code.setdefault(coding, {})[place] = entry
 
-    def places(self, codes: CodeSet) -> list[int]:
-        """Return where the parts of a code set stand."""
-        return sorted({place for coding in codes.among(self._places) for place in self._places[coding]})
+    def parts(self, codes: CodeSet) -> Iterable[Part]:
+        """Return the parts that a code set holds, newest first."""
+        found = [self._by_code[coding] for coding in codes.among(self._by_code)]
+        if len(found) < 2:
+            return found[0].values() if found else ()
+        together = {place: entry for entries in found for place, entry in entries.items()}
+        return [together[place] for place in sorted(together)]
 
 
 def whole_number(part: Resource) -> int | None:
@@ -204,22 +213,28 @@ def whole_number(part: Resource) -> int | None:
 
 
 # Conditions -------------------------------------------------------------------------------------
+_ACTIVE = frozenset({"active", "recurrence", "relapse"})
+_UNSURE = frozenset({"unconfirmed", "provisional", "differential"})
+
+
 def active_conditions(chart: Chart, codes: CodeSet) -> Iterator[tuple[Resource, str]]:
     """Give (Condition, 'confirmed' or 'unconfirmed') of the set; resolved and refuted ones not.
 
     A Condition without verificationStatus counts as confirmed.
     """
-    for resource in chart.all("Condition"):
-        if not codes.holds(resource.get("code")):
+    for resource, said in chart.once("conditions", lambda: _conditions(chart)):
+        if not codes.holds_said(said):
             continue
         clinical = status_codes(resource, "clinicalStatus")
-        if clinical and not {"active", "recurrence", "relapse"} & set(clinical):
+        if clinical and _ACTIVE.isdisjoint(clinical):
             continue
         verified = status_codes(resource, "verificationStatus")
-        if "refuted" in verified:
-            continue
-        unsure = {"unconfirmed", "provisional", "differential"} & set(verified)
-        yield resource, "unconfirmed" if unsure else "confirmed"
+        if "refuted" not in verified:
+            yield resource, "confirmed" if _UNSURE.isdisjoint(verified) else "unconfirmed"
+
+
+def _conditions(chart: Chart) -> tuple[tuple[Resource, Said], ...]:
+    return tuple((resource, Said.by(resource.get("code"))) for resource in chart.all("Condition"))
 
 
 # Medication -------------------------------------------------------------------------------------
@@ -278,7 +293,18 @@ def drug_events(
     A product counts by its ingredients, where a table knows them.
     """
     for name in types:
-        for resource in chart.all(name):
-            concept = drug(chart, resource)
-            if concept is not None and codes.holds(with_ingredients(concept)):
+        for resource, said in _drugs(chart, name):
+            if codes.holds_said(said):
                 yield resource, taken_at(resource)
+
+
+def _drugs(chart: Chart, type_name: str) -> tuple[tuple[Resource, Said], ...]:
+    """Return every request, administration or statement whose drug can be known, and what it says."""
+
+    def read() -> Iterator[tuple[Resource, Said]]:
+        for resource in chart.all(type_name):
+            concept = drug(chart, resource)
+            if concept is not None:
+                yield resource, Said.by(with_ingredients(concept))
+
+    return chart.once(f"drugs {type_name}", lambda: tuple(read()))

@@ -115,15 +115,24 @@ def head_ct(chart: Chart, since: datetime) -> HeadCT | None:
     reports compete; a preliminary one is unknown unless it names a haemorrhage.
     """
     newest: HeadCT | None = None
-    for report in chart.all("DiagnosticReport"):
-        taken = taken_at(report)
+    for report, taken, finding in _reports(chart):
         if taken is None or not since <= taken <= chart.now + SKEW or not HEAD_CT.holds(report.get("code")):
             continue
         if report.get("status") in ("registered", "cancelled"):
             continue
         if newest is None or taken > newest.taken:
-            newest = HeadCT(_finding(report), report, taken)
+            newest = HeadCT(finding, report, taken)
     return newest
+
+
+def _reports(chart: Chart) -> tuple[tuple[Resource, datetime | None, Finding], ...]:
+    """Return every report, when it was made, and what its coded conclusion says."""
+    return chart.once(
+        "reports",
+        lambda: tuple(
+            (report, taken_at(report), _finding(report)) for report in chart.all("DiagnosticReport")
+        ),
+    )
 
 
 def _finding(report: Resource) -> Finding:
@@ -147,9 +156,8 @@ def haemorrhage(chart: Chart, since: datetime) -> Resource | None:
     """Return what says haemorrhage: an active Condition, or any report since the onset; or None."""
     for condition, _certainty in active_conditions(chart, HAEMORRHAGE):
         return condition  # an unconfirmed haemorrhage forbids as well
-    for report in chart.all("DiagnosticReport"):
-        taken = taken_at(report)
-        if (taken is None or taken >= since) and _finding(report) == "haemorrhage":
+    for report, taken, finding in _reports(chart):
+        if finding == "haemorrhage" and (taken is None or taken >= since):
             return report
     return None
 

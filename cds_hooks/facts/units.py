@@ -77,8 +77,10 @@ def convert(
     code = quantity.get("code")
     if quantity.get("system") != UCUM or not isinstance(code, str) or not code:
         raise UnitError(f"the unit has no UCUM code; expected is {unit} of {UCUM}")
-    factor = _factor(code, unit, analyte, _litres(allowed))
-    if code != unit and _is_on_a_scale(code, unit):
+    factor = _factor(code, unit, analyte, None if allowed is None else _litres(tuple(allowed)))
+    if code == unit:
+        return float(value) + 0.0  # a negative zero becomes a plain one, as a fraction would
+    if _is_on_a_scale(code, unit):
         return float(ucum.convert(value, code, unit) or 0)
     try:
         result = float(Fraction(value) * factor)
@@ -121,8 +123,9 @@ _COUNTED = re.compile(
 )
 
 
-def _litres(allowed: Collection[str] | None) -> frozenset[str] | None:
-    return None if allowed is None else frozenset(_with_one_litre(code) for code in allowed)
+@lru_cache(maxsize=256)
+def _litres(allowed: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(_with_one_litre(code) for code in allowed)
 
 
 def _with_one_litre(code: str) -> str:

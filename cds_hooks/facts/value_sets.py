@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cds_hooks.facts.medication_products import of_code
 
@@ -53,9 +53,13 @@ class CodeSet:
 
     def holds(self, concept: Any) -> bool:
         """Say whether the CodeableConcept is in the set, by code or by word."""
-        if self.holds_code(concept):
+        return self.holds_said(Said.by(concept))
+
+    def holds_said(self, said: Said) -> bool:
+        """Say whether what a CodeableConcept says is in the set, by code or by word."""
+        if self.holds_any(said.codings):
             return True
-        return self._pattern is not None and any(self._pattern.search(text) for text in texts(concept))
+        return self._pattern is not None and any(map(self._pattern.search, said.texts))
 
     def holds_code(self, concept: Any) -> bool:
         """Say whether one of the codings of the CodeableConcept is in the set."""
@@ -72,13 +76,10 @@ class CodeSet:
         """
         if not self._members.isdisjoint(said):
             return True
-        if RXNORM in self.codes and any(
-            (RXNORM, part.code) in self._members
-            for system, code in said
-            if system == RXNORM
-            for part in of_code(code)
-        ):
-            return True
+        if RXNORM in self.codes:
+            for system, code in said:
+                if system == RXNORM and any((RXNORM, part.code) in self._members for part in of_code(code)):
+                    return True
         return bool(self.icd10) and any(
             system in ICD10 and code.replace(".", "").upper().startswith(self.icd10) for system, code in said
         )
@@ -94,13 +95,32 @@ class CodeSet:
         return ",".join(f"{system}|{code}" for system, codes in self.codes.items() for code in codes)
 
 
-def codings(concept: Any) -> Iterator[tuple[str, str]]:
-    """Give (system, code) of each coding of a CodeableConcept; nothing for another shape."""
+class Said(NamedTuple):
+    """What a CodeableConcept says, read once to be held against many sets."""
+
+    codings: frozenset[tuple[str, str]]
+    texts: tuple[str, ...]
+
+    @classmethod
+    def by(cls, concept: Any) -> Said:
+        """Read a CodeableConcept; one of another shape says nothing.
+
+        >>> Said.by({"coding": [{"system": RXNORM, "code": "1191", "display": "aspirin"}], "text": "aspirin"})
+        Said(codings=frozenset({('http://www.nlm.nih.gov/research/umls/rxnorm', '1191')}), texts=('aspirin',))
+        """
+        return cls(frozenset(codings(concept)), tuple(dict.fromkeys(texts(concept))))
+
+
+def codings(concept: Any) -> list[tuple[str, str]]:
+    """Return (system, code) of each coding of a CodeableConcept; nothing for another shape."""
     listed = concept.get("coding") if isinstance(concept, dict) else None
-    for coding in listed if isinstance(listed, list) else ():
-        if isinstance(coding, dict) and isinstance(coding.get("code"), str):
-            system = coding.get("system")
-            yield (system if isinstance(system, str) else "", coding["code"])
+    if not isinstance(listed, list):
+        return []
+    return [
+        (system if isinstance(system := coding.get("system"), str) else "", coding["code"])
+        for coding in listed
+        if isinstance(coding, dict) and isinstance(coding.get("code"), str)
+    ]
 
 
 def texts(concept: Any) -> Iterator[str]:

@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import mul
 from typing import Any
 
 from cds_hooks.models.catalogue import SHIPPED, Release
@@ -85,7 +86,7 @@ class Envelope:
             for name, mean in zip(self.columns, self.mean, strict=True)
         ]
         shares = [
-            offset * sum(weight * other for weight, other in zip(weights, offsets, strict=True))
+            offset * sum(map(mul, weights, offsets))
             for offset, weights in zip(offsets, self.precision, strict=True)
         ]
         ranked = sorted(zip(shares, self.columns, strict=True), key=lambda entry: -entry[0])

@@ -14,8 +14,8 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from cds_hooks.facts.chart import (
     Chart,
@@ -50,8 +50,7 @@ Value = str | float | None
 """A value as the trial codes it: a letter, a number, or None for unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One value with where it came from: `time` is FHIR text, `reference` is `Type/id`."""
 
     value: Value
@@ -92,7 +91,7 @@ _DAY = timedelta(hours=24)
 _THREE_DAYS = timedelta(days=3)
 
 
-def _since(chart: Chart, window: timedelta) -> Any:
+def _since(chart: Chart, window: timedelta) -> datetime:
     """Return the start of a look-back: the window, but never before the onset of the stroke."""
     found = stroke(chart)
     start = chart.now - window
@@ -168,9 +167,11 @@ def _consciousness(chart: Chart) -> Reading:
     return Reading(None, note="no level of consciousness since the onset")
 
 
+_NOTED_ON_WAKING = CodeSet("noted on waking", {OWN: ("noted-on-waking",)})
+
+
 def _waking(chart: Chart) -> Reading:
-    code = CodeSet("noted on waking", {OWN: ("noted-on-waking",)})
-    for _made, resource, part in observations(chart, code, chart.now - timedelta(hours=72)):
+    for _made, resource, part in observations(chart, _NOTED_ON_WAKING, chart.now - timedelta(hours=72)):
         if isinstance(part.get("valueBoolean"), bool):
             return Reading("Y" if part["valueBoolean"] else "N", _time(resource), local_reference(resource))
     return UNKNOWN
@@ -271,13 +272,19 @@ def _deficit(own: str, *items: str) -> Callable[[Chart], Reading]:
         letter = "Y" if any(score > 0 for score in known) else "N" if len(known) == len(scores) else "C"
         return Reading(letter, _time(resource), local_reference(resource), "from the NIH Stroke Scale")
 
-    return read
+    # asked for twice: as a feature of its own, and for the syndrome
+    return lambda chart: chart.once(own, lambda: read(chart))
+
+
+_TIMES = ("effectiveDateTime", "effectiveInstant", "performedDateTime", "issued", "authoredOn")
 
 
 def _time(resource: Resource) -> str | None:
     """Return the time text of a resource as it was written."""
-    keys = ("effectiveDateTime", "effectiveInstant", "performedDateTime", "issued", "authoredOn")
-    return next((str(resource[key]) for key in keys if moment(resource.get(key)) is not None), None)
+    for key in _TIMES:
+        if moment(text := resource.get(key)) is not None:
+            return str(text)
+    return None
 
 
 # Derived ----------------------------------------------------------------------------------------
@@ -312,9 +319,11 @@ def syndrome(letters: Mapping[str, Value]) -> str:
     return "PACS"
 
 
+_SYNDROME = CodeSet("stroke syndrome", {OWN: ("syndrome",)})
+
+
 def _syndrome(chart: Chart) -> Reading:
-    code = CodeSet("stroke syndrome", {OWN: ("syndrome",)})
-    for _made, resource, part in observations(chart, code, _since(chart, timedelta(hours=48))):
+    for _made, resource, part in observations(chart, _SYNDROME, _since(chart, timedelta(hours=48))):
         for system, value in codings(part.get("valueCodeableConcept")):
             if system == OWN and value.upper() in _SYNDROMES:
                 return Reading(value.upper(), _time(resource), local_reference(resource))

@@ -1,8 +1,9 @@
 """What became of the cards: how often each service was asked, showed, was accepted, overridden, ignored.
 
 A card counts as ignored when nobody told what became of it within `ripe` of being shown; before that it is
-open. Of several reports on one card the last one counts. Users are told apart by what they are
-(Practitioner, Patient …), never by who they are. Trials from the console are left out.
+open. Of several reports on one card the last one counts. Users are told apart by what they are, never by
+who they are: by the kind that `userId` names (Practitioner, Patient …), and a PractitionerRole of our own
+store by the role that it holds (`PractitionerRole: Nurse`). Trials from the console are left out.
 """
 
 from __future__ import annotations
@@ -32,10 +33,21 @@ WHERE tenant = %(tenant)s AND received_at >= %(since)s AND received_at < %(until
 GROUP BY 1, 2
 """
 _CARDS = """
-WITH shown AS (
-    SELECT k.card, k.service, c.received_at,
-        coalesce(nullif(split_part(c.user_reference, '/', 1), ''), 'unknown') AS role
+WITH roles AS MATERIALIZED (
+    SELECT u.user_reference, coalesce(r.resource -> 'code' -> 0 ->> 'text',
+        r.resource -> 'code' -> 0 -> 'coding' -> 0 ->> 'display',
+        r.resource -> 'code' -> 0 -> 'coding' -> 0 ->> 'code') AS role
+    FROM (
+        SELECT DISTINCT user_reference FROM cds_call
+        WHERE tenant = %(tenant)s AND received_at >= %(since)s AND received_at < %(until)s AND own_ids
+            AND user_reference LIKE 'PractitionerRole/%%'
+    ) u JOIN resource_json r ON r.tenant = %(tenant)s AND r.type = 'PractitionerRole'
+        AND r.id = split_part(u.user_reference, '/', 2) COLLATE "C"
+), shown AS (
+    SELECT k.card, k.service, c.received_at, coalesce('PractitionerRole: ' || left(roles.role, 80),
+        nullif(split_part(c.user_reference, '/', 1), ''), 'unknown') AS role
     FROM cds_call c JOIN cds_card k USING (tenant, call_id)
+        LEFT JOIN roles ON c.own_ids AND roles.user_reference = c.user_reference
     WHERE c.tenant = %(tenant)s AND c.received_at >= %(since)s AND c.received_at < %(until)s
         AND c.client IS DISTINCT FROM %(console)s
         AND NOT EXISTS (SELECT FROM cds_withheld w WHERE w.tenant = c.tenant AND w.call_id = c.call_id)
@@ -54,7 +66,7 @@ FROM shown s LEFT JOIN told t USING (card) GROUP BY 1, 2, 3, 4
 
 @dataclass(slots=True)
 class Cards:
-    """The cards of one service for one kind of user, and what became of them."""
+    """The cards of one service for users of one kind or role, and what became of them."""
 
     accepted: int = 0
     overridden: int = 0

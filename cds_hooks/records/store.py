@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -67,7 +66,7 @@ class Store:
         order = sorted(range(len(offered)), key=lambda place: _judged(offered[place][1]))
         cards = [(n, o.card, o.body, o.key, o.reader, o.day) for n, o in offered]
         values = [
-            *_handed_over([_kept(offer) for offer in offers], statements.KEPT),
+            *_handed_over([_values(offer.call, _answer(offer)) for offer in offers], statements.KEPT),
             *_handed_over(cards, statements.CARD),
             _array([place + 1 for place in order]),
             self._repeat_hours,
@@ -85,7 +84,8 @@ class Store:
         """
         with self._engine.connection() as connection, connection.cursor() as cursor:
             for call in calls:
-                cursor.execute(statements.PLAY_BACK, _columns([_values(0, call)], len(statements.TYPES)))
+                row = (0, *_values(call, call.answer))
+                cursor.execute(statements.PLAY_BACK, _columns([row], len(statements.TYPES)))
             connection.commit()
 
     def known_cards(
@@ -177,21 +177,24 @@ def _element(value: Any) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _kept(offer: Offer) -> tuple[Any, ...]:
-    """Return the columns of a call; the answer of one with cards is made of these by the database."""
-    call = replace(offer.call, answer="") if offer.cards else offer.call
-    return _values(0, call)[1:]
+def _answer(offer: Offer) -> str:
+    """Return the answer to be kept; that of a call with cards is made of these by the database."""
+    return "" if offer.cards else offer.call.answer
 
 
-def _values(n: int, call: Call) -> tuple[Any, ...]:
+def _values(call: Call, answer: str) -> tuple[Any, ...]:
     return (
-        n, str(call.call_id), call.received_at, call.latency_us, call.status, call.service, call.hook,
+        str(call.call_id), call.received_at, call.latency_us, call.status, call.service, call.hook,
         _text(call.hook_instance), call.client, call.user_reference, call.patient, _array(call.reasons),
         call.input_hash, call.model, call.model_version,
-        bytes.fromhex(call.model_hash) if call.model_hash else None, _json(call.inputs), _json(call.output),
-        call.answer, call.mode, call.model_state, call.code, call.own_ids, call.computed,
-        _json(call.withheld), call.content,
+        bytes.fromhex(call.model_hash) if call.model_hash else None, _inputs(call.inputs), _json(call.output),
+        answer, call.mode, call.model_state, call.code, call.own_ids, call.computed, _json(call.withheld),
+        call.content,
     )  # fmt: skip
+
+
+def _inputs(values: Mapping[str, Any]) -> str | None:
+    return json_format.encode(values).decode() if values else None
 
 
 def _call(row: Sequence[Any], content: bytes | None) -> Call:
@@ -241,4 +244,5 @@ def _text(value: UUID | None) -> str | None:
 
 
 def _json(value: Any) -> str | None:
+    """Return the JSON of a value; what a model came to must not become null where it is no number."""
     return json.dumps(value, ensure_ascii=False) if value else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from functools import cached_property
 
 from cds_hooks.facts import demographics
 from cds_hooks.facts.chart import Chart, Resource, active_conditions, status_codes
@@ -32,14 +32,14 @@ from cds_hooks.facts.value_sets import (
     NO_ALLERGY,
     OWN,
     VENOUS_STROKE,
-    texts,
+    Said,
 )
 from cds_hooks.models import envelope, features
 from cds_hooks.models.catalogue import Release
 from cds_hooks.models.envelope import Envelope, EnvelopeError
 from cds_hooks.models.predictor import Predictor
 from cds_hooks.service import Decision, Facts, Model, Service
-from cds_hooks.services.stroke_early_aspirin_card import DEFICITS_NEEDED, Effect, card
+from cds_hooks.services.stroke_early_aspirin_card import DEFICITS_NEEDED, Effect, Standing, card
 
 ID = "stroke-early-aspirin"
 WINDOW = timedelta(hours=48)
@@ -144,9 +144,9 @@ class _Decider:
             }  # fmt: skip
             return Decision(("out-of-distribution",), inputs=inputs, output=output)
         risk = self.predictor.predict(vector)
-        effect = Effect.at(risk, self.release.card["effect"])
+        effect = Effect.at(risk, self._standing.effect)
         shares = self.predictor.contributions(vector)
-        shown = card(facts, self.release, readings, assumed, effect, shares, distance)
+        shown = card(facts, self._standing, readings, assumed, effect, shares, distance)
         output = {
             "risk": risk,
             "benefit_per_1000": effect.benefit,
@@ -156,6 +156,11 @@ class _Decider:
             "engine": self.predictor.engine,
         }
         return Decision(("suggested" if shown.suggestions else "shown",), (shown,), inputs, output)
+
+    @cached_property
+    def _standing(self) -> Standing:
+        assert self.release is not None
+        return Standing.of(self.release)
 
     def _may_demonstrate(self, chart: Chart) -> bool:
         if self.release is None or self.release.state != "demonstration":
@@ -228,9 +233,7 @@ def _within(value: float, low: float | None, high: float | None) -> bool:
 
 def is_allergic(chart: Chart) -> bool:
     """Say whether an active allergy or intolerance to aspirin or NSAIDs is on the list, sure or not."""
-    return any(
-        ASPIRIN_ALLERGY.holds(concept) for entry in _allergies(chart) for concept in _substances(entry)
-    )
+    return any(ASPIRIN_ALLERGY.holds_said(said) for _entry, told in _allergies(chart) for said in told)
 
 
 def has_unreadable_allergy(chart: Chart) -> bool:
@@ -238,21 +241,25 @@ def has_unreadable_allergy(chart: Chart) -> bool:
 
     Entries about food or the environment alone do not count, nor does "no known allergy".
     """
-    for entry in _allergies(chart):
+    for entry, told in _allergies(chart):
         categories = entry.get("category")
         if isinstance(categories, list) and categories and not {"medication", "biologic"} & set(categories):
             continue
-        named = [concept for concept in _substances(entry) if any(text.strip() for text in texts(concept))]
+        named = any(text.strip() for said in told for text in said.texts)
         known = any(
-            ASPIRIN_ALLERGY.holds_code(concept) or NO_ALLERGY.holds_code(concept)
-            for concept in _substances(entry)
+            ASPIRIN_ALLERGY.holds_any(said.codings) or NO_ALLERGY.holds_any(said.codings) for said in told
         )
         if not named and not known:
             return True
     return False
 
 
-def _allergies(chart: Chart) -> Iterator[Resource]:
+def _allergies(chart: Chart) -> tuple[tuple[Resource, tuple[Said, ...]], ...]:
+    """Return the entries that count, and what each says about its substance and those of its reactions."""
+    return chart.once("allergies", lambda: tuple((e, _substances(e)) for e in _active(chart)))
+
+
+def _active(chart: Chart) -> Iterator[Resource]:
     for entry in chart.all("AllergyIntolerance"):
         clinical = status_codes(entry, "clinicalStatus")
         if (clinical and "active" not in clinical) or "refuted" in status_codes(entry, "verificationStatus"):
@@ -260,7 +267,8 @@ def _allergies(chart: Chart) -> Iterator[Resource]:
         yield entry
 
 
-def _substances(entry: Resource) -> list[Any]:
+def _substances(entry: Resource) -> tuple[Said, ...]:
     reactions = entry.get("reaction")
     listed = reactions if isinstance(reactions, list) else []
-    return [entry.get("code"), *(r.get("substance") for r in listed if isinstance(r, dict))]
+    concepts = (entry.get("code"), *(r.get("substance") for r in listed if isinstance(r, dict)))
+    return tuple(map(Said.by, concepts))

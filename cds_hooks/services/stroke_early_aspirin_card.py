@@ -47,9 +47,50 @@ class Effect:
 
 
 # The card ---------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the card of a release says about everybody, in the order of the card; made once."""
+
+    effect: Mapping[str, Any]
+    opening: tuple[str, ...]
+    harms: tuple[str, ...]
+    evidence: tuple[str, ...]
+    extension: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, release: Release) -> Standing:
+        """Read it from the card of the model."""
+        return cls(
+            release.card["effect"],
+            _opening(release),
+            _harms(release.card["harms"]),
+            _evidence(release),
+            {
+                "io.xinglin.model": {
+                    "identity": release.identity,
+                    "id": release.model,
+                    "version": release.version,
+                    "sha256": release.sha256,
+                    "state": release.state,
+                }
+            },
+        )
+
+
+_SOURCE = Source(
+    label="International Stroke Trial 1991–1996, model by Xinglin",
+    url=PAPER,
+    topic=Coding(SNOMED, "422504002", "Ischemic stroke"),
+)
+_LINKS = (
+    Link("International Stroke Trial, Lancet 1997;349:1569", PAPER),
+    Link("Trial data, version 2", DATA),
+)
+
+
 def card(
     facts: Facts,
-    release: Release,
+    standing: Standing,
     readings: Mapping[str, features.Reading],
     assumed: tuple[str, ...],
     effect: Effect,
@@ -65,28 +106,13 @@ def card(
         " per 1000"
         f" at 6 months (95 % CI {effect.ci[0]:.0f} to {effect.ci[1]:.0f})",
         indicator="info",
-        source=Source(
-            label="International Stroke Trial 1991–1996, model by Xinglin",
-            url=PAPER,
-            topic=Coding(SNOMED, "422504002", "Ischemic stroke"),
-        ),
-        detail=_detail(facts, release, readings, assumed, effect, shares, distance, ordered),
+        source=_SOURCE,
+        detail=_detail(facts, standing, readings, assumed, effect, shares, distance, ordered),
         suggestions=suggestions,
         selection_behavior="at-most-one" if suggestions else "",
         override_reasons=override_reasons.TREATMENT,
-        links=(
-            Link("International Stroke Trial, Lancet 1997;349:1569", PAPER),
-            Link("Trial data, version 2", DATA),
-        ),
-        extension={
-            "io.xinglin.model": {
-                "identity": release.identity,
-                "id": release.model,
-                "version": release.version,
-                "sha256": release.sha256,
-                "state": release.state,
-            }
-        },
+        links=_LINKS,
+        extension=standing.extension,
     )
 
 
@@ -141,7 +167,7 @@ def _suggestion(facts: Facts) -> Suggestion:
 
 def _detail(
     facts: Facts,
-    release: Release,
+    standing: Standing,
     readings: Mapping[str, features.Reading],
     assumed: tuple[str, ...],
     effect: Effect,
@@ -149,16 +175,9 @@ def _detail(
     distance: Distance,
     ordered: Mapping[str, Any] | None,
 ) -> str:
-    card = release.card
-    figures, harms, model = card["effect"], card["harms"], card["evaluation"]["lightgbm"]
-    lines: list[str] = []
-    if release.state == "demonstration":
-        lines += ["**Demonstration model, answers for test data. Not for patient care.**", ""]
-    lines += [
-        "An average effect, not an individual one: the trial gives no evidence that aspirin helps some of"
-        " these"
-        " patients more than others.",
-        "",
+    figures = standing.effect
+    lines = [
+        *standing.opening,
         "| Dead or dependent at 6 months | per 1000 |",
         "|---|---|",
         f"| Baseline risk of a patient like this in the trial | {1000 * effect.risk:.1f} |",
@@ -168,11 +187,7 @@ def _detail(
         f"| **Fewer with aspirin** | **{effect.benefit:.1f}** (95 % CI {effect.ci[0]:.1f} to"
         f" {effect.ci[1]:.1f}) |",
         "",
-        "| Harm within 14 days | more per 1000 with aspirin |",
-        "|---|---|",
-        _harm("Transfused or fatal extracranial bleeding", harms["extracranial_bleeding"]),
-        _harm("… without heparin", harms["extracranial_bleeding_without_heparin"]),
-        _harm("Haemorrhagic stroke", harms["haemorrhagic_stroke"]),
+        *standing.harms,
         "",
         "**What the risk was computed from**",
         "",
@@ -195,7 +210,23 @@ def _detail(
         lines += [f"Aspirin is ordered or was given already ({_place(ordered)}): no order is suggested.", ""]
     if not facts.chart.all("AllergyIntolerance"):
         lines += ["No allergy list came with this call: ask before ordering.", ""]
-    lines += [
+    return "\n".join((*lines, *standing.evidence))
+
+
+def _opening(release: Release) -> tuple[str, ...]:
+    demonstration = ("**Demonstration model, answers for test data. Not for patient care.**", "")
+    return (
+        *(demonstration if release.state == "demonstration" else ()),
+        "An average effect, not an individual one: the trial gives no evidence that aspirin helps some of"
+        " these"
+        " patients more than others.",
+        "",
+    )
+
+
+def _evidence(release: Release) -> tuple[str, ...]:
+    card, model = release.card, release.card["evaluation"]["lightgbm"]
+    return (
         "**Evidence.** International Stroke Trial, 19,435 patients in 36 countries, 1991–1996: aspirin 300"
         " mg daily within"
         " 48 hours of onset against none, open, randomised (Lancet 1997;349:1569–81). Before thrombolysis and"
@@ -211,8 +242,17 @@ def _detail(
         "Absence of a warning here is not evidence of safety.",
         "",
         str(card["data"]["notice"]) + ".",
-    ]
-    return "\n".join(lines)
+    )
+
+
+def _harms(harms: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        "| Harm within 14 days | more per 1000 with aspirin |",
+        "|---|---|",
+        _harm("Transfused or fatal extracranial bleeding", harms["extracranial_bleeding"]),
+        _harm("… without heparin", harms["extracranial_bleeding_without_heparin"]),
+        _harm("Haemorrhagic stroke", harms["haemorrhagic_stroke"]),
+    )
 
 
 def _harm(label: str, figures: Mapping[str, Any]) -> str:
@@ -221,15 +261,15 @@ def _harm(label: str, figures: Mapping[str, Any]) -> str:
 
 
 _UNITS = {"a": "years", "mm[Hg]": "mmHg"}
+_NEEDED = ", ".join(
+    feature.label
+    for feature in features.FEATURES
+    if feature.unknown == features.REQUIRED and feature.name not in ("STYPE", "NDEF")
+)
 
 
 def _completeness(readings: Mapping[str, features.Reading], assumed: tuple[str, ...]) -> list[str]:
     """Return what was needed, what was assumed, and which gaps were left to the model."""
-    needed = [
-        feature.label
-        for feature in features.FEATURES
-        if feature.unknown == features.REQUIRED and feature.name not in ("STYPE", "NDEF")
-    ]
     known = sum(readings[name].value is not None for name in features.DEFICITS)
     gaps = [
         feature.label
@@ -237,12 +277,11 @@ def _completeness(readings: Mapping[str, features.Reading], assumed: tuple[str, 
         if feature.unknown == features.MISSING and readings[feature.name].value is None
     ]
     filled = [
-        f"{features.BY_NAME[name].label} as"
-        f" {features.BY_NAME[name].says.get(features.BY_NAME[name].unknown, features.BY_NAME[name].unknown)}"
-        for name in assumed
+        f"{feature.label} as {feature.says.get(feature.unknown, feature.unknown)}"
+        for feature in (features.BY_NAME[name] for name in assumed)
     ]
     return [
-        f"**Needed, and known:** {', '.join(needed)}; {known} of 8 deficits ({DEFICITS_NEEDED} needed).",
+        f"**Needed, and known:** {_NEEDED}; {known} of 8 deficits ({DEFICITS_NEEDED} needed).",
         f"**Not known, assumed:** {', '.join(filled) or 'nothing'}."
         f" **Not known, left open to the model:** {', '.join(gaps) or 'nothing'}.",
     ]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
 _HEAD_END = b"\r\n\r\n"
+_PATIENCE_S = 30
 
 
 class Broken(Exception):
@@ -72,10 +74,13 @@ def run(
     count: int = 1000,
     longest_s: float = 10.0,
     first: int = 0,
+    every_s: float = 0.0,
 ) -> Run:
     """Send up to `count` of `requests`, beginning with number `first` and going round, for `longest_s`.
 
-    Requests under way at the end are still waited for and counted.
+    Requests under way at the end are still waited for and counted. Each connection sends its next request
+    as soon as it has its answer; with `every_s` requests fall due at that pace, and a latency counts from
+    then on, so that one that found all connections busy has waited.
     """
     result = Run()
     poll = select.epoll()
@@ -88,14 +93,24 @@ def run(
             connections[found.socket.fileno()] = found
             poll.register(found.socket, select.EPOLLIN)
         cpu, started = time.thread_time(), time.perf_counter()
-        for fd in connections:
-            _send(poll, fd, connections[fd], requests[number % len(requests)])
-            number += 1
-        waiting = len(connections)
-        while waiting:
-            events = poll.poll(30)
-            if not events:
-                raise Broken("no answer for 30 s")
+        idle = deque(connections)
+        while True:
+            now = due = time.perf_counter()
+            ending = number == last or now - started >= longest_s
+            while idle and number < last and not ending:
+                due = started + (number - first) * every_s
+                if due > now:
+                    break
+                connection = connections[fd := idle.popleft()]
+                _send(poll, fd, connection, requests[number % len(requests)])
+                if every_s:
+                    connection.sent_at = due
+                number += 1
+            if ending and len(idle) == len(connections):
+                break
+            events = poll.poll(due - now if due > now else _PATIENCE_S)
+            if not events and due <= now:
+                raise Broken(f"no answer for {_PATIENCE_S} s")
             for fd, event in events:
                 connection = connections[fd]
                 if event & select.EPOLLOUT:
@@ -108,13 +123,8 @@ def run(
                 connection.received += chunk
                 if not _complete(connection.received):
                     continue
-                now = time.perf_counter()
-                _note(result, connection, expected, now)
-                if number < last and now - started < longest_s:
-                    _send(poll, fd, connection, requests[number % len(requests)])
-                    number += 1
-                else:
-                    waiting -= 1
+                _note(result, connection, expected, time.perf_counter())
+                idle.append(fd)
         result.seconds = time.perf_counter() - started
         result.generator_ms = (time.thread_time() - cpu) * 1000
     finally:

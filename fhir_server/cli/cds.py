@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fhir_server.cli import cds_client, cds_records, cds_report, cds_switch
+from fhir_server.cli import cds_client, cds_records, cds_report, cds_switch, cds_value_sets
 from fhir_server.config import Config
 
 EXAMPLES = """\
@@ -23,6 +23,7 @@ EXAMPLES = """\
   xinglin cds verify --head 1204:0f3a…
   xinglin cds client add north --issuer https://ehr.example --jwks-url https://ehr.example/jwks.json
   xinglin cds client list
+  xinglin cds value-sets --out value-sets.ndjson
 """
 
 
@@ -55,6 +56,11 @@ ACTIONS: dict[str, Action] = {
         "walk along the chain of records and name the first broken link",
         cds_records.add_verify,
         cds_records.verify,
+    ),
+    "value-sets": Action(
+        "the codes that the services read, as FHIR ValueSets",
+        cds_value_sets.add_value_sets,
+        cds_value_sets.value_sets,
     ),
 }
 

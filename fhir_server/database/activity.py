@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fhir_server.database.engine import Engine, Mode
-from fhir_server.outcome import Unavailable
 
 EVERY_S = 0.25
 AWAKE_S = 30.0
@@ -59,7 +58,7 @@ class Activity:
             with self._engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
                 cursor.execute("SELECT pg_current_snapshot()::text")
                 snapshot = str(cursor.fetchone()[0])
-        except Unavailable:
+        except Exception:  # whatever it is: what is not known counts as changed, and the thread goes on
             snapshot = ""
         if not snapshot or snapshot != self._snapshot:
             self._snapshot, self._changed_at = snapshot, self._clock()

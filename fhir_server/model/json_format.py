@@ -59,7 +59,7 @@ _encode = msgspec.json.Encoder(decimal_format="number", enc_hook=_spell).encode
 
 _WHITESPACE = b" \t\r\n"
 _TO_BRACES = bytes.maketrans(b"[]", b"{}")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
 _TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _MANY_DIGITS = b"0" * (json_scan.MAX_DIGITS + 1)
 
@@ -134,17 +134,16 @@ def _is_suspicious(data: bytes, value: Any, max_depth: int) -> bool:
     Written again, the value is as long as the source less white space and needless escapes. A
     member that stood twice is written once, so equal length means that there is none.
     """
-    if b"\\u0000" in data or _MANY_DIGITS in data.translate(_TO_ZERO):
+    if (b"\\" in data and b"\\u0000" in data) or _MANY_DIGITS in data.translate(_TO_ZERO):
         return True
     again = _encode(value)
-    if len(again) == len(data):
-        return data.count(b"{") + data.count(b"[") > max_depth and _depth(_skeleton(data)) > max_depth
-    skeleton = _skeleton(data)
-    if len(again) != len(data) - len(skeleton) + len(
-        skeleton.translate(None, _WHITESPACE)
-    ) and skeleton.count(b":") != _skeleton(again).count(b":"):
-        return True
-    return _depth(skeleton) > max_depth
+    if len(again) != len(data):
+        skeleton = _skeleton(data)
+        if len(again) != len(data) - len(skeleton) + len(
+            skeleton.translate(None, _WHITESPACE)
+        ) and skeleton.count(b":") != _skeleton(again).count(b":"):
+            return True
+    return data.count(b"{") + data.count(b"[") > max_depth and _depth(data) > max_depth
 
 
 def _skeleton(data: bytes) -> bytes:
@@ -153,19 +152,23 @@ def _skeleton(data: bytes) -> bytes:
     >>> _skeleton(b'{"a": ["{", 1.5, "\\\\""]}')
     b'{: [, 1.5, ]}'
     """
-    if b"\\" in data:
-        # Pairs of backslashes go first; from here on every quotation mark begins or ends a string.
-        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return b"".join(data.split(b'"')[::2])
+    return b"".join(_without_escapes(data).split(b'"')[::2])
 
 
-def _depth(skeleton: bytes) -> int:
-    """Return how deep the brackets nest: innermost pairs are taken away, round after round.
+def _without_escapes(data: bytes) -> bytes:
+    """Return well-formed JSON in which every quotation mark begins or ends a string."""
+    return data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
 
-    >>> _depth(b'{:[,{:[]}],:{}}'), _depth(b'')
+
+def _depth(data: bytes) -> int:
+    """Return how deep well-formed JSON nests: innermost pairs are taken away, round after round.
+
+    >>> _depth(b'{"a":["{[{",{"b":[]}],"c":{}}'), _depth(b'')
     (4, 0)
     """
-    brackets = skeleton.translate(_TO_BRACES, _NO_BRACKETS)
+    brackets = _without_escapes(data).translate(_TO_BRACES, _NO_BRACKETS).replace(b'""', b"")
+    if b'"' in brackets:  # a string holds brackets, and still has a quotation mark on either side of them
+        brackets = b"".join(brackets.split(b'"')[::2])
     depth = 0
     while brackets:
         brackets = brackets.replace(b"{}", b"")

@@ -109,12 +109,12 @@ def test_back_and_forth(blank_database_url: str) -> None:
             cursor.execute("SELECT proname FROM pg_proc WHERE proname IN ('cds_admit', 'cds_keep')")
             return {name for (name,) in cursor.fetchall()}
 
-    migrating.upgrade(url, "m0026")
+    migrating.upgrade(url, "m0027")
     assert functions() == {"cds_admit"}
     assert migrating.upgrade(url).up_to_date
     assert functions() == {"cds_keep"}
     with migrating._connection(url) as connection:
-        command.downgrade(migrating._config(connection), "m0026")
+        command.downgrade(migrating._config(connection), "m0027")
         connection.commit()
     assert functions() == {"cds_admit"}
     assert migrating.upgrade(url).up_to_date

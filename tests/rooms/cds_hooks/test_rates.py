@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from cds_hooks.records.chain import Sealer
 from cds_hooks.records.entries import Feedback
 from cds_hooks.records.rates import Cards, rates
 from cds_hooks.records.store import Store
+from fhir_server.app import create_app
 from fhir_server.cli.main import main
+from fhir_server.config import Config
 from fhir_server.database.engine import Engine
 from tests.rooms.cds_hooks.test_burden import card, offer
 from tests.rooms.cds_hooks.test_modes import Fixed
@@ -69,6 +72,36 @@ def test_rates_by_service_reason_and_kind_of_user(engine: Engine) -> None:
     assert found["another"].roles == {"unknown": Cards(ignored=1)}
     assert rates(engine, NOW - timedelta(hours=2), NOW)["service"].cards == Cards(open=1)
     assert rates(engine, NOW, NOW) == {}
+
+
+def test_a_role_of_our_own_store_is_told_by_what_it_is(
+    engine: Engine, fresh_database_url: str, tmp_path: Path
+) -> None:
+    store = Store(engine)
+    app = create_app(Config(database_url=fresh_database_url, data_dir=tmp_path, worker=False)).test_client()
+    coded = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/practitioner-role", "code": "nurse",
+                         "display": "Nurse"}]}  # fmt: skip
+    for number, code in (("1", coded), ("2", {"text": "Pharmacist on call"}), ("3", None)):
+        role = {"resourceType": "PractitionerRole", "id": number} | ({"code": [code]} if code else {})
+        assert app.put(f"/fhir/PractitionerRole/{number}", json=role).status_code == 201
+    ours = {number: own(store, f"PractitionerRole/{number}") for number in ("1", "2", "3", "4")}
+    own(store, "Practitioner/1")
+    shown(store, "PractitionerRole/1", 48)  # of another FHIR server: its ids are not ours
+    report(store, ours["1"], "accepted", NOW - timedelta(hours=40))
+    found = rates(engine, NOW - timedelta(days=7), NOW)["service"].roles
+    assert found == {
+        "PractitionerRole: Nurse": Cards(accepted=1),
+        "PractitionerRole: Pharmacist on call": Cards(ignored=1),
+        "PractitionerRole": Cards(ignored=3),
+        "Practitioner": Cards(ignored=1),
+    }
+
+
+def own(store: Store, user: str) -> UUID:
+    """Show a card to a user whose id is one of our own store; return its uuid."""
+    made = offer(card(), user=user, at=NOW - timedelta(hours=48))
+    store.keep([replace(made, call=replace(made.call, own_ids=True))])
+    return made.cards[0].card
 
 
 def test_shadow_refusals_and_trials_are_told_apart(engine: Engine) -> None:

@@ -104,7 +104,7 @@ def test_the_console_shows_it(fresh_database_url: str, tmp_path: Path, document:
     page = console.get(f"/console/cds/models/{MODEL}/1").text
     for words in (
         "Individual effects are refused", document["sha256"], "−1.3 (95 % CI −7.5 to 5.0)", "0.428",
-        "200 draws", "COUNTRY UK, 6,252 patients", "planted effect",
+        "200 draws", "COUNTRY UK, 6,252 patients", "planted effect", document["notice"],
     ):  # fmt: skip
         assert words in page, words
     draft(tmp_path / "models", model=shipped().card["model"], schema_sha256="0" * 64)

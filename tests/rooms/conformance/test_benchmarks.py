@@ -61,6 +61,18 @@ def test_load_counts_every_answer(echo: Target) -> None:
     assert load.ask(echo.address, small).body == b"0"
 
 
+def test_load_at_a_pace_counts_what_a_request_waited(echo: Target) -> None:
+    """One connection cannot keep up with such a pace; whoever came late has waited for all before."""
+    small = load.request("GET", "/", host=echo.host)
+    ran = load.run(echo.address, [small], expected=frozenset({200}), clients=1, count=50, every_s=1e-6)
+    assert ran.count == 50
+    assert ran.latencies_ms == sorted(ran.latencies_ms)
+    assert ran.latencies_ms[-1] > 0.9 * 1000 * ran.seconds
+    paced = load.run(echo.address, [small], expected=frozenset({200}), clients=4, count=50, every_s=0.004)
+    assert paced.count == 50
+    assert paced.seconds > 49 * 0.004
+
+
 def test_an_unexpected_status_ends_the_run(echo: Target) -> None:
     with pytest.raises(Differ, match="404"):
         measure(Journey("none", [("GET", "/none", b"", ())], count=5), (echo,), rounds=1)

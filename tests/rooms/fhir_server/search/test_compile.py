@@ -342,7 +342,18 @@ def test_several_types_are_one_page_each_and_one_of_all() -> None:
     sql = compile(query, 21).sql
     assert sql.count("limit %s") == 3
     assert sql.endswith("order by k1 desc nulls last, pk desc limit %s) r")
-    assert compile_count(query).sql.count("select count(*)") == 2
+    assert compile_count(query).sql.count(" union all ") == 1
     nothing = parse_several(("Patient",), (), [("_id", "7")])
     assert compile(nothing, 21).sql.endswith("where false")
     assert compile_count(nothing).parameters == []
+
+
+def test_a_whole_type_is_counted_by_the_primary_key_and_what_is_deleted_by_gin() -> None:
+    sql = compile_count(parsed("Patient?_summary=count")).sql
+    heads, deleted = sql.split(" - ")
+    assert "keys" not in heads
+    assert "deleted" not in heads
+    assert "r.deleted and r.keys = '{}'" in deleted
+    limited = compile_count(parsed("Patient?_summary=count"), lambda type_name: None).sql
+    assert limited.count("count(*)") == 1
+    assert "not r.deleted" in limited
