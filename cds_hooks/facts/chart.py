@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import takewhile
 from typing import Any, TypeVar
 
 from cds_hooks.facts.medication_products import of_code
@@ -162,14 +161,14 @@ Part = tuple[datetime, Resource, Resource]
 """When an Observation was made, the Observation, and the part of it that carries the value."""
 
 
-def observations(chart: Chart, codes: CodeSet, since: datetime) -> Iterator[Part]:
-    """Give (time, Observation, the part that carries the value), newest first.
+def observations(chart: Chart, codes: CodeSet, since: datetime) -> list[Part]:
+    """Return (time, Observation, the part that carries the value), newest first.
 
     The part is the Observation itself or one of its components; only final, amended and
     corrected Observations made between `since` and now.
     """
     seen = chart.once("observed", lambda: _Observed(chart))
-    return takewhile(lambda part: part[0] >= since, seen.parts(codes))
+    return [part for part in seen.parts(codes) if part[0] >= since]
 
 
 class _Observed:

@@ -15,7 +15,7 @@ could not be read anywhere is not here; leaving one out makes a service silent, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -53,13 +53,14 @@ class CodeSet:
 
     def holds(self, concept: Any) -> bool:
         """Say whether the CodeableConcept is in the set, by code or by word."""
-        return self.holds_said(Said.by(concept))
+        return self.holds_code(concept) or self._has_word_in(texts(concept))
 
     def holds_said(self, said: Said) -> bool:
         """Say whether what a CodeableConcept says is in the set, by code or by word."""
-        if self.holds_any(said.codings):
-            return True
-        return self._pattern is not None and any(map(self._pattern.search, said.texts))
+        return self.holds_any(said.codings) or self._has_word_in(said.texts)
+
+    def _has_word_in(self, found: Iterable[str]) -> bool:
+        return self._pattern is not None and any(map(self._pattern.search, found))
 
     def holds_code(self, concept: Any) -> bool:
         """Say whether one of the codings of the CodeableConcept is in the set."""

@@ -255,10 +255,10 @@ def _deficit(own: str, *items: str) -> Callable[[Chart], Reading]:
 
     def read(chart: Chart) -> Reading:
         since = _since(chart, timedelta(hours=48))
-        direct = next(iter(observations(chart, stated, since)), None)
-        scored = list(observations(chart, scale, since))
-        if direct is not None and (not scored or direct[0] >= scored[0][0]):
-            _made, resource, part = direct
+        direct = observations(chart, stated, since)
+        scored = observations(chart, scale, since)
+        if direct and (not scored or direct[0][0] >= scored[0][0]):
+            _made, resource, part = direct[0]
             concept = part.get("valueCodeableConcept")
             for codes, letter in ((YES, "Y"), (NO, "N"), (CANNOT_ASSESS, "C")):
                 if codes.holds_code(concept):

@@ -130,6 +130,29 @@ def test_brackets_in_strings_are_no_depth():
     assert "deeper than 2" in refusal(hidden, max_depth=2)[0]
 
 
+def _nested(value):
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inside is None else 1 + max(map(_nested, inside), default=0)
+
+
+@given(
+    st.dictionaries(
+        st.text('{}[]"\\a', max_size=4),
+        st.recursive(
+            st.text('{}[]"\\a', max_size=6),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('}]"\\', max_size=3), inner),
+            max_leaves=12,
+        ),
+    ),
+    st.sampled_from([None, 1]),
+)
+def test_depth_is_that_of_the_value_whatever_its_strings_hold(value, indent):
+    data, depth = json.dumps(value, indent=indent).encode(), _nested(value)
+    assert json_format.parse(data, max_depth=depth) == value
+    if depth > 1:
+        assert f"deeper than {depth - 1}" in refusal(data, max_depth=depth - 1)[0]
+
+
 @pytest.mark.parametrize(
     "data",
     [
