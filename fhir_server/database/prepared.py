@@ -35,6 +35,10 @@ class Connection(psycopg2.extensions.connection):  # type: ignore[misc]  # psyco
         super().__init__(*arguments, **more)
         self.prepared: dict[str, tuple[str, int, float]] = {}
         self.named = 0
+        self.kept: dict[str, str] = {}
+        """What is written again and again, by name, for the life of the connection: see `kept`."""
+        self.shares = False
+        """Whether it was seen to run on sessions that others use too, as behind a proxy."""
         self.mark = secrets.token_hex(6)
         """In every name: a proxy that shares its sessions must never run another one's statement for ours."""
 
@@ -83,6 +87,25 @@ def ask(cursor: Any, sql: str, parameters: Sequence[Any]) -> None:
 def forget(connection: Any) -> None:
     """Take note that the server knows none of the names, as behind a proxy that shares its sessions."""
     connection.prepared.clear()
+    connection.kept.clear()
+    connection.shares = True
+
+
+def kept(connection: Any, sql: str) -> tuple[str, str]:
+    """Return the EXECUTE of a statement that has one plan for ever, and what must run before it.
+
+    That is empty where it ran already; whoever ran it says so by `connection.kept[sql] = execute`. Such
+    are the INSERTs of a few tables: nothing about them is chosen. Behind a proxy it is the statement itself.
+    """
+    if connection.shares:
+        return sql, ""
+    if execute := connection.kept.get(sql):
+        return execute, ""
+    connection.named += 1
+    name = f"k{connection.mark}_{connection.named}"
+    first, *parts = sql.split("%s")
+    text = first + "".join(f"${number}{part}" for number, part in enumerate(parts, start=1))
+    return f"EXECUTE {name}({', '.join(['%s'] * len(parts))})", f"PREPARE {name} AS {text}"
 
 
 Unknown = errors.InvalidSqlStatementName

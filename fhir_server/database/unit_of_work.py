@@ -87,6 +87,7 @@ class UnitOfWork:
     __slots__ = (
         "_deferred",
         "_in_snapshot",
+        "_preparing",
         "attempt",
         "changes",
         "connection",
@@ -107,6 +108,7 @@ class UnitOfWork:
         self.parameters: Any = None
         self.changes: list[Change] = []
         self._deferred: list[bytes] = []
+        self._preparing: dict[str, str] = {}
         self._in_snapshot = False
 
     def execute(self, sql: str | bytes, parameters: Parameters = None) -> list[tuple[Any, ...]]:
@@ -116,7 +118,14 @@ class UnitOfWork:
             self.defer(sql, parameters)
             sql, parameters = b";".join(self._deferred), None
             self._deferred = []
-        cursor.execute(sql, parameters)
+        try:
+            cursor.execute(sql, parameters)
+        except prepared.Unknown as error:
+            prepared.forget(self.connection)
+            raise RunAgain from error
+        if self._preparing:
+            self.connection.kept.update(self._preparing)
+            self._preparing = {}
         return cursor.fetchall() if cursor.description is not None else []
 
     def execute_prepared(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -138,6 +147,16 @@ class UnitOfWork:
             self._deferred.append(sql if isinstance(sql, bytes) else sql.encode())
         else:
             self._deferred.append(self.cursor.mogrify(sql, parameters))
+
+    def defer_prepared(self, sql: str, parameters: Sequence[Any]) -> None:
+        """Defer one of the few statements that every write has, parsed and planned once a connection."""
+        execute = self._preparing.get(sql)
+        if execute is None:
+            execute, before = prepared.kept(self.connection, sql)
+            if before:
+                self.defer(before)
+                self._preparing[sql] = execute
+        self.defer(execute, parameters)
 
     def snapshot(self) -> None:
         """From here on, all statements of a reading unit see the same state."""

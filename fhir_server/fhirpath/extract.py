@@ -236,6 +236,29 @@ def selected(expression: str, type_name: str) -> frozenset[tuple[str, str]] | No
     )
 
 
+@lru_cache(maxsize=8192)
+def beginnings(expression: str, type_name: str) -> frozenset[str] | None:
+    """Return the members of which a `type_name` as JSON must have one, or nothing is selected of it.
+
+    None where that cannot be told: of conditions, of the element itself, of what the engine evaluates.
+
+    >>> sorted(beginnings("(Observation.effective as dateTime) | Observation.issued", "Observation"))
+    ['effectiveDateTime', 'issued']
+
+    Raises what `extractor` raises.
+    """
+    tree = parse(expression)
+    if is_condition(tree):
+        return None
+    try:
+        branches = _Planner(expression, type_name).branches(tree, (Branch((), type_name),), at_start=True)
+    except Unplanned:
+        return None
+    firsts = [branch.path[0] if branch.path else None for branch in branches]
+    names = frozenset(first for first in firsts if isinstance(first, str))
+    return names if all(isinstance(first, str) for first in firsts) else None
+
+
 def _pair(item: Any) -> tuple[str, Any]:
     if isinstance(item, api.Element):
         return item.type, item.value

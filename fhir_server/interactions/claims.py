@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+from fhir_server.definitions.conformance import Conformance
 from fhir_server.interactions.context import Context, Resource
 from fhir_server.interactions.policy import endpoint_of
 from fhir_server.observability import events
 from fhir_server.outcome import Issue, Unprocessable
-from fhir_server.validation.knowledge import Knowledge, Task
+from fhir_server.validation.knowledge import Task
 from fhir_server.validation.validator import validate_claims
 
 MOST_CLAIMS = 1000
@@ -78,11 +79,10 @@ def check(context: Context, resource: Resource, already: Sequence[Issue]) -> tup
     claims = list(islice(claimed(resource), MOST_CLAIMS))
     if not claims:
         return ()
-    knowledge = context.knowledge()
-    issues = unknown(claims, knowledge)
+    issues = unknown(claims, context.conformance())
     if len(issues) < len(claims):
         known = set(already)
-        for issue in validate_claims(resource, Task(knowledge, claims=True)):
+        for issue in validate_claims(resource, Task(context.knowledge(), claims=True)):
             if issue not in known and not is_about_an_unknown_claim(issue):
                 issues.append(issue)
     if any(issue.severity in ("error", "fatal") for issue in issues):
@@ -94,9 +94,8 @@ def check(context: Context, resource: Resource, already: Sequence[Issue]) -> tup
     return tuple(issues)
 
 
-def unknown(claims: Iterable[tuple[str, str, str]], knowledge: Knowledge) -> list[Issue]:
+def unknown(claims: Iterable[tuple[str, str, str]], conformance: Conformance) -> list[Issue]:
     """Return an issue for each claim whose definition nobody knows here."""
-    find = knowledge.conformance.find
     return [
         Issue(
             "information",
@@ -107,7 +106,7 @@ def unknown(claims: Iterable[tuple[str, str, str]], knowledge: Knowledge) -> lis
             "profile-known" if what == "StructureDefinition" else "response-questionnaire",
         )
         for what, canonical, path in claims
-        if find(what, canonical) is None
+        if conformance.find(what, canonical) is None
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.unit_of_work import UnitOfWork, looking_up
+from fhir_server.definitions.conformance import Conformance
 from fhir_server.interactions.parameters import Parameters, Searchable
 from fhir_server.interactions.policy import Policy
 from fhir_server.interactions.registry import Registry
@@ -113,6 +114,10 @@ class Context:
     def now(self) -> str:
         """Return the present moment as a FHIR instant with milliseconds in UTC."""
         return instant(self.clock())
+
+    def conformance(self) -> Conformance:
+        """Return the definitions by which this unit judges."""
+        return self.settings.registry.state(self.unit).conformance
 
     def knowledge(self) -> Knowledge:
         """Return what validation may know: definitions, codes, and what is stored for the caller's eyes."""

@@ -196,7 +196,9 @@ def _draft(
     context: Context, request: Request, place: Place, targets: dict[str, str], referred: dict[str, str]
 ) -> tuple[Draft, tuple[Issue, ...]]:
     """Return the draft of one write, its references resolved and its rules checked, and warnings."""
-    resource = links.rewrite(request.resource or {}, targets, referred.get)
+    resource = dict(request.resource or {})
+    if targets or referred:
+        resource = links.rewrite(resource, targets, referred.get)
     try:
         if request.method == "PUT":
             own = resource.setdefault("id", place.id)

@@ -109,7 +109,7 @@ def _problems(resource: Resource, task: Task) -> list[Issue]:
     if not any(issue.severity == "error" for issue in plain):
         # as the write tells it: so far nothing is wrong but what claims may say
         further = [issue for issue in further if not claims.is_about_an_unknown_claim(issue)]
-        further += claims.unknown(claims.claimed(resource), task.knowledge)
+        further += claims.unknown(claims.claimed(resource), task.knowledge.conformance)
     known = set(plain)
     return [*plain, *(issue for issue in further if issue not in known)]
 

@@ -21,28 +21,39 @@ PAGE_CONTENT = (
 )
 """What a page selects of contents of versions `v`: a large one is an empty text, for storage.apart."""
 
-ROWS: dict[str, tuple[str, ...]] = {
-    "idx_string": ("param", "value", "long"),
-    "idx_date": ("param", "low", "high"),
-    "idx_number": ("param", "low", "high"),
-    "idx_quantity": ("param", "low", "high", "unit", "unit_code", "unit_text"),
-    "idx_composite": (
-        "param",
-        "code",
-        "system",
-        "value",
-        "long",
-        "date_low",
-        "date_high",
-        "low",
-        "high",
-        "low2",
-        "high2",
-        "unit",
-        "unit_code",
-        "unit_text",
-    ),
-    "idx_position": ("param", "at"),
-    "idx_text": ("words", "cut"),
+COLUMNS: dict[str, dict[str, str]] = {
+    "idx_string": {"param": "integer", "value": "text", "long": "text"},
+    "idx_date": {"param": "integer", "low": "timestamptz", "high": "timestamptz"},
+    "idx_number": {"param": "integer", "low": "numeric", "high": "numeric"},
+    "idx_quantity": {
+        "param": "integer",
+        "low": "numeric",
+        "high": "numeric",
+        "unit": "uuid",
+        "unit_code": "text",
+        "unit_text": "text",
+    },
+    "idx_composite": {
+        "param": "integer",
+        "code": "text",
+        "system": "text",
+        "value": "text",
+        "long": "text",
+        "date_low": "timestamptz",
+        "date_high": "timestamptz",
+        "low": "numeric",
+        "high": "numeric",
+        "low2": "numeric",
+        "high2": "numeric",
+        "unit": "uuid",
+        "unit_code": "text",
+        "unit_text": "text",
+    },
+    "idx_position": {"param": "integer", "at": "point"},
+    "idx_text": {"words": "tsvector", "cut": "boolean"},
 }
-"""The index tables, and their columns between tenant and pk in the order in which search.index gives them."""
+"""The index tables, and their columns between tenant and pk with the types that they have, in the order
+in which search.index gives them."""
+
+ROWS: dict[str, tuple[str, ...]] = {table: tuple(columns) for table, columns in COLUMNS.items()}
+"""The same without the types."""

@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from fhir_server.definitions import structures
-from fhir_server.fhirpath.extract import extractor, watched_extractor
+from fhir_server.fhirpath.extract import beginnings, extractor, watched_extractor
 from fhir_server.search import absence, chart, keys, readable, referrers, wording
 from fhir_server.search.ast import Parameter
 from fhir_server.search.registry import Registry, standard
@@ -82,6 +82,33 @@ ATTRIBUTES = {
 Step = Callable[[dict[str, Any], list[str], IndexRows], None]
 
 
+MOST_SHAPES = 200
+"""Sets of members that a type's resources have, of which it is remembered what may index them."""
+
+
+class _Compiled:
+    """The steps of one type: those of R4's parameters, with the members that they need, and those `added`."""
+
+    __slots__ = ("_fitting", "_steps", "added", "version")
+
+    def __init__(
+        self, version: int, steps: list[tuple[tuple[frozenset[str], ...], Step]], added: list[Step]
+    ) -> None:
+        self.version, self._steps, self.added = version, steps, added
+        self._fitting: dict[frozenset[str], list[Step]] = {}
+
+    def fitting(self, resource: dict[str, Any]) -> list[Step]:
+        """Return the steps that may find something: a resource has few of its type's members."""
+        shape = frozenset(resource)
+        found = self._fitting.get(shape)
+        if found is None:
+            found = [step for needed, step in self._steps if not any(map(shape.isdisjoint, needed))]
+            if len(self._fitting) >= MOST_SHAPES:
+                self._fitting.clear()
+            self._fitting[shape] = found
+        return found
+
+
 class Indexer:
     """Indexes resources for one server: its parameters, its zone, its own addresses.
 
@@ -101,7 +128,7 @@ class Indexer:
         self.registry = registry or Registry()
         self.references = references
         self.environment = environment or Environment()
-        self._compiled: dict[str, tuple[int, list[Step], list[Step]]] = {}
+        self._compiled: dict[str, _Compiled] = {}
         self._steps: dict[Parameter, Step] = {}
         self._charts: dict[str, tuple[Callable[[dict[str, Any]], str | None] | None, int | None]] = {}
 
@@ -137,20 +164,20 @@ class Indexer:
     ) -> IndexRows:
         version = self.registry.version(type_name)
         compiled = self._compiled.get(type_name)
-        if compiled is None or compiled[0] != version:
-            compiled = self._compiled[type_name] = (version, *self._compile(type_name))
+        if compiled is None or compiled.version != version:
+            compiled = self._compiled[type_name] = self._compile(type_name, version)
         rows = IndexRows(address=address)
         found: list[str] = []
-        for step in compiled[1]:
+        for step in compiled.fitting(resource):
             step(resource, found, rows)
         if references:
             # by R4's parameters alone: the others come and go, each with a run over its own keys
             parameters = standard().for_type(type_name).values()
             found += referrers.uncovered(resource, found, parameters, self.environment.base_urls)
-        if compiled[2]:
+        if compiled.added:
             rows.own = True
             given = as_given(resource)
-            for step in compiled[2]:
+            for step in compiled.added:
                 step(given, found, rows)
         distinct = dict.fromkeys(found)
         for present, absent in absence.pairs(type_name):
@@ -176,11 +203,12 @@ class Indexer:
         rows.keys = list(dict.fromkeys(found))
         return rows
 
-    def _compile(self, type_name: str) -> tuple[list[Step], list[Step]]:
+    def _compile(self, type_name: str, version: int) -> _Compiled:
         """Return the steps of R4's parameters, and those of the others."""
         indexed = [each for each in self.registry.for_type(type_name).values() if is_indexed(each)]
-        return (
-            [self._step(each) for each in indexed if not each.index],
+        return _Compiled(
+            version,
+            [(_needed(each), self._step(each)) for each in indexed if not each.index],
             [self._step(each) for each in indexed if each.index],
         )
 
@@ -230,6 +258,16 @@ def is_indexed(parameter: Parameter) -> bool:
         and parameter.sources in ((), (parameter.rows,))
         and (parameter.kind != "composite" or composite.layout(parameter.components, SIMPLE) is not None)
     )
+
+
+def _needed(parameter: Parameter) -> tuple[frozenset[str], ...]:
+    """Return sets of members: of each a resource must have one, or the parameter finds nothing in it."""
+    assert parameter.expression is not None
+    begins = beginnings(parameter.expression, parameter.type_name)
+    if begins is None and parameter.expression == parameter.type_name:  # a composite of the whole resource
+        parts = [beginnings(each.expression, parameter.type_name) for each in parameter.components]
+        return tuple(part for part in parts if part is not None)
+    return () if begins is None else (begins,)
 
 
 def step(parameter: Parameter, environment: Environment) -> Step:

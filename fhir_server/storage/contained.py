@@ -7,12 +7,12 @@ looks for old rows only where the text of the superseded version has the word.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from fhir_server.database.unit_of_work import UnitOfWork
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import CONTAINED, ROWS
 from fhir_server.search.index import Contained, IndexRows
+from fhir_server.storage import index_rows
 from fhir_server.storage.version import Version
 
 
@@ -78,9 +78,5 @@ def keep(unit: UnitOfWork, found: Iterable[tuple[Version, Contained]]) -> None:
                 "{" + ",".join(inner.rows.keys) + "}",
             ),
         )
-        for table, columns in ROWS.items():
-            rows: list[tuple[Any, ...]] = inner.rows.of(table)
-            if rows:
-                values = ", ".join([f"({', '.join(['%s'] * (len(columns) + 1))})"] * len(rows))
-                flat = [value for row in rows for value in (pk, *row)]
-                unit.defer(f"INSERT INTO {table} (pk, {', '.join(columns)}) VALUES {values}", flat)
+        for table in ROWS:
+            index_rows.insert(unit, table, [(pk, *row) for row in inner.rows.of(table)])

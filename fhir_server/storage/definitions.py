@@ -44,7 +44,7 @@ def generation(unit: UnitOfWork) -> int:
 def guard(unit: UnitOfWork, known: int) -> None:
     """Let the unit fail, to be run again, unless `known` is the generation; costs no round trip."""
     # the function, which raises, is called only where the numbers differ: a plain look costs 5 µs
-    unit.defer(
+    unit.defer_prepared(
         "SELECT FROM installation WHERE definitions_generation = %s OR definitions_changed()", (known,)
     )
 

@@ -59,7 +59,9 @@ def generation(unit: UnitOfWork) -> int:
 
 def guard(unit: UnitOfWork, known: int) -> None:
     """Let the unit fail, to be run again, unless `known` is the generation; costs no round trip."""
-    unit.defer("SELECT FROM installation WHERE parameters_generation = %s OR definitions_changed()", (known,))
+    unit.defer_prepared(
+        "SELECT FROM installation WHERE parameters_generation = %s OR definitions_changed()", (known,)
+    )
 
 
 def changed(unit: UnitOfWork) -> None:

@@ -20,9 +20,8 @@ from fhir_server.model import json_format
 from fhir_server.schema.names import ROWS
 from fhir_server.search import keys
 from fhir_server.search.index import IndexRows
-from fhir_server.storage import contained
+from fhir_server.storage import contained, index_rows
 from fhir_server.storage.version import BODY, COLUMNS, Version, from_row
-from fhir_server.storage.writer import insert_rows
 
 REFUSED = (psycopg2.DataError, psycopg2.IntegrityError, errors.ProgramLimitExceeded)
 """What the database says of a row that it does not take; the others of the chunk it may."""
@@ -194,13 +193,12 @@ def write(
         contained.remove(unit, pks)
         versions = {each.standing.version.pk: each.standing.version for each in some}
         contained.keep(unit, [(versions[pk], inner) for pk, index in known for inner in index.contained])
-    for table, columns in part.tables.items():
+    for table in part.tables:
         unit.defer(
             f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[]){part.condition}",
             [pks, *part.arguments],
         )
-        rows = [(pk, *row) for pk, index in known for row in index.of(table)]
-        insert_rows(unit, table, columns, rows)
+        index_rows.insert(unit, table, [(pk, *row) for pk, index in known for row in index.of(table)])
     for pk, index in known:
         unit.defer(
             "UPDATE resource SET keys = %s::uuid[] WHERE tenant = 0 AND type = %s AND pk = %s",

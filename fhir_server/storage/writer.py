@@ -22,14 +22,11 @@ from fhir_server.outcome import Issue, MethodNotAllowed, PreconditionFailed
 from fhir_server.schema.names import ROWS
 from fhir_server.search.index import ATTRIBUTES, IndexRows
 from fhir_server.search.keys import rid
-from fhir_server.storage import contained, outcomes, unindexed
+from fhir_server.storage import contained, index_rows, outcomes, unindexed
 from fhir_server.storage.version import BODY, COLUMNS, METHODS, Version, from_row
 
 ANY_VERSION = 0
 """If-Match: *; there must be a current version, whichever."""
-
-PAGE = 500
-"""Rows of one INSERT statement: enough to spread its fixed cost, few enough to bound its text."""
 
 
 @dataclass(slots=True)
@@ -265,48 +262,48 @@ def _store(
             if table == "idx_position" and all(d.type_name != "Location" for d, _ in replacements):
                 continue
             unit.defer(f"DELETE FROM {table} WHERE tenant = 0 AND pk = ANY(%s::bigint[])", (pks,))
-        _defer_rows(
+        _defer_pages(
             unit,
             "UPDATE resource AS r SET last_updated = v.last_updated::timestamptz, "
             "version = v.version, deleted = v.deleted, chart = v.chart::uuid, "
             "chart_date = v.chart_date::timestamptz, keys = v.keys::uuid[] FROM (VALUES ",
             "(%s, %s, %s, %s, %s, %s, %s, %s)",
-            (
+            [
                 (v.pk, type_code(v.type_name), v.last_updated, v.version, v.deleted, _keys(d), *_chart(d))
                 for d, v in replacements
-            ),
+            ],
             ") AS v (pk, type, last_updated, version, deleted, keys, chart, chart_date) "
             "WHERE r.tenant = 0 AND r.type = v.type AND r.pk = v.pk",
         )
     if inserts:
-        _defer_rows(
+        _insert(
             unit,
             "INSERT INTO resource "
             "(pk, last_updated, rid, version, type, id, keys, chart, chart_date) VALUES ",
             "(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            (
+            [
                 (v.pk, v.last_updated, d.rid, v.version, type_code(v.type_name), v.id, _keys(d), *_chart(d))
                 for d, v in inserts
-            ),
+            ],
         )
     stamp = "(SELECT feed_stamp())"
     if len(both) > 1:
         stamp = str(unit.execute("SELECT feed_stamp()")[0][0])
-    _defer_rows(
+    _insert(
         unit,
         "INSERT INTO resource_version (pk, stamp, last_updated, version, type, method, content) VALUES ",
         f"(%s, {stamp}, %s, %s, %s, %s, %s)",
-        ((v.pk, v.last_updated, v.version, type_code(v.type_name), d.method, v.content) for d, v in both),
+        [(v.pk, v.last_updated, v.version, type_code(v.type_name), d.method, v.content) for d, v in both],
     )
-    for table, columns in ROWS.items():
-        attribute = ATTRIBUTES[table]
-        rows = [
+    for table, attribute in ATTRIBUTES.items():
+        found = [
             (version.pk, *row)
             for draft, version in both
             if draft.rows is not None
             for row in getattr(draft.rows, attribute)
         ]
-        insert_rows(unit, table, columns, rows)
+        if found:
+            index_rows.insert(unit, table, found)
     unindexed.note(unit, [(v, d.rows) for d, v in both])
     judged = [(version, draft.issues) for draft, version in both if draft.issues]
     outcomes.keep(unit, [each for each in judged if outcomes.worth_keeping(each[1])])
@@ -322,24 +319,18 @@ def _keys(draft: Draft) -> str:
     return "{" + ",".join(draft.rows.keys) + "}" if draft.rows is not None else "{}"
 
 
-def insert_rows(
-    unit: UnitOfWork, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
-) -> None:
-    """Defer the rows of an index table, each beginning with the pk."""
-    if rows:
-        template = f"({', '.join(['%s'] * (len(columns) + 1))})"
-        _defer_rows(unit, f"INSERT INTO {table} (pk, {', '.join(columns)}) VALUES ", template, rows)
+def _insert(unit: UnitOfWork, head: str, template: str, given: Sequence[tuple[Any, ...]]) -> None:
+    """Defer an INSERT: that of one row is prepared, many are one statement a page."""
+    if len(given) == 1:
+        unit.defer_prepared(head + template, given[0])
+    else:
+        _defer_pages(unit, head, template, given)
 
 
-def _defer_rows(
-    unit: UnitOfWork, head: str, template: str, rows: Iterable[tuple[Any, ...]], tail: str = ""
+def _defer_pages(
+    unit: UnitOfWork, head: str, template: str, given: Sequence[tuple[Any, ...]], tail: str = ""
 ) -> None:
     """Defer one statement a page of rows."""
-    page: list[bytes] = []
-    for row in rows:
-        page.append(unit.cursor.mogrify(template, row))
-        if len(page) == PAGE:
-            unit.defer(head.encode() + b",".join(page) + tail.encode())
-            page = []
-    if page:
+    for start in range(0, len(given), index_rows.PAGE):
+        page = [unit.cursor.mogrify(template, row) for row in given[start : start + index_rows.PAGE]]
         unit.defer(head.encode() + b",".join(page) + tail.encode())

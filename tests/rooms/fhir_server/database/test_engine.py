@@ -10,7 +10,7 @@ import pytest
 
 from fhir_server.database import prepared
 from fhir_server.database.engine import Engine, Mode
-from fhir_server.database.unit_of_work import run_read
+from fhir_server.database.unit_of_work import run_read, run_write
 from fhir_server.outcome import Unavailable
 
 
@@ -88,6 +88,59 @@ def test_a_session_that_lost_its_statements_is_asked_again(engine):
 
     assert run_read(engine, work) == [("off!",)]
     assert runs == [0, 1]
+
+
+WRITTEN = "INSERT INTO written_here (key) SELECT unnest(%s::text[])"
+
+
+@pytest.fixture
+def kept(engine):
+    """Write by a statement that is prepared for the life of a connection.
+
+    Returns what is there then, how many statements are prepared, and the attempts that it took.
+    """
+    run_write(engine, (), lambda unit: unit.execute("CREATE TABLE written_here (key text)"))
+
+    def write(*keys, before=None, fails=False):
+        runs = []
+
+        def work(unit):
+            runs.append(unit.attempt)
+            if before is not None and unit.attempt == 0:
+                unit.execute(before)
+            for key in keys:
+                unit.defer_prepared(WRITTEN, [f"{{{key}}}"])
+            if fails:
+                unit.execute("SELECT 1")
+                raise ZeroDivisionError
+
+        if fails:
+            with pytest.raises(ZeroDivisionError):
+                run_write(engine, (), work)
+        else:
+            run_write(engine, (), work)
+        rows = run_read(engine, lambda unit: unit.execute("TABLE written_here ORDER BY 1"))
+        names = run_read(engine, lambda unit: unit.execute("SELECT name FROM pg_prepared_statements"))
+        return [key for (key,) in rows], len(names), runs
+
+    yield write
+    run_write(engine, (), lambda unit: unit.execute("DROP TABLE written_here"))
+
+
+def test_what_is_written_again_and_again_is_prepared_once(kept):
+    assert kept("a", "b") == (["a", "b"], 1, [0])
+    assert kept("c") == (["a", "b", "c"], 1, [0])
+
+
+def test_what_was_prepared_outlives_a_unit_that_failed(kept):
+    assert kept("a", fails=True) == ([], 1, [0])
+    assert kept("a") == (["a"], 1, [0])
+
+
+def test_a_session_that_lost_its_statements_writes_all_the_same_and_once(kept):
+    assert kept("a") == (["a"], 1, [0])
+    assert kept("b", before="DEALLOCATE ALL") == (["a", "b"], 0, [0, 1])
+    assert kept("c", before="DEALLOCATE ALL") == (["a", "b", "c"], 0, [0])
 
 
 def test_what_is_not_committed_is_rolled_back(engine):

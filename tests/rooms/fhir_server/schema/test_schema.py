@@ -6,6 +6,7 @@ import psycopg2
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
+from sqlalchemy.dialects import postgresql
 
 from fhir_server.schema import indexes, jobs, names, reindexing, resources
 from fhir_server.schema.metadata import METADATA
@@ -20,6 +21,10 @@ def test_migrations_make_what_the_schema_says(database_url: str) -> None:
     for table, columns in names.ROWS.items():
         written = {each.name for each in indexes.METADATA.tables[table].columns if each.computed is None}
         assert written == {"pk", "tenant", *columns}
+    for table, kinds in names.COLUMNS.items():
+        for column, kind in kinds.items():
+            made = indexes.METADATA.tables[table].columns[column].type.compile(postgresql.dialect())
+            assert made.lower().replace("timestamp with time zone", "timestamptz").split()[0] == kind
     engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(database_url))
     with engine.connect() as connection:
         context = MigrationContext.configure(
