@@ -16,6 +16,7 @@ import struct
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from fhir_server.cli.command import Refused
 
@@ -58,11 +59,16 @@ class Group:
         return self._sockets[worker % len(self._sockets)].fileno()
 
     def is_up(self, worker: int, up: bool) -> None:
-        """Send new connections to a worker, or to the others."""
+        """Send new connections to a worker, or to the others.
+
+        Where no program is allowed (some sandboxes) Linux goes on dealing to all, and who comes to one
+        that is down waits until it is back.
+        """
         self._up[worker] = up
         if len(self._sockets) > 1:
             numbers = [number for number, is_up in enumerate(self._up) if is_up]
-            _attach(self._sockets[0], program(numbers))
+            with suppress(OSError):
+                _attach(self._sockets[0], program(numbers))
 
     def close(self) -> None:
         """Close them all; what a worker does after that is of no account."""
