@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.refusals import refusal_of
 from fhir_server.interactions import bundle as bundles
-from fhir_server.interactions import entries
+from fhir_server.interactions import entries, links
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.requests import Request, check_size, requests
 from fhir_server.model.positions import placed_groups
-from fhir_server.outcome import FhirError, Issue
+from fhir_server.outcome import FhirError, Invalid, Issue
 from fhir_server.storage import outcomes
 
 
@@ -44,10 +44,13 @@ def batch(
     fates: list[_Fate] = []
     room = entries.Room(entry.settings.max_response_bytes)
     changes = 0
+    urns = _urns(bundle)
     for request in requests(bundle, entry.settings.base_urls):
         try:
             if isinstance(request, FhirError):
                 raise request
+            if urns:
+                _refuse_dependent(request, urns)
             result = _alone(entry, grant, request, keep_ids, stated)
             changes += result.changes
             fates.append(_fate(room, request, result, returns))
@@ -70,6 +73,25 @@ def batch(
         for fate, issues in zip(fates, told, strict=True)
     ]
     return Result(200, text=bundles.responses("batch-response", answers), changes=changes)
+
+
+def _urns(bundle: Resource) -> set[str]:
+    """Return the urns that stand for resources of the Bundle, and for nothing outside of it."""
+    urls = {entry.get("fullUrl") for entry in bundle.get("entry", []) if isinstance(entry, dict)}
+    return {url for url in urls if isinstance(url, str) and url.startswith("urn:")}
+
+
+def _refuse_dependent(request: Request, urns: set[str]) -> None:
+    """Raise Invalid (400) for an entry that refers to another one; it would be stored leading to nothing."""
+    if not request.writes or request.resource is None:
+        return
+    for reference, path in links.references(request.resource, f"{request.path}.resource"):
+        if reference in urns:
+            raise Invalid(
+                f"{reference} is an entry of the same batch, whose entries know nothing of each other "
+                "(R4/http.html#brules); send a transaction",
+                expression=path,
+            )
 
 
 def _told(fate: _Fate, returns: str | None) -> tuple[Issue, ...]:

@@ -30,6 +30,7 @@ from fhir_server.interactions.places import (
     two_writes,
 )
 from fhir_server.interactions.requests import METHODS, Request, check_size, requests
+from fhir_server.interactions.update import check_id
 from fhir_server.model.positions import placed_groups
 from fhir_server.outcome import (
     MAX_ISSUES,
@@ -241,6 +242,8 @@ def _draft(
         resource = links.rewrite(resource, targets, referred.get, links.base_of(request.full_url))
     try:
         if request.method == "PUT":
+            if request.id is not None:
+                check_id(resource, request.id)
             own = resource.setdefault("id", place.id)
             if own != place.id:
                 raise Invalid(
