@@ -21,11 +21,11 @@ def insert(unit: UnitOfWork, table: str, rows: Sequence[tuple[Any, ...]]) -> Non
     """Defer the rows of an index table, each beginning with the pk and then as `schema.names.ROWS` has it."""
     for start in range(0, len(rows), PAGE):
         columns = zip(*rows[start : start + PAGE], strict=True)
-        unit.defer_prepared(_statement(table), [array(column) for column in columns])
+        unit.defer_prepared(statement(table), [array(column) for column in columns])
 
 
 @cache
-def _statement(table: str) -> str:
+def statement(table: str) -> str:
     """Return the INSERT of columns; a column of which nothing is known may be NULL as a whole."""
     columns = {"pk": "bigint", **COLUMNS[table]}
     names = ", ".join(columns)
