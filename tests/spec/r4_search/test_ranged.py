@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
 
+from fhir_server.interactions.stored import StoredValues
 from fhir_server.search.compile import compile, position_of
 from fhir_server.search.order import Position
 from fhir_server.search.parse import parse
@@ -16,13 +18,6 @@ from tests.support.clause import clause
 
 UCUM = "http://unitsofmeasure.org"
 LOINC = "http://loinc.org"
-
-
-class Units:
-    """Knows the units that the quantities below have."""
-
-    def units(self, parameter: Any) -> list[str]:
-        return ["mg", "g"]
 
 
 def named(id: str, *families: str) -> dict[str, Any]:
@@ -91,14 +86,21 @@ STORED = (
 def test_pages(search: Search, connection: Any, query: str, ids: list[str], size: int) -> None:
     search("Patient?_id=nobody", *STORED)
     type_name, _, pairs = query.partition("?")
-    asked = parse(type_name, parse_qsl(pairs), stored=Units())
+
+    def looked_up(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+
+    asked = parse(type_name, parse_qsl(pairs), stored=StoredValues(looked_up))
     with connection.cursor() as cursor:
 
         def page(position: Position | None) -> list[Any]:
             statement = compile(asked, size, position)
             assert statement.settled
             cursor.execute(statement.sql, statement.parameters)
-            rows = cursor.fetchall()
+            rows: list[Any] = cursor.fetchall()
             return rows[::-1] if statement.backward else rows
 
         rows = page(None)
