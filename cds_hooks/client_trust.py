@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import quote
 
 from cds_hooks.records.clients import Client
 from cds_hooks.records.watched import Watched
@@ -37,8 +38,17 @@ class Caller:
 
     @property
     def name(self) -> str | None:
-        """How the record of a call names it: the issuer of its token."""
-        return None if self.client is None else self.client.issuer
+        """How the record of a call names it: the issuer of its token, and the tenant that it speaks for.
+
+        Two tenants of one EHR are two callers: their patients, users and cards are not each other's. An
+        issuer has no fragment (`checked`), so that no two callers have one name.
+
+        >>> Caller(Client("north", "https://ehr.example"), "ward 7").name
+        'https://ehr.example#tenant=ward%207'
+        """
+        if self.client is None:
+            return None
+        return self.client.issuer + ("" if self.tenant is None else f"#tenant={quote(self.tenant, safe='')}")
 
 
 NOBODY: Final = Caller()
@@ -162,6 +172,8 @@ def checked(client: Client) -> Client:
         raise Invalid(f"{client.name!r} is no name of a client: letters, digits, . _ -, at most 64")
     if not client.issuer.strip() or len(client.issuer) > 255 or client.issuer != client.issuer.strip():
         raise Invalid("the issuer is the iss of the client's tokens, letter by letter, at most 255")
+    if "#" in client.issuer:
+        raise Invalid(f"an issuer has no fragment, which would name a tenant; got {client.issuer!r}")
     if not client.jwks_url and not client.keys:
         raise Invalid("give the address of the client's key set, its keys, or both")
     if client.jwks_url:

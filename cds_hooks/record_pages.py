@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from cds_hooks.calls import Calls, outcome
-from cds_hooks.monitoring import shadow
+from cds_hooks.monitoring import followed, shadow
 from cds_hooks.operation.modes import Mode
 from cds_hooks.operation.replay import Replayed, replay
 from cds_hooks.pages import reason_text
@@ -28,6 +29,7 @@ from cds_hooks.records.switches import MODES, Switch, Switches
 from fhir_server.authorization.grant import Grant
 from fhir_server.authorization.permit import permit
 from fhir_server.database.engine import Engine
+from fhir_server.interactions.entry import Entry
 from fhir_server.model import json_format
 from fhir_server.outcome import FhirError, Forbidden, Invalid, NotFound
 
@@ -42,9 +44,14 @@ class Site:
     """What the pages stand on. The records are audit, which is what a grant is asked for."""
 
     calls: Calls
-    engine: Engine
+    entry: Entry
     caller: Callable[[], Grant]
     clock: Callable[[], datetime]
+
+    @property
+    def engine(self) -> Engine:
+        """The database of the records."""
+        return self.entry.engine
 
     def may(self, interaction: str) -> None:
         """Raise Forbidden unless the caller may do this with the records of calls."""
@@ -118,10 +125,17 @@ def rates_page(site: Site) -> ResponseReturnValue:
         "cds/rates.html",
         rates=list(found.values()),
         shadows=shadow.report(site.engine, since, until),
+        orders=_orders(site, since, until) if request.args.get("orders") else None,
         days=DAYS,
         chosen=chosen,
         percent=percent,
     )
+
+
+def _orders(site: Site, since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """Return what became of what cards were about; who may see that may search the orders, too."""
+    permit(site.caller(), "search-type", "MedicationRequest")
+    return followed.report(site.engine, site.entry, since, until)
 
 
 def switches(site: Site, refusal: FhirError | None = None) -> ResponseReturnValue:

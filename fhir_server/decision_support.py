@@ -57,7 +57,7 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
     app.register_blueprint(cds_hooks.blueprint.mount(calls, records, client_trust(config, engine, entry)))
     site = cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config))
     app.register_blueprint(cds_hooks.pages.create(site))
-    kept = cds_hooks.record_pages.Site(calls, entry.engine, Grant.anonymous, entry.clock)
+    kept = cds_hooks.record_pages.Site(calls, entry, Grant.anonymous, entry.clock)
     app.register_blueprint(cds_hooks.record_pages.create(kept))
     app.register_blueprint(
         cds_hooks.model_pages.create(

@@ -237,9 +237,17 @@ class Contended(Conflict):
 
 
 class Gone(FhirError):
-    """410: the resource was deleted."""
+    """410: the resource was deleted. `version` is that of the deletion, where it is the current one."""
 
     status, code = 410, "deleted"
+    version: int | None = None
+
+    @classmethod
+    def with_version(cls, version: int, diagnostics: str, expression: str) -> Gone:
+        """Return the refusal to read a deleted resource."""
+        made = cls(diagnostics, expression=expression)
+        made.version = version
+        return made
 
 
 class PreconditionFailed(FhirError):

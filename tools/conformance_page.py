@@ -24,6 +24,81 @@ Beside these stand the official suites (`tests/official`: FHIRPath, UCUM, the va
 snapshots) with lists of known gaps that may only shrink, and searches that are held against an independent
 reading of the stored resources (`make oracle`).
 """
+LEFT_OUT_HEAD = """
+## What R4 says and this server does not do
+http.html and bundle.html were read sentence by sentence; this is what is left, and why.
+
+| clause | what is different | why |
+|---|---|---|
+"""
+LEFT_OUT: tuple[tuple[str, str, str], ...] = (
+    (
+        "http.html#mime-type",
+        "Turtle (`ttl`, `application/fhir+turtle`, `text/turtle`) is answered 406, as a body 415",
+        "optional, and hardly a client has it",
+    ),
+    (
+        "http.html#parameters",
+        "`_format=html`, `text/html` is answered 406",
+        "allowed, not asked for; the console shows resources",
+    ),
+    (
+        "http.html#read",
+        "`_summary=count` on one resource is refused (400)",
+        "there is nothing to count",
+    ),
+    (
+        "http.html#cond-update, #patch",
+        "`_summary` and `_elements` among criteria are refused (400)",
+        "the URL of a conditional write holds criteria; what shapes an answer is no criterion",
+    ),
+    (
+        "http.html#concurrency",
+        "`If-Match` takes one entity tag or `*`, a list is refused (400); `If-Unmodified-Since` is not "
+        "looked at",
+        "R4 names `If-Match` with one version",
+    ),
+    (
+        "http.html#patch",
+        "a generated narrative is taken away by a patch of the data, another refuses it",
+        "R4 leaves the choice",
+    ),
+    (
+        "http.html#search",
+        "`GET [type]/_search` is answered 405",
+        "R4 has POST there alone",
+    ),
+    (
+        "http.html#capabilities",
+        "`$subset` and `$implements` are not there",
+        "encouraged only; `_elements` does the first",
+    ),
+    (
+        "http.html#trules",
+        "a reference to a version of what an entry *updates* stays as it was sent",
+        "the ids of updates do not change, and R4 leaves other references untouched",
+    ),
+    (
+        "http.html#trules",
+        "elements of type uri that equal a fullUrl of http stay, but for attachments and narratives",
+        "most of them are names (systems, urls of extensions and definitions), which must stay",
+    ),
+    (
+        "http.html#brules",
+        "a batch whose worker is killed in its middle is told as such, and not begun again",
+        "its entries are transactions of their own: some are done",
+    ),
+    (
+        "http.html#other-bundles",
+        "a Bundle of another type than batch and transaction is refused (400)",
+        "R4 leaves it to the server",
+    ),
+    (
+        "http.html#history",
+        "`_count=0` is refused (400), there is no total",
+        "a walk ends where there is no `next`",
+    ),
+)
 STANDARDS = (
     ("R4/", "FHIR R4 (4.0.1)", "http://hl7.org/fhir/R4/"),
     ("PS3", "DICOM", ""),
@@ -92,6 +167,9 @@ def page() -> str:
         rest = [each for each in rest if not each.clause.startswith(prefix)]
         if not own:
             continue
+        if prefix == "R4/":
+            parts.append(LEFT_OUT_HEAD)
+            parts += [f"| {' | '.join(each)} |\n" for each in LEFT_OUT]
         clauses = len({each.clause for each in own})
         parts.append(
             f"\n## {title}\n{len(own)} promises of {clauses} clauses.\n\n| clause | what is held | test |\n"

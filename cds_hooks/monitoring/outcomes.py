@@ -30,11 +30,15 @@ _WRONG = frozenset({"entered-in-error", "cancelled", "registered"})
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call that had a prediction: whose outcome is looked for."""
+    """A call that had a prediction: whose outcome is looked for.
+
+    `ehr`: the client whose id of the patient it is, None where it is an id of our own store.
+    """
 
     call_id: UUID
     patient: str
     received_at: datetime
+    ehr: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,14 @@ class Outcome:
     source: str
 
 
-def read(path: Path, asked: Sequence[Asked]) -> list[Outcome]:
-    """Return the outcomes in a file for calls that were asked.
+def read(path: Path, asked: Sequence[Asked], ehr: str | None = None) -> list[Outcome]:
+    """Return the outcomes in a file for calls that were asked; `ehr`: only for calls of that client.
 
-    Raises Invalid naming the line and what is wrong with it.
+    Raises Invalid naming the line and what is wrong with it, and where a patient's id in the file could be
+    that of two EHRs.
     """
+    if ehr is not None:
+        asked = [each for each in asked if each.ehr == ehr]
     if path.suffix in (".ndjson", ".jsonl"):
         with path.open(encoding="utf-8") as lines:
             return list(from_fhir(_resources(lines, path.name), asked, path.name))
@@ -88,7 +95,7 @@ def _from_table(rows: csv.DictReader[str], asked: Sequence[Asked], name: str) ->
         at = _moment(row.get("observed_at"), f"{name}, line {number}")
         call = by_call.get((row.get("call_id") or "").strip().lower())
         known = by_patient.get((row.get("patient") or "").strip().removeprefix("Patient/"), [])
-        for each in [call] if call else known:
+        for each in [call] if call else _of_one_ehr(known, f"{name}, line {number}"):
             if at is None or timedelta(0) <= at - each.received_at <= LATEST:
                 yield Outcome(each.call_id, bad, at, name)
 
@@ -112,10 +119,25 @@ def from_fhir(resources: Iterable[Mapping[str, Any]], asked: Sequence[Asked], na
                 subject = resource.get("subject")
                 reference = str(subject.get("reference") or "") if isinstance(subject, Mapping) else ""
                 scores.setdefault(reference.rpartition("/")[2], []).append((at, score))
+    by_patient: dict[str, list[Asked]] = {}
     for each in asked:
+        if each.patient in deaths or each.patient in scores:
+            by_patient.setdefault(each.patient, []).append(each)
+    for each in [each for known in by_patient.values() for each in _of_one_ehr(known, name)]:
         found = _six_months(each, deaths.get(each.patient), scores.get(each.patient, ()))
         if found is not None:
             yield Outcome(each.call_id, found[1], found[0], name)
+
+
+def _of_one_ehr(known: Sequence[Asked], where: str) -> Sequence[Asked]:
+    """Return the calls for one id of a patient; Invalid where two EHRs have a patient of that id."""
+    if len({each.ehr for each in known}) > 1:
+        names = ", ".join(sorted(each or "our own store" for each in {each.ehr for each in known}))
+        raise Invalid(
+            f"{where}: a patient's id is known of several ({names}), and they need not mean the same patient;"
+            " name the one whose file it is with --client, or give call_id in place of patient"
+        )
+    return known
 
 
 def _six_months(

@@ -25,6 +25,8 @@ _OF = """
       AND ((c.model_version = %(version)s AND encode(c.model_hash, 'hex') = %(sha256)s)
            OR c.output -> 'shadow' ->> 'sha256' = %(sha256)s)
 """
+_EHR = "CASE WHEN c.own_ids THEN NULL ELSE c.client END"
+"""Whose the patient's id is: that of the caller, or ours. Two EHRs may give two patients one id."""
 _OWN = "encode(c.model_hash, 'hex') = %(sha256)s AND c.model_version = %(version)s"
 _REASONS = f"""
     CASE WHEN {_OWN} THEN c.reasons
@@ -38,7 +40,7 @@ SELECT c.call_id, c.patient, c.client, c.received_at, {_REASONS}, c.inputs, {_RI
 _NEWEST = f"{_RECORDED} ORDER BY c.received_at DESC LIMIT {MOST_ROWS}"
 _FIRST = f"{_RECORDED} AND ({_RISK}) IS NOT NULL ORDER BY c.received_at LIMIT %(most)s"
 _ASKED = f"""
-SELECT c.call_id, c.patient, c.received_at {_OF} AND c.received_at >= %(since)s
+SELECT c.call_id, c.patient, c.received_at, {_EHR} {_OF} AND c.received_at >= %(since)s
     AND c.patient IS NOT NULL AND ({_RISK}) IS NOT NULL
 ORDER BY c.received_at
 """
@@ -47,11 +49,11 @@ WITH outcome AS (
     SELECT DISTINCT ON (call_id) call_id, bad FROM cds_outcome
     WHERE tenant = %(tenant)s AND received_at >= %(since)s ORDER BY call_id, pk DESC
 ), first AS (
-    SELECT DISTINCT ON (c.patient) c.call_id, c.patient, c.client, c.received_at, {_REASONS},
+    SELECT DISTINCT ON ({_EHR}, c.patient) c.call_id, c.patient, c.client, c.received_at, {_REASONS},
         jsonb_build_object('SEX', c.inputs -> 'SEX', 'AGE', c.inputs -> 'AGE'), {_RISK}, o.bad
     {_OF.replace("FROM cds_call c", "FROM outcome o JOIN cds_call c USING (call_id)")}
         AND c.patient IS NOT NULL AND ({_RISK}) IS NOT NULL
-    ORDER BY c.patient, c.pk
+    ORDER BY {_EHR}, c.patient, c.pk
 )
 SELECT * FROM first ORDER BY received_at, call_id
 """
@@ -105,10 +107,10 @@ class Monitoring:
         """Return the first predictions that a release ever gave here, before a time."""
         return self._predictions(_FIRST, release, since=_BEGINNING, until=until, most=most)
 
-    def asked(self, release: Release, since: datetime) -> list[tuple[UUID, str, datetime]]:
-        """Return call, patient and time of every prediction of a patient since a time."""
+    def asked(self, release: Release, since: datetime) -> list[tuple[UUID, str, datetime, str | None]]:
+        """Return call, patient, time and EHR (None: we) of every prediction of a patient since a time."""
         rows = self._rows(_ASKED, release, since=since)
-        return [(UUID(str(call_id)), patient, at) for call_id, patient, at in rows]
+        return [(UUID(str(call_id)), patient, at, ehr) for call_id, patient, at, ehr in rows]
 
     def matured(self, release: Release, since: datetime) -> list[Prediction]:
         """Return the first answer for each patient whose outcome came after `since`, in their order."""

@@ -17,9 +17,12 @@ from fhir_server.database.engine import Engine, Mode
 TENANT = 0
 CONSOLE = "console"
 
+# Two EHRs may give two patients one id: a patient is the id and whose it is, ours or the caller's.
 # Of a release beside another one only its reasons say whether it would have come to a card.
 _SHADOW = """
-SELECT c.pk, c.call_id, c.received_at, c.patient, c.service, x.* FROM cds_call c, LATERAL (
+SELECT c.pk, c.call_id, c.received_at, c.service,
+    CASE WHEN c.own_ids THEN '' ELSE coalesce(c.client, '') END || ' ' || c.patient AS patient, x.*
+FROM cds_call c, LATERAL (
     SELECT false AS beside, c.model_version AS version, encode(c.model_hash, 'hex') AS sha256, c.reasons,
         c.output ->> 'risk' AS risk, coalesce(c.computed::jsonb -> 'cards', '[]') AS cards,
         coalesce(jsonb_array_length(c.computed::jsonb -> 'cards'), 0) > 0 AS told

@@ -30,6 +30,7 @@ from cds_hooks.facts.laboratory import (
     observed,
 )
 from cds_hooks.facts.stroke import current, unreadable_drug
+from cds_hooks.facts.subjects import of_start
 from cds_hooks.facts.value_sets import ANTICOAGULANT
 from cds_hooks.service import Decision, Facts, Service
 from cds_hooks.services import cv_risk_card
@@ -171,7 +172,7 @@ def _estimate(facts: Facts, sex: Sex, age: int) -> Decision:
     inputs |= {
         "treated": _told(treated), "diabetes": _told(diabetes), "race": {"value": race},
     }  # fmt: skip
-    output = {
+    output: dict[str, Any] = {
         "risks": {
             f"{equation}, {'treated' if on else 'untreated'}": risk for (equation, on), risk in risks.items()
         },
@@ -180,7 +181,9 @@ def _estimate(facts: Facts, sex: Sex, age: int) -> Decision:
     }
     if 100 * estimate.high < 5:
         return Decision(("risk-below-5-percent",), inputs=inputs, output=output)
-    return Decision(("shown",), (cv_risk_card.statin(facts, estimate),), inputs, output)
+    card = cv_risk_card.statin(facts, estimate)
+    output["about"] = [of_start(card.uuid, facts_of.STATIN)]
+    return Decision(("shown",), (card,), inputs, output)
 
 
 def _equations(race: Race) -> tuple[Equation, ...]:
@@ -246,13 +249,14 @@ def _score(facts: Facts, sex: Sex, age: int, fibrillation: str) -> Decision:
     points = tuple(_points(chart, sex, age))
     score = sum(entry.points for entry in points)
     inputs = {entry.label: {"points": entry.points, "reference": entry.place} for entry in points}
-    output = {"score": score}
+    output: dict[str, Any] = {"score": score}
     said = advice(score, sex)
     if not reasons and said.strength == "none":
         reasons.append("low-stroke-risk")
     if reasons:
         return Decision((*reasons, "in-atrial-fibrillation"), inputs=inputs, output=output)
     card = cv_risk_card.anticoagulation(facts, points, score, said, fibrillation)
+    output["about"] = [of_start(card.uuid, ANTICOAGULANT)]
     return Decision(("shown", "in-atrial-fibrillation"), (card,), inputs, output)
 
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cds_hooks.cards import Card
 from cds_hooks.facts import demographics
 from cds_hooks.facts.chart import Chart, Resource, status_codes
+from cds_hooks.facts.chart import drug as concept_of
 from cds_hooks.facts.medication import REQUESTS, STATEMENTS, Drug, drugs, ingredients
 from cds_hooks.facts.medication_timing import first_moment
-from cds_hooks.facts.value_sets import texts
+from cds_hooks.facts.subjects import of_order
+from cds_hooks.facts.value_sets import codings, texts
 from cds_hooks.hooks.hook import resources
 from cds_hooks.service import Decision, Facts, Service
 from cds_hooks.services import opioid_mme_card
@@ -74,7 +77,10 @@ def decide(facts: Facts) -> Decision:
         mme, tuple(opioids), tuple(calming), naloxone(chart, running), adult is None, _level(mme, opioids)
     )
     cards = tuple(opioid_mme_card.cards(facts, finding))
-    return Decision(tuple(_reasons(finding)), cards, _inputs(mme), _output(mme))
+    output = _output(mme)
+    if about := [of for card in cards for of in _about(facts, card, finding)]:
+        output["about"] = about
+    return Decision(tuple(_reasons(finding)), cards, _inputs(mme), output)
 
 
 def _level(found: Sum, opioids: Sequence[Drug]) -> str:
@@ -135,6 +141,18 @@ def _is_to_naloxone(allergy: Resource) -> bool:
 
 
 # For the record ---------------------------------------------------------------------------------
+def _about(facts: Facts, card: Card, finding: Finding) -> Iterator[dict[str, Any]]:
+    """Give the drafts that a card is about: of opioids, and on the card of both kinds of benzodiazepines."""
+    kinds = {"opioid": finding.opioids}
+    if card.uuid == facts.uuid("benzodiazepine"):
+        kinds["benzodiazepine"] = finding.benzodiazepines
+    for kind, found in kinds.items():
+        for entry in found:
+            if entry.draft:
+                names = [ingredient.name for ingredient in entry.of_kind(kind)]
+                yield of_order(card.uuid, entry, names, codings(concept_of(facts.chart, entry.resource)))
+
+
 def _bundled(context: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:
     bundle = context.get(name)
     if isinstance(bundle, dict):

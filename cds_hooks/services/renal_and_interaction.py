@@ -8,7 +8,7 @@ the prescriber's to say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from cds_hooks.facts.interactions import Pair
 from cds_hooks.facts.laboratory import Measured
 from cds_hooks.facts.prescribing import Prescribed, prescribed
 from cds_hooks.facts.renal import Kidney, kidney
+from cds_hooks.facts.subjects import of_order
 from cds_hooks.hooks.table import HOOKS
 from cds_hooks.service import Decision, Facts, Service
 from cds_hooks.services import renal_and_interaction_cards as cards
@@ -103,6 +104,13 @@ class Findings:
     allergic: tuple[tuple[Prescribed, Allergy, str], ...]
     crossing: tuple[tuple[Prescribed, Allergy, CrossReaction], ...]
 
+    def orders(self) -> Iterator[tuple[Prescribed, Iterable[str]]]:
+        """Give for each finding, in the order of their cards, the order and the drugs in it it is about."""
+        yield from ((order, {shared} & order.names or order.names) for order, _, shared in self.allergic)
+        yield from ((order, order.names) for order, _, _ in self.crossing)
+        yield from ((order, {mine for _, mine, _ in others}) for order, _, others in self.pairs)
+        yield from ((order, rule.drugs) for order, rule, _ in self.renal)
+
 
 def _on_orders(facts: Facts, orders: Sequence[Prescribed], every: Sequence[Prescribed]) -> Decision:
     known = kidney(facts.chart)
@@ -122,10 +130,14 @@ def _on_orders(facts: Facts, orders: Sequence[Prescribed], every: Sequence[Presc
         *(cards.interaction(facts, *entry, unchecked) for entry in found.pairs),
         *(cards.renal(facts, *entry, known, unchecked) for entry in found.renal),
     ]
+    about = [
+        of_order(card.uuid, order.drug, drugs, order.codings)
+        for card, (order, drugs) in zip(made, found.orders(), strict=True)
+    ]
     if unanswered:
         made.append(cards.renal_unknown(facts, unanswered, _codes(unanswered, known), known, unchecked))
     reasons = _reasons(found, orders, known, made)
-    return Decision(reasons, tuple(made), _inputs(orders, every, known, listed), _output(found, known))
+    return Decision(reasons, tuple(made), _inputs(orders, every, known, listed), _output(found, known, about))
 
 
 def _renal(
@@ -283,7 +295,7 @@ def _told(entry: Prescribed) -> dict[str, Any]:
     }
 
 
-def _output(found: Findings, known: Kidney) -> dict[str, Any]:
+def _output(found: Findings, known: Kidney, about: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     criteria = MEASURES[APIXABAN](known)
     return {
         "egfr": known.egfr,
@@ -293,4 +305,5 @@ def _output(found: Findings, known: Kidney) -> dict[str, Any]:
         "pairs": [pair.id for _, pair, _ in found.pairs],
         "allergies": [entry.reference for _, entry, _ in found.allergic],
         **({"cross_reactions": [row.id for _, _, row in found.crossing]} if found.crossing else {}),
+        **({"about": list(about)} if about else {}),
     }

@@ -60,8 +60,7 @@ def renal(
                 "",
                 f"> {label.sentence}",
                 "",
-                f"{label.product}, {label.section or 'section not stated'}; SPL set id"
-                f" {label.set_id or 'not stated by the copy'}; {label.version}.",
+                f"{label.product}, {label.section}; SPL set id {label.set_id}; {label.version}.",
                 "",
                 *_inputs(facts, order, known, with_weight=rule.measure != EGFR),
                 f"| {rule.measure} | {measured} | computed | {_EQUATIONS[rule.measure]} |",
@@ -191,7 +190,7 @@ def cross_reaction(
         source=Source(f"Label of {row.product} (US)", row.url),
         detail="\n".join(
             [
-                f"**{label}** is a {row.drug}; the entry names a {row.allergy}, not this drug itself. Ask"
+                f"**{label}** is {row.kind}; the entry names a {row.allergy}, not this drug itself. Ask"
                 " what happened then, how soon after the drug, and how long ago, before deciding.",
                 "",
                 f"> {row.sentence}",

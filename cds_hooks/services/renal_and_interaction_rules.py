@@ -1,10 +1,10 @@
 """What labels of the United States say on prescribing with reduced kidneys: the table of the service.
 
 One row is one sentence of one label. A row is here only because its sentence was read, at `url`, in a
-copy of the label or in FDA's own words; `set_id` and `version` are those that the copy states, and ""
-where it states none. The sentences are in `renal_labels.json`: quotations of label texts, which are
-public (open.fda.gov/license); the advice is ours. The table is not complete: a drug without a row has
-not been looked at.
+copy of the label. `set_id` and `version` are those that the copy states; where it states none they are
+those of the brand's label, in which a later reading (`confirmed`) found the same figures. The sentences
+are in `renal_labels.json`: quotations of label texts, which are public (open.fda.gov/license); the
+advice is ours. The table is not complete: a drug without a row has not been looked at.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from math import inf
 
 from cds_hooks.facts.renal import Kidney
 
-UNSTATED = "the copy states no version"
-SECOND_HAND = "quoted from the label by a third party, which states no version"
-
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A sentence of a label, word by word, with where it stands and where it was read."""
+    """A sentence of a label, word by word, with where it stands and where it was read.
+
+    `confirmed`: where the same figures were read in the label of `set_id`, for a copy that names none.
+    """
 
     product: str
     sentence: str
     url: str
-    section: str = ""
-    set_id: str = ""
-    version: str = UNSTATED
+    section: str
+    set_id: str
+    version: str
+    confirmed: str = ""
 
     @property
     def address(self) -> str:
-        """Where the label stands now: DailyMed's page of its set id; without one where it was read."""
-        page = "https://dailymed.nlm.nih.gov/dailymed/drugInfo.cfm?setid="
-        return f"{page}{self.set_id}" if self.set_id else self.url
+        """Where the label stands now: DailyMed's page of its set id."""
+        return f"https://dailymed.nlm.nih.gov/dailymed/drugInfo.cfm?setid={self.set_id}"
 
     @property
     def name(self) -> str:
-        """What to call the source: a quotation by somebody else is not called the label itself."""
-        return f"Label of {self.product} (US){', as others quote it' if self.version == SECOND_HAND else ''}"
+        """What to call the source on a card."""
+        return f"Label of {self.product} (US)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ MEASURES: Mapping[str, Callable[[Kidney], float | None]] = {
 class Rule:
     """One row: `drugs` together in one order, the measure, the range, what then; `only` new or running.
 
-    `strength`: `contraindicated`, `avoid`, `not to be started`, `adjust` or `caution`.
+    `strength`: `contraindicated`, `avoid`, `not to be started` or `adjust`.
     """
 
     id: str
@@ -233,15 +233,16 @@ RULES: tuple[Rule, ...] = (
         CLEARANCE,
         Range(high=80, closed=True),
         "adjust",
-        "Keep to the label's range of doses for this clearance.",
+        "Keep to the label's range of doses. The label takes the clearance per 1.73 m² of body surface"
+        " (times 1.73, by the patient's surface in m²); the clearance shown here is not divided.",
     ),
     Rule(
         "nitrofurantoin-below-60",
         ("nitrofurantoin",),
         CLEARANCE,
         Range(high=60),
-        "caution",
-        "Peripheral neuropathy is more likely: weigh another antibiotic.",
+        "contraindicated",
+        "Do not give nitrofurantoin.",
     ),
     Rule(
         "levofloxacin-below-50",

@@ -16,13 +16,14 @@ from typing import Any
 from cds_hooks import override_reasons
 from cds_hooks.cards import Card, Coding, Link, Source
 from cds_hooks.facts import demographics, heparin
-from cds_hooks.facts.chart import Chart, Resource, active_conditions, day, local_reference
+from cds_hooks.facts.chart import Chart, Resource, active_conditions, day, drug, local_reference
 from cds_hooks.facts.heparin import Dose
 from cds_hooks.facts.laboratory import BODY_WEIGHT, Measured, observed
 from cds_hooks.facts.medication import Drug, active_drugs
 from cds_hooks.facts.medication_timing import Unknown
 from cds_hooks.facts.stroke import Stroke, haemorrhage, stroke
-from cds_hooks.facts.value_sets import ATRIAL_FIBRILLATION, SNOMED
+from cds_hooks.facts.subjects import of_order
+from cds_hooks.facts.value_sets import ATRIAL_FIBRILLATION, SNOMED, codings
 from cds_hooks.service import Decision, Facts, Service
 
 ID = "stroke-heparin-dose"
@@ -177,6 +178,10 @@ def _judge(facts: Facts, present: Stroke, ordered: list[Drug]) -> Decision:
     output |= {"between_the_arms": between, "other_indications": [name for name, _place in others]}
     card = _card(facts, present, doses, weight, daily, others, between=between,
                  together=output.get("together_iu"))  # fmt: skip
+    output["about"] = [
+        of_order(card.uuid, entry, {i.name for i in entry.ingredients}, codings(drug(chart, entry.resource)))
+        for entry in ordered
+    ]
     return Decision(("shown",), (card,), inputs, output)
 
 

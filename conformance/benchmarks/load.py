@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import ceil
 
 _HEAD_END = b"\r\n\r\n"
+_CLOSE = b"\r\nconnection: close\r\n"
 _PATIENCE_S = 30
 
 
@@ -124,6 +125,8 @@ def run(
                 if not _complete(connection.received):
                     continue
                 _note(result, connection, expected, time.perf_counter())
+                if _CLOSE in connection.received:
+                    fd = _again(poll, connections, fd, address)
                 idle.append(fd)
         result.seconds = time.perf_counter() - started
         result.generator_ms = (time.thread_time() - cpu) * 1000
@@ -173,6 +176,16 @@ def _connect(address: tuple[str, int]) -> socket.socket:
     found = socket.create_connection(address, timeout=30)
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return found
+
+
+def _again(poll: select.epoll, connections: dict[int, _Connection], fd: int, address: tuple[str, int]) -> int:
+    """Connect anew, as the server has asked with its answer; return the new descriptor."""
+    connections.pop(fd).socket.close()
+    found = _Connection(_connect(address))
+    found.socket.setblocking(False)
+    connections[found.socket.fileno()] = found
+    poll.register(found.socket, select.EPOLLIN)
+    return found.socket.fileno()
 
 
 def _send(poll: select.epoll, fd: int, connection: _Connection, data: bytes) -> None:

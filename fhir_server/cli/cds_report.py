@@ -1,4 +1,4 @@
-"""`cds report`: how often each service was asked, what became of its cards, what ran in shadow."""
+"""`cds report`: how often each service was asked, what became of its cards and of what they were about."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cds_hooks.monitoring import shadow
+from cds_hooks.monitoring import followed, shadow
 from cds_hooks.records.rates import Cards, Rates, rates
+from fhir_server.app import create_entry
 from fhir_server.cli.cds_records import engine_of
 from fhir_server.cli.command import Refused, add_json, add_settings, answer
 from fhir_server.config import Config
+from fhir_server.database.engine import Engine
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +22,10 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ripe-hours", type=float, default=24.0, metavar="N",
         help="after how long a card that nobody told about counts as ignored (24)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--orders", action="store_true",
+        help="look up in our own store what became of the orders and treatments that cards were about",
     )  # fmt: skip
     add_json(parser)
     add_settings(parser, "database_url", "data_dir")
@@ -34,6 +40,7 @@ def report(arguments: argparse.Namespace, config: Config) -> int:
     with engine_of(config) as engine:
         found = rates(engine, since, until, ripe=timedelta(hours=arguments.ripe_hours))
         hidden = shadow.report(engine, since, until, arguments.service)
+        later = _followed(engine, config, since, until, arguments.service) if arguments.orders else []
     if arguments.service:
         if arguments.service not in found and not hidden:
             raise Refused(f"{arguments.service!r} was not asked in these days; asked were {', '.join(found)}")
@@ -43,10 +50,23 @@ def report(arguments: argparse.Namespace, config: Config) -> int:
         "until": until,
         "services": [_document(each) for each in found.values()],
         "shadow": hidden,
+        **({"orders": later} if arguments.orders else {}),
     }
-    texts = [*map(_text, found.values()), *map(_in_shadow, hidden)]
+    texts = [*map(_text, found.values()), *map(_in_shadow, hidden), *map(_orders, later)]
+    if arguments.orders and not later:
+        texts.append("no card was about an order or a treatment of a patient of our own store")
     answer(arguments, document, "\n\n".join(texts) or "no service was asked")
     return 0
+
+
+def _followed(
+    engine: Engine, config: Config, since: datetime, until: datetime, service: str | None
+) -> list[dict[str, Any]]:
+    entry = create_entry(config, engine.url, connections=2)
+    try:
+        return followed.report(engine, entry, since, until, service)
+    finally:
+        entry.engine.close()
 
 
 def _document(found: Rates) -> dict[str, Any]:
@@ -116,6 +136,26 @@ def _in_shadow(one: dict[str, Any]) -> str:
         for number, row in enumerate(found["groups"], 1)
     ]
     return "\n".join(lines)
+
+
+def _orders(one: dict[str, Any]) -> str:
+    """Return what became of what the cards of a service were about."""
+    how = "cards that were shown" if one["group"] == "shown" else "cards that ran in shadow"
+    lines = [f"{one['service']}: what became of what {how} were about; not randomised, so no effect of them"]
+    lines.append(_endings("all", one))
+    lines += [_endings(said, counted) for said, counted in one["by_feedback"].items()]
+    return "\n".join(lines)
+
+
+def _endings(words: str, one: dict[str, Any]) -> str:
+    told = ", ".join(f"{count} {ending}" for ending, count in one["endings"].items())
+    if one["changed"] is None:
+        return f"  {words}: {told}"
+    low, high = one["changed_ci"]
+    return (
+        f"  {words}: {told}; {100 * one['changed']:.0f} % of {one['settled']} changed, left or begun"
+        f" ({100 * low:.0f} to {100 * high:.0f} %)"
+    )
 
 
 def _ended(words: str, found: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from granian._loops import loops
 from granian.http import HTTP1Settings
 from granian.wsgi import Response, ResponseIterWrap
 
+from fhir_server.cli.balance import Share
 from fhir_server.cli.stopping import Stop
 from fhir_server.config import Config
 from fhir_server.model import json_format
@@ -39,7 +40,7 @@ _RUNTIME_THREADS, _RUNTIME_BLOCKING_THREADS = 1, 512
 _MOST_IN_FLIGHT = 512
 _MOST_WAITING = 124  # threads that may wait for bodies, besides those that work
 _MOST_STREAMS = 64  # large answers at once: each keeps a thread until its reader has it
-_SMALL_BODY_BYTES = 65_536  # read whole before there is a turn; longer ones would fill the memory
+_SMALL_BODY_BYTES = 65_536  # read before there is a turn, sent at once; longer ones would fill the memory
 _CLOSING = [("connection", "close"), ("content-type", "application/fhir+json; charset=utf-8")]
 
 # granian's own wrapper copies the whole os.environ, our settings with it, into every request.
@@ -62,8 +63,12 @@ def serve(
     socket_fd: int,
     stop: Stop,
     ready: Callable[[], None],
+    share: Share | None = None,
 ) -> None:
-    """Answer requests from the listening socket until `stop` is set; then finish the running ones."""
+    """Answer requests from the listening socket until `stop` is set; then finish the running ones.
+
+    `share` is this worker's of all requests, where there are several workers.
+    """
     tls = bool(config.tls_cert)
     worker = WSGIWorker(
         1,
@@ -91,7 +96,7 @@ def serve(
     loop = loops.get("asyncio")
     ending, ended = WorkerSignal(), threading.Event()
     ending.add_cb(ended.set)
-    turns = Turns(config.threads, config.body_wait_s)
+    turns = Turns(config.threads, config.body_wait_s, share)
     threading.Thread(target=turns.watch, name="bodies", daemon=True).start()
     worker.serve_str(_new_cbscheduler(loop, _callback(application, turns), impl_asyncio=True), loop, ending)
     ready()
@@ -107,7 +112,8 @@ class Turns:
     then would take it, and under load some would wait many times as long as others.
     """
 
-    def __init__(self, count: int, body_wait_s: float) -> None:
+    def __init__(self, count: int, body_wait_s: float, share: Share | None = None) -> None:
+        self._share = share
         self._free = count
         self._queue: deque[threading.Lock] = deque()
         self._change = threading.Lock()
@@ -117,6 +123,8 @@ class Turns:
     def take(self) -> None:
         """Wait for a turn."""
         with self._change:
+            if self._share is not None:
+                self._share.change(1)
             if self._free:
                 self._free -= 1
                 return
@@ -128,10 +136,19 @@ class Turns:
     def give_back(self) -> None:
         """Let another request have the turn."""
         with self._change:
+            if self._share is not None:
+                self._share.change(-1)
             if self._queue:
                 self._queue.popleft().release()
             else:
                 self._free += 1
+
+    def closing(self) -> bool:
+        """Tell whether the connection of the answer that is being made shall end with it."""
+        if self._share is None:
+            return False
+        with self._change:
+            return self._share.lets_go()
 
     def first_read(self, proto: Any, read: Callable[..., bytes], *size: int) -> bytes:
         """Return bytes of a body, for which there is no turn yet."""
@@ -225,8 +242,12 @@ def _callback(application: Application, turns: Turns) -> Callable[[Any, dict[str
         response = Response()
         try:
             body = application(environ, response)
-            if isinstance(body, list):
-                proto.response_bytes(response.status, response.headers, b"".join(body))
+            if isinstance(body, list) or _is_small(dict(response.headers).get("Content-Length")):
+                whole = b"".join(body)
+                _close(body)
+                if environ["SERVER_PROTOCOL"].startswith("HTTP/1") and turns.closing():
+                    response.headers = [*response.headers, ("connection", "close")]
+                proto.response_bytes(response.status, response.headers, whole)
             else:
                 return stream(proto, response, body)
         except Exception as error:

@@ -11,6 +11,7 @@ Elsewhere than on Linux the workers share one socket.
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import struct
 import sys
@@ -18,6 +19,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from fhir_server.cli import balance
+from fhir_server.cli.balance import Board
 from fhir_server.cli.command import Refused
 
 BACKLOG = 1024
@@ -37,11 +40,14 @@ class Group:
         """Open them; raises Refused when the port stays taken for `patience_s`."""
         first = bound(host, port, flag, patience_s)
         self._sockets = [first]
+        self.board_fd: int | None = None
         if _HAS_GROUPS and count > 1:
             # One of a group shares its port with any other of this user, so first we had it alone.
             address, family = first.getsockname(), first.family
             first.close()
             self._sockets = [_member(family, address) for _ in range(count)]
+            self.board_fd = balance.opened(count)
+            self._board = Board(self.board_fd, count)
         for one in self._sockets:
             # Accepted sockets inherit it. Without, a small answer in two segments waits 40 ms for an ACK.
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -65,7 +71,8 @@ class Group:
         that is down waits until it is back.
         """
         self._up[worker] = up
-        if len(self._sockets) > 1:
+        if self.board_fd is not None:
+            self._board.is_up(worker, up)
             numbers = [number for number, is_up in enumerate(self._up) if is_up]
             with suppress(OSError):
                 _attach(self._sockets[0], program(numbers))
@@ -75,6 +82,9 @@ class Group:
         for one in self._sockets:
             one.close()
         self._sockets = []
+        if self.board_fd is not None:
+            os.close(self.board_fd)
+            self.board_fd = None
 
 
 def program(numbers: Sequence[int]) -> list[tuple[int, int, int, int]]:

@@ -59,6 +59,10 @@ def add_monitor(parser: argparse.ArgumentParser) -> None:
         "--outcomes", type=Path, metavar="FILE",
         help="what became of patients: CSV (call_id or patient, outcome) or FHIR as NDJSON",
     )  # fmt: skip
+    parser.add_argument(
+        "--client", metavar="ISSUER",
+        help="whose patients these are, as the records name it (ISSUER, or ISSUER#tenant=TENANT)",
+    )  # fmt: skip
     parser.add_argument("--days", type=int, default=DAYS, metavar="N", help=f"how far back [{DAYS}]")
     parser.add_argument("--dry-run", action="store_true", help="look, but demote nothing")
 
@@ -258,6 +262,8 @@ def monitor(arguments: argparse.Namespace, config: Config) -> Document:
 
     if arguments.days < 1:
         raise Refused(f"--days is {arguments.days}; give at least 1")
+    if arguments.client and not arguments.outcomes:
+        raise Refused("--client says whose patients the outcomes are of; it needs --outcomes FILE")
     with place(config) as here:
         records = Monitoring(here.engine)
         watch = Monitors(here.log, records, here.folders[:1])
@@ -271,7 +277,7 @@ def monitor(arguments: argparse.Namespace, config: Config) -> Document:
         taken = 0
         for release in looked if arguments.outcomes else ():
             asked = watch.asked(release)
-            found = outcomes.read(arguments.outcomes, asked)
+            found = outcomes.read(arguments.outcomes, asked, arguments.client)
             taken += records.keep_outcomes(
                 [(o.call_id, o.bad, o.observed_at, o.source) for o in found], now()
             )

@@ -20,7 +20,7 @@ from fhir_server.observability import events
 from fhir_server.observability.logs import JsonLines, take_over
 from fhir_server.observability.metrics import Meter, Numbers
 
-SOCKET_FD, REPORT_FD = "XINGLIN_SOCKET_FD", "XINGLIN_REPORT_FD"
+SOCKET_FD, REPORT_FD, BOARD_FD = "XINGLIN_SOCKET_FD", "XINGLIN_REPORT_FD", "XINGLIN_BOARD_FD"
 
 
 def main(kind: str, name: str) -> int:
@@ -42,11 +42,15 @@ def main(kind: str, name: str) -> int:
 def _http(config: Config, name: str, ready: Callable[[], None]) -> None:
     from fhir_server.app import create_app
     from fhir_server.cli import http_worker
+    from fhir_server.cli.balance import Board, Share
 
     stop = Stop()
     application = create_app(config)
+    share = None
+    if fd := os.environ.get(BOARD_FD):
+        share = Share(Board(int(fd), config.workers), int(name.rpartition("-")[2]) - 1)
     _settle()
-    http_worker.serve(config, application, int(os.environ[SOCKET_FD]), stop, ready)
+    http_worker.serve(config, application, int(os.environ[SOCKET_FD]), stop, ready, share)
 
 
 def _dimse(config: Config, name: str, ready: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ from functools import partial
 from fhir_server.cli.command import Refused, add_json, add_settings, answer, say
 from fhir_server.cli.installation import held
 from fhir_server.cli.listeners import Group, bound
-from fhir_server.cli.process import REPORT_FD, SOCKET_FD
+from fhir_server.cli.process import BOARD_FD, REPORT_FD, SOCKET_FD
 from fhir_server.cli.supervisor import Child, DatabaseChild, Supervisor, python
 from fhir_server.config import Config
 from fhir_server.database.embedded import Embedded
@@ -140,6 +140,9 @@ def _children(
         worker = child("http", f"http-{number + 1}", http.fileno(number))
         worker.is_up = partial(http.is_up, number)
         worker.environment = {**_ONE_HEAP, **worker.environment}
+        if http.board_fd is not None:
+            worker.environment[BOARD_FD] = str(http.board_fd)
+            worker.fds = (*worker.fds, http.board_fd)
         found.append(worker)
     if config.dimse:
         fds = [one.fileno() for one in dimse]

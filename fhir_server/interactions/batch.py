@@ -23,7 +23,6 @@ class _Fate:
     result: Result
     request: Request | None = None
     with_body: bool = False
-    reason: str = ""
 
 
 def batch(
@@ -55,7 +54,7 @@ def batch(
         except Exception as error:  # a crash too: what other entries wrote stays, so their fate must be told
             refusal = refusal_of(error)
             failed = Result(refusal.status, issues=refusal.issues)
-            fates.append(_Fate(failed, reason=refusal.issues[0].code))
+            fates.append(_Fate(failed))
     told = [_told(fate, returns) for fate in fates]
     if sent is not None:
         told = placed_groups(told, sent)
@@ -67,7 +66,6 @@ def batch(
             with_body=fate.with_body,
             text=fate.result.text,
             issues=issues,
-            reason=fate.reason,
         )
         for fate, issues in zip(fates, told, strict=True)
     ]

@@ -6,6 +6,7 @@ Stored resources are put in as the text they are; nothing is parsed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from itertools import zip_longest
 from types import MappingProxyType
 
@@ -19,7 +20,7 @@ Link = tuple[str, str]
 
 NOTHING: Mapping[int, str] = MappingProxyType({})
 
-_STATUS = {200: "200 OK", 201: "201 Created", 204: "204 No Content", 304: "304 Not Modified"}
+_STATUS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 def quoted(text: str) -> str:
@@ -131,14 +132,13 @@ def response_entry(
     with_body: bool = False,
     text: str | None = None,
     issues: Sequence[Issue] = (),
-    reason: str = "",
 ) -> str:
     """Return one entry of a batch-response or transaction-response (R4/http.html#transaction-response).
 
     `with_body` puts the stored resource in; `text` another resource (a search's Bundle).
     """
     parts: list[str] = []
-    response = [f'"status":"{_STATUS.get(status, f"{status} {reason}".strip())}"']
+    response = [f'"status":"{_STATUS[status]}"']
     if version is not None:
         if status == 201:
             parts.append(f'"fullUrl":"{settings.base_url}/{version.address}"')

@@ -106,7 +106,7 @@ SUMMARIES = ("true", "text", "data", "false")
 def _count(context: Context, text: str | None) -> int:
     if text is None:
         return context.settings.default_count
-    if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) < 1:
+    if not (text.isascii() and text.isdigit() and len(text) < 100) or int(text) < 1:
         raise Invalid(f"_count is {text!r}; write a whole number from 1, for example _count=50")
     return min(int(text), context.settings.max_count)
 

@@ -6,7 +6,7 @@ the rows that it will change (R4/http.html#trules). What it writes besides is ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -18,7 +18,7 @@ from fhir_server.interactions.patch import of_entry, only_match, patched
 from fhir_server.interactions.requests import METHODS, Request
 from fhir_server.interactions.update import check_own_id, refuse_taken
 from fhir_server.outcome import FhirError, Invalid, NoMatch
-from fhir_server.storage import writer
+from fhir_server.storage import reader, writer
 from fhir_server.storage.version import Version
 
 
@@ -78,7 +78,7 @@ def places(context: Context, plan: Sequence[Request], *, keep_ids: bool) -> Plac
     current = _lock(context, plan, found, asked)
     _check_own_ids(plan, found, asked, current)
     _patch(context, plan, found, current)
-    return Places(found, _targets(plan, found))
+    return Places(found, _targets(context, plan, found))
 
 
 def _criteria(context: Context, plan: Sequence[Request]) -> dict[int, Criteria]:
@@ -188,8 +188,11 @@ def _patch(
         request.resource = made.resource
 
 
-def _targets(plan: Sequence[Request], found: Mapping[int, Place]) -> dict[str, str]:
-    """Return what each fullUrl becomes."""
+def _targets(context: Context, plan: Sequence[Request], found: Mapping[int, Place]) -> dict[str, str]:
+    """Return what each fullUrl becomes, and with links.VERSIONED behind it what its versions become.
+
+    The version is that of a new resource, or the one that a conditional create found.
+    """
     targets: dict[str, str] = {}
     for request in plan:
         place = found.get(request.number)
@@ -201,33 +204,52 @@ def _targets(plan: Sequence[Request], found: Mapping[int, Place]) -> dict[str, s
                 f"the fullUrl {request.full_url!r} stands on two entries",
                 expression=f"{request.path}.fullUrl",
             )
+        if request.method == "POST" and request.full_url[:4] == "http":
+            there = reader.read(context.unit, request.type_name or "", place.id) if place.existing else None
+            number = 1 if there is None else there.version
+            targets[request.full_url + links.VERSIONED] = f"{address}/_history/{number}"
     return targets
 
 
-def conditional_references(context: Context, plan: Sequence[Request]) -> dict[str, str]:
-    """Look up every conditional reference once; return what each becomes."""
+def conditional_references(
+    context: Context, plan: Sequence[Request], written: Collection[str | None]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Look up every conditional reference once; return what each becomes, and which have to wait, and where.
+
+    Those on types that the transaction writes wait: what they match is told when it is written
+    (R4/http.html#trules: conditional references are resolved last).
+    """
     found: dict[str, str] = {}
+    waiting: dict[str, str] = {}
     for request in plan:
         if request.resource is None or not request.writes:
             continue
         if not links.has_conditional_reference(request.resource):
             continue
         for reference, path in links.conditional_references(request.resource, f"{request.path}.resource"):
-            if reference in found:
+            if reference in found or reference in waiting:
                 continue
-            type_name, _, text = reference.partition("?")
-            try:
-                match = conditions.match(context, conditions.criteria(context, type_name, unquote(text)))
-            except FhirError as error:
-                raise error.within(path) from None
-            if match is None:
-                raise NoMatch(
-                    f"the conditional reference {reference!r} matches nothing here; "
-                    "store its target first, or send it in the same Bundle and refer to its fullUrl",
-                    expression=path,
-                )
-            found[reference] = f"{type_name}/{match}"
-    return found
+            if reference.partition("?")[0] in written:
+                waiting[reference] = path
+            else:
+                found[reference] = resolved(context, reference, path)
+    return found, waiting
+
+
+def resolved(context: Context, reference: str, path: str) -> str:
+    """Return what a conditional reference becomes. Raises NoMatch, MultipleMatches (412) at `path`."""
+    type_name, _, text = reference.partition("?")
+    try:
+        match = conditions.match(context, conditions.criteria(context, type_name, unquote(text)))
+    except FhirError as error:
+        raise error.within(path) from None
+    if match is None:
+        raise NoMatch(
+            f"the conditional reference {reference!r} matches nothing, neither here nor in the Bundle; "
+            "store its target first, or send it in the same Bundle",
+            expression=path,
+        )
+    return f"{type_name}/{match}"
 
 
 def refuse_two_writes(plan: Sequence[Request]) -> None:

@@ -49,7 +49,8 @@ def standing(version: Version | None, type_name: str, id_: str) -> Version:
     if version is None:
         raise NotFound(f"there is no {type_name} with the id {id_!r} here", expression=type_name)
     if version.deleted:
-        raise Gone(
+        raise Gone.with_version(
+            version.version,
             f"{version.address} was deleted with version {version.version} at {version.last_updated}; "
             f"{version.address}/_history has its former versions",
             expression=type_name,

@@ -26,6 +26,7 @@ from fhir_server.interactions.places import (
     conditional_references,
     places,
     refuse_two_writes,
+    resolved,
     two_writes,
 )
 from fhir_server.interactions.requests import METHODS, Request, check_size, requests
@@ -39,7 +40,7 @@ from fhir_server.outcome import (
     Unprocessable,
     capped,
 )
-from fhir_server.storage import outcomes
+from fhir_server.storage import outcomes, writer
 from fhir_server.storage.writer import Draft, Written
 
 
@@ -94,8 +95,15 @@ def transaction(
     """
     plan = _plan(context, bundle)
     found = places(context, plan, keep_ids=keep_ids)
-    referred = conditional_references(context, plan)
     refuse_two_writes(plan)
+    written = {
+        request.type_name
+        for request in plan
+        if request.number in found.of and not (request.method == "POST" and found.of[request.number].existing)
+    }
+    referred, waiting = conditional_references(context, plan, written)
+    if waiting:
+        referred |= _rehearsed(context, plan, found, referred, waiting)
     made = _write(context, plan, found, referred)
     told = {number: result.issues for number, result in made.items() if result.issues}
     if told and sent is not None:
@@ -134,15 +142,35 @@ _INTERACTIONS = {"DELETE": "delete", "POST": "create", "PUT": "update", "PATCH":
 _LETTERS = {"POST": "C", "PUT": "U", "PATCH": "P"}
 
 
-def _write(
+def _rehearsed(
     context: Context,
     plan: Sequence[Request],
     found: Places,
     referred: dict[str, str],
-) -> dict[int, Result]:
-    """Rewrite, validate and store; return the result of each write by entry number."""
+    waiting: dict[str, str],
+) -> dict[str, str]:
+    """Return what the conditional references become that can only be looked up once all is written.
+
+    All is written, they are looked up, and it is taken back: what refers to them is then written whole.
+    While it stands they lead to an id that nothing has.
+    """
+    unit = context.unit
+    nowhere = {reference: f"{reference.partition('?')[0]}/{drafts.new_id()}" for reference in waiting}
+    pending, _ = _drafts(context, plan, found, referred | nowhere)
+    known = list(unit.changes)
+    unit.execute("SAVEPOINT rehearsal")
+    writer.write(unit, [draft for _, draft in pending], context.now(), context.grant.subject)
+    became = {reference: resolved(context, reference, path) for reference, path in waiting.items()}
+    unit.execute("ROLLBACK TO SAVEPOINT rehearsal")
+    unit.changes[:] = known
+    return became
+
+
+def _drafts(
+    context: Context, plan: Sequence[Request], found: Places, referred: dict[str, str]
+) -> tuple[list[tuple[Request, Draft]], dict[int, tuple[Issue, ...]]]:
+    """Rewrite and validate; return the drafts with their entries, and warnings by entry number."""
     pending: list[tuple[Request, Draft]] = []
-    results: dict[int, Result] = {}
     warnings: dict[int, tuple[Issue, ...]] = {}
     wrong: list[Issue] = []
     short: list[Issue] = []
@@ -169,6 +197,18 @@ def _write(
     if short:
         raise Unprocessable(issues=capped(short, complete=False))
     _refuse_shared_targets(pending)
+    return pending, warnings
+
+
+def _write(
+    context: Context,
+    plan: Sequence[Request],
+    found: Places,
+    referred: dict[str, str],
+) -> dict[int, Result]:
+    """Rewrite, validate and store; return the result of each write by entry number."""
+    pending, warnings = _drafts(context, plan, found, referred)
+    results: dict[int, Result] = {}
     written = store(
         context,
         [draft for _, draft in pending],
@@ -198,7 +238,7 @@ def _draft(
     """Return the draft of one write, its references resolved and its rules checked, and warnings."""
     resource = dict(request.resource or {})
     if targets or referred:
-        resource = links.rewrite(resource, targets, referred.get)
+        resource = links.rewrite(resource, targets, referred.get, links.base_of(request.full_url))
     try:
         if request.method == "PUT":
             own = resource.setdefault("id", place.id)

@@ -28,7 +28,8 @@ def vread(context: Context, type_name: str, id_: str, version_id: str) -> Result
             expression=type_name,
         )
     if version.deleted:
-        raise Gone(
+        raise Gone.with_version(
+            version.version,
             f"version {version_id} of {version.address} is its deletion at {version.last_updated}",
             expression=type_name,
         )

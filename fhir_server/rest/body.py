@@ -16,7 +16,14 @@ from fhir_server.interactions.patch import FORMATS, Change
 from fhir_server.interactions.update import check_id
 from fhir_server.model import json_format, xml_format
 from fhir_server.outcome import Invalid, TooLarge, UnsupportedMediaType
-from fhir_server.rest.negotiation import FHIR_JSON, FHIR_VERSIONS, FHIR_XML, JSON, XML_TYPES, media_type_of
+from fhir_server.rest.negotiation import (
+    FHIR_JSON,
+    FHIR_VERSIONS,
+    FHIR_XML,
+    JSON_TYPES,
+    XML_TYPES,
+    media_type_of,
+)
 from fhir_server.rest.request import Request, decode_parameters
 
 FORM = "application/x-www-form-urlencoded"
@@ -65,7 +72,7 @@ def patch(request: Request, config: Config, settings: Settings) -> Change:
     Raises UnsupportedPatch (415), TooLarge (413), and Invalid (400) for a body that is no patch.
     """
     media_type, parameters = media_type_of(request.environ.get("CONTENT_TYPE") or "")
-    aliases = {JSON: FHIR_JSON, **dict.fromkeys(XML_TYPES, FHIR_XML)}
+    aliases = {**dict.fromkeys(JSON_TYPES, FHIR_JSON), **dict.fromkeys(XML_TYPES, FHIR_XML)}
     read_patch = FORMATS.get(aliases.get(media_type, media_type))
     if read_patch is None:
         raise UnsupportedPatch(
@@ -84,6 +91,11 @@ def is_there(request: Request) -> bool:
     """Return whether a request has a body at all: an operation without parameters may come without."""
     environ = request.environ
     return (environ.get("CONTENT_LENGTH") or "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ
+
+
+def is_form(request: Request) -> bool:
+    """Return whether the body says that it is a form."""
+    return media_type_of(request.environ.get("CONTENT_TYPE") or "")[0] == FORM
 
 
 def is_archive(request: Request) -> bool:
@@ -264,7 +276,7 @@ def _checked_type(request: Request) -> bool:
         return False
     media_type, parameters = media_type_of(header)
     written_as_xml = media_type in XML_TYPES
-    if not written_as_xml and media_type not in (FHIR_JSON, JSON):
+    if not written_as_xml and media_type not in JSON_TYPES:
         raise UnsupportedMediaType(
             f"the body came {'as ' + media_type if media_type else 'without Content-Type'}; "
             f"send it with Content-Type: {FHIR_JSON} or {FHIR_XML}"

@@ -36,12 +36,13 @@ _ALWAYS = (
     ("Cache-Control", "private, no-cache"),  # kept by the client's own cache only, and asked again
 )
 _CORS_EXPOSED = (
-    "ETag, Location, Content-Location, Last-Modified, X-Request-Id, X-Warnings, X-Progress, Retry-After, "
-    "Expires, Accept-Ranges, Content-Range, X-Security-Context"
+    "ETag, Location, Content-Location, Last-Modified, X-Correlation-Id, X-Request-Id, X-Warnings, "
+    "X-Progress, Retry-After, Expires, Accept-Ranges, Content-Range, X-Security-Context"
 )
 _CORS_HEADERS = (
     "Accept, Authorization, Content-Encoding, Content-Type, If-Match, If-Modified-Since, If-None-Exist, "
-    "If-None-Match, If-Range, Prefer, Range, X-Request-Id, X-Requested-With, X-Security-Context"
+    "If-None-Match, If-Range, Prefer, Range, X-Correlation-Id, X-Provenance, X-Request-Id, X-Requested-With, "
+    "X-Security-Context"
 )
 
 
@@ -143,8 +144,8 @@ def _finish(request: Request, made: Answer, media_type: str) -> Answer:
     if made.status not in (204, 304):
         size_bytes = len(made.body) if made.stream is None else made.size_bytes
         headers.append(("Content-Length", str(size_bytes)))
-    if "HTTP_X_REQUEST_ID" in environ and (request_id := request.request_id):
-        headers.append(("X-Request-Id", request_id))
+    if "HTTP_X_REQUEST_ID" in environ or "HTTP_X_CORRELATION_ID" in environ:
+        headers.extend(request.own_ids())
     if request.method == "HEAD":
         made.body, made.stream = b"", None
     return made

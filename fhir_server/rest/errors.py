@@ -5,10 +5,10 @@ from __future__ import annotations
 from fhir_server.database.refusals import RETRY_AFTER_S, refusal_of
 from fhir_server.interactions.patch import FORMATS
 from fhir_server.model import json_format, positions
-from fhir_server.outcome import Contended, operation_outcome
+from fhir_server.outcome import Contended, Gone, operation_outcome
 from fhir_server.rest.body import UnsupportedEncoding, UnsupportedPatch
 from fhir_server.rest.ranges import RangeNotSatisfiable
-from fhir_server.rest.response import Answer
+from fhir_server.rest.response import Answer, etag
 from fhir_server.rest.routes import WrongMethod
 
 
@@ -22,6 +22,8 @@ def answer(error: Exception, sent: bytes | None = None) -> Answer:
     result = Answer(refusal.status, json_format.encode(operation_outcome(issues)))
     if isinstance(refusal, WrongMethod):
         result.headers.append(("Allow", ", ".join(refusal.allowed)))
+    if isinstance(refusal, Gone) and refusal.version is not None:  # with it a client may bring it back
+        result.headers.append(("ETag", etag(refusal.version)))
     if isinstance(refusal, UnsupportedPatch):
         result.headers.append(("Accept-Patch", ", ".join(FORMATS)))
     if isinstance(refusal, UnsupportedEncoding):

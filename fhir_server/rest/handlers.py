@@ -14,6 +14,7 @@ from fhir_server.interactions import create as create_
 from fhir_server.interactions import delete as delete_
 from fhir_server.interactions import history as history_
 from fhir_server.interactions import patch as patch_
+from fhir_server.interactions import provenance as provenance_
 from fhir_server.interactions import read as read_
 from fhir_server.interactions import search_compartment as search_compartment_
 from fhir_server.interactions import search_system as search_system_
@@ -75,6 +76,7 @@ def created(
     here: Installation, request: Request, type_name: str, resource: Resource, content: Content | None = None
 ) -> Answer:
     """Return the answer of a create; `content` is what stands beside a Binary."""
+    response.check_parts(request, type_name)
     condition = request.header("IF_NONE_EXIST")
     if condition is not None:
         if not condition.isascii():
@@ -86,13 +88,25 @@ def created(
     def work(context: Context) -> Result:
         return binary_.linked(context, create_.create(context, type_name, resource, condition), content)
 
-    result = here.entry.write(caller(request), work)
+    result = written(here, request, work)
     return response.of_write(
+        request,
         result,
         preferences(request.header("PREFER")),
         here.base_url,
         created_by_post=True,
         sent=request.sent,
+    )
+
+
+def written(here: Installation, request: Request, work: Callable[[Context], Result]) -> Result:
+    """Carry out a write, with the Provenance that came in a header (R4/provenance.html#header)."""
+    header = request.header("X_PROVENANCE")
+    if header is not None and not header.isascii():
+        header = unescaped_utf8(header, provenance_.HEADER)
+    provenance = provenance_.read(header, here.config.max_json_depth)
+    return here.entry.write(
+        caller(request), lambda context: provenance_.attach(context, work(context), provenance)
     )
 
 
@@ -114,6 +128,7 @@ def updated(
     content: Content | None = None,
 ) -> Answer:
     """Return the answer of an update; `content` is what stands beside a Binary."""
+    response.check_parts(request, type_name)
     expected, must_be_new = if_match(request), only_create(request)
 
     def work(context: Context) -> Result:
@@ -121,11 +136,12 @@ def updated(
         return binary_.linked(context, made, content)
 
     try:
-        result = here.entry.write(caller(request), work)
+        result = written(here, request, work)
     except MethodNotAllowed as error:
         others = ("GET", "HEAD", "PATCH", "DELETE", "OPTIONS")
         raise WrongMethod("PUT", request.path, others, f". {error}") from None
     return response.of_write(
+        request,
         result,
         preferences(request.header("PREFER")),
         here.base_url,
@@ -141,17 +157,20 @@ def conditional_update(here: Installation, request: Request, match: Match) -> An
     expected = if_match(request)
     must_be_new = only_create(request)
     resource = body.resource_for(request, here.config, type_name)
-    result = here.entry.write(
-        caller(request),
+    result = written(
+        here,
+        request,
         lambda context: update_.conditional_update(
             context, type_name, criteria, resource, expected, must_be_new=must_be_new
         ),
     )
     return response.of_write(
+        request,
         result,
         preferences(request.header("PREFER")),
         here.base_url,
         created_by_post=False,
+        shaped=False,
         sent=request.sent,
     )
 
@@ -159,13 +178,12 @@ def conditional_update(here: Installation, request: Request, match: Match) -> An
 def patch(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#patch."""
     type_name, id_ = match.values["type"], match.values["id"]
+    response.check_parts(request, type_name)
     expected = if_match(request)
     change = body.patch(request, here.config, here.entry.settings)
-    result = here.entry.write(
-        caller(request), lambda context: patch_.patch(context, type_name, id_, change, expected)
-    )
+    result = written(here, request, lambda context: patch_.patch(context, type_name, id_, change, expected))
     return response.of_write(
-        result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
+        request, result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
     )
 
 
@@ -175,17 +193,24 @@ def conditional_patch(here: Installation, request: Request, match: Match) -> Ans
     criteria = _criteria_text(request, "a patch")
     expected = if_match(request)
     change = body.patch(request, here.config, here.entry.settings)
-    result = here.entry.write(
-        caller(request),
+    result = written(
+        here,
+        request,
         lambda context: patch_.conditional_patch(context, type_name, criteria, change, expected),
     )
     return response.of_write(
-        result, preferences(request.header("PREFER")), here.base_url, created_by_post=False
+        request,
+        result,
+        preferences(request.header("PREFER")),
+        here.base_url,
+        created_by_post=False,
+        shaped=False,
     )
 
 
 def delete(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#delete."""
+    provenance_.refuse(request.header("X_PROVENANCE"), "a delete")
     values, expected = match.values, if_match(request)
     result = here.entry.write(
         caller(request),
@@ -196,6 +221,7 @@ def delete(here: Installation, request: Request, match: Match) -> Answer:
 
 def conditional_delete(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#cdelete."""
+    provenance_.refuse(request.header("X_PROVENANCE"), "a delete")
     type_name, criteria = match.values["type"], _criteria_text(request, "a delete")
     expected = if_match(request)
     result = here.entry.write(
@@ -259,6 +285,7 @@ def history(here: Installation, request: Request, match: Match) -> Answer:
 
 def transaction(here: Installation, request: Request, match: Match) -> Answer:
     """R4/http.html#transaction: batch and transaction."""
+    provenance_.refuse(request.header("X_PROVENANCE"), "a Bundle")
     bundle = body.resource_for(request, here.config, "Bundle")
     # Without a wish the answer has addresses and versions only: the client knows what it has sent.
     wanted = preferences(request.header("PREFER")).returns
@@ -285,7 +312,10 @@ def capabilities(here: Installation, request: Request, match: Match) -> Answer:
 
 
 def operation(here: Installation, request: Request, match: Match) -> Answer:
-    """R4/operations.html: at the level of the address, by GET where nothing changes, and by POST."""
+    """R4/operations.html: at the level of the address, by GET where nothing changes, and by POST.
+
+    A form has what could stand in the URL (R4/http.html#summary).
+    """
     values = match.values
     type_name, id_ = values.get("type"), values.get("id")
     found = operations.find(values["operation"].removeprefix("$"), match.route.level, type_name)
@@ -296,6 +326,8 @@ def operation(here: Installation, request: Request, match: Match) -> Answer:
     if request.method == "POST" and body.is_there(request):
         if "package" in found.inputs and body.is_archive(request):
             archive = body.read(request, here.config.max_body_bytes)
+        elif body.is_form(request):
+            request.form = body.form(request, here.config)
         else:
             sent = body.resource(request, here.config)
     lenient = preferences(request.header("PREFER")).lenient

@@ -12,11 +12,13 @@ from fhir_server.outcome import NotAcceptable
 
 FHIR_JSON = "application/fhir+json"
 JSON = "application/json"
+TEXT_JSON = "text/json"
 FHIR_XML = "application/fhir+xml"
 XML = "application/xml"
 TEXT_XML = "text/xml"
+JSON_TYPES = frozenset((FHIR_JSON, JSON, TEXT_JSON))
 XML_TYPES = frozenset((FHIR_XML, XML, TEXT_XML))
-OURS = (FHIR_JSON, JSON, FHIR_XML, XML, TEXT_XML)
+OURS = (FHIR_JSON, JSON, FHIR_XML, XML, TEXT_XML, TEXT_JSON)
 FHIR_VERSIONS = ("4.0", "4.0.1")
 
 _CHARSET = "; charset=utf-8"  # http.html#2.21.0.10.2: answers set it explicitly
@@ -24,7 +26,7 @@ DEFAULT = FHIR_JSON + _CHARSET
 
 _FORMATS = {
     "json": FHIR_JSON,
-    "text/json": FHIR_JSON,
+    TEXT_JSON: TEXT_JSON,
     FHIR_JSON: FHIR_JSON,
     "application/fhir json": FHIR_JSON,  # an unescaped + in a URL is a space
     JSON: JSON,
@@ -50,12 +52,14 @@ def content_type(accept: str | None, format_parameter: str | None) -> str:
     """Return the Content-Type of the answer.
 
     `_format` wins over Accept; without either it is application/fhir+json. A client that asks
-    for application/json, application/xml or text/xml gets this name back, with the same content.
+    for application/json, text/json, application/xml or text/xml gets this name back, with the same content.
 
     >>> content_type("text/html, */*;q=0.1", None)
     'application/fhir+json; charset=utf-8'
     >>> content_type("application/json", None)
     'application/json; charset=utf-8'
+    >>> content_type("text/json", None)
+    'text/json; charset=utf-8'
     >>> content_type("application/fhir+xml", "json")
     'application/fhir+json; charset=utf-8'
     >>> content_type("application/fhir+json;q=0.5, text/xml", None)

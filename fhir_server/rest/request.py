@@ -7,6 +7,7 @@ touches four of them.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -20,6 +21,7 @@ GENERAL_PARAMETERS = frozenset({"_format", "_pretty"})
 
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_REPEATABLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?\Z")
 
 
 class Request:
@@ -66,11 +68,26 @@ class Request:
         """Return a header by its CGI name without HTTP_, for instance "IF_MATCH", or None."""
         return self.environ.get(f"HTTP_{name}")
 
-    @property
-    def request_id(self) -> str | None:
-        """The client's X-Request-Id if it is safe to repeat (R4/http.html#custom), or None."""
-        text = self.environ.get("HTTP_X_REQUEST_ID")
-        return text if text and _REQUEST_ID.match(text) else None
+    def own_ids(self) -> list[tuple[str, str]]:
+        """Return the headers by which a client finds its request again (R4/http.html#custom).
+
+        Its X-Request-Id is that of the answer. One that we would not use as an id is replaced by ours, and
+        comes back as X-Correlation-Id, as one that it sent under this name does.
+
+        >>> Request({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_X_REQUEST_ID": "a-1"}).own_ids()
+        [('X-Request-Id', 'a-1')]
+        """
+        asked = self.environ.get("HTTP_X_REQUEST_ID")
+        correlated = self.environ.get("HTTP_X_CORRELATION_ID")
+        ids: list[tuple[str, str]] = []
+        if asked and _REQUEST_ID.match(asked):
+            ids.append(("X-Request-Id", asked))
+        elif asked:
+            ids.append(("X-Request-Id", secrets.token_hex(16)))
+            correlated = correlated or asked
+        if correlated and _REPEATABLE.match(correlated):
+            ids.append(("X-Correlation-Id", correlated))
+        return ids
 
 
 def unescaped_utf8(text: str, where: str) -> str:

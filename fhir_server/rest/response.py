@@ -94,15 +94,28 @@ def of_read(request: Request, result: Result, base_url: str) -> Answer:
     return Answer(200, text, headers)
 
 
+def check_parts(request: Request, type_name: str) -> None:
+    """Raise Invalid (400) for a _summary or _elements that a resource of this type cannot have.
+
+    Of a write they shape the answer; what cannot be answered is refused before it is written.
+    """
+    if request.environ.get("QUERY_STRING"):
+        reduced(request, json_format.encode({"resourceType": type_name}))
+
+
 def of_write(
+    request: Request,
     result: Result,
     preferences: Preferences,
     base_url: str,
     *,
     created_by_post: bool,
+    shaped: bool = True,
     sent: bytes | None = None,
 ) -> Answer:
     """Return the answer of create and update: 201 or 200, its body as Prefer asks (R4/http.html#ops).
+
+    `shaped` is False where the URL has criteria, among which _summary and _elements have no place.
 
     What validation had to say of a resource that it let pass is in the body with
     return=OperationOutcome; otherwise the header X-Warnings tells how much there is to read.
@@ -124,7 +137,10 @@ def of_write(
     if preferences.returns == "minimal":
         return Answer(result.status, b"", headers)
     headers.append(("Content-Location", address))
-    return Answer(result.status, version.text().encode(), headers)
+    text = version.text().encode()
+    if shaped and request.environ.get("QUERY_STRING"):
+        text = reduced(request, text)
+    return Answer(result.status, text, headers)
 
 
 def of_delete(result: Result, preferences: Preferences) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,52 @@ def test_feedback_is_of_who_was_given_the_card(fresh_database_url: str) -> None:
     engine.close()
 
 
+@clause(f"{SPEC}#trusting-cds-clients", "tenants of one issuer are callers of their own")
+def test_feedback_is_of_the_tenant_that_was_given_the_card(fresh_database_url: str) -> None:
+    engine = Engine(fresh_database_url)
+    client, _ = cds.client(Store(engine), services_=cds_echo.service(), trust=trust())
+
+    def card(**claims: str) -> str:
+        return str(ask(client, bearer(**claims)).json["cards"][0]["uuid"])
+
+    def report(*cards: str, **claims: str) -> Any:
+        headers = bearer(f"{URL}/feedback", **claims)
+        at = "2026-03-02T15:05:00Z"
+        entries = [{"card": one, "outcome": "overridden", "outcomeTimestamp": at} for one in cards]
+        return client.post(f"{URL}/feedback", json={"feedback": entries}, headers=headers)
+
+    east, west, nobodys = card(tenant="east"), card(tenant="west"), card()
+    assert report(east, tenant="west").status_code == 404
+    assert report(east).status_code == 404, "the issuer alone is none of its tenants"
+    assert report(nobodys, tenant="east").status_code == 404
+    assert report(east, tenant="east ").status_code == 404, "a tenant is compared letter by letter"
+    assert told(engine) == []
+    assert report(east, west, nobodys, tenant="east").status_code == 200
+    assert told(engine) == [(east, f"{ISSUER}#tenant=east")], "of several cards only its own are taken"
+    assert report(west, tenant="west").status_code == 200
+    assert report(nobodys).status_code == 200
+    assert sorted(told(engine), key=str) == sorted(
+        [(east, f"{ISSUER}#tenant=east"), (west, f"{ISSUER}#tenant=west"), (nobodys, ISSUER)], key=str
+    )
+    assert {call.client for call in Store(engine).latest()} == {
+        ISSUER, f"{ISSUER}#tenant=east", f"{ISSUER}#tenant=west",
+    }  # fmt: skip
+    engine.close()
+
+
+def test_a_tenant_cannot_pass_for_another_caller() -> None:
+    client, records = door()
+    for tenant in ("a#tenant=b", "a b", "é/?", "a%20b"):
+        assert ask(client, bearer(tenant=tenant)).status_code == 200
+    names = [call.client for call in records.calls]
+    assert names == [
+        f"{ISSUER}#tenant={kept}" for kept in ("a%23tenant%3Db", "a%20b", "%C3%A9%2F%3F", "a%2520b")
+    ]
+    assert len(set(names)) == 4
+    with pytest.raises(Invalid, match="no fragment"):
+        checked(replace(NORTH, issuer=f"{ISSUER}#tenant=a"))
+
+
 def told(engine: Engine) -> list[tuple[str, str | None]]:
     """Return the feedback that is kept: card and client."""
     with engine.connection() as connection, connection.cursor() as cursor:
@@ -300,8 +347,6 @@ def test_who_is_reached_from_elsewhere_asks(base_urls: list[str], setting: str, 
     ],
 )
 def test_a_registration_that_cannot_work_is_refused(change: dict[str, Any], words: str) -> None:
-    from dataclasses import replace
-
     with pytest.raises(Invalid, match=words):
         checked(replace(NORTH, **change))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cds_hooks.facts.cross_reactions import CROSS_REACTIONS
+from cds_hooks.facts.cross_reactions import CEPHALOSPORINS, CROSS_REACTIONS
 from cds_hooks.facts.value_sets import SNOMED
 from tests.support.golden import golden_card
 from tests.support.prescribing import allergy, decide, order, patient, running
@@ -26,6 +26,23 @@ AMOXICILLIN, CEPHALEXIN = ("amoxicillin 500 MG Oral Capsule", "308192"), ("cepha
         (("Cephalosporins",), CEPHALEXIN, "cephalosporin-cephalosporin", "warning"),
         (("cefazolin",), CEPHALEXIN, "cephalosporin-cephalosporin", "warning"),
         (("Penicillin, cephalosporins",), CEPHALEXIN, "cephalosporin-cephalosporin", "warning"),
+        (
+            ("ceftriaxone", "2193"),
+            ("cefazolin 1000 MG Injection", "1665050"),
+            "cephalosporin-cephalosporin",
+            "warning",
+        ),
+        (("cefoxitin",), AMOXICILLIN, "cephalosporin-penicillin", "info"),
+        (("Penicillin",), ("cefepime 1000 MG Injection", "1665093"), "penicillin-cefepime", "warning"),
+        (
+            ("Cefepime",),
+            ("cefuroxime 250 MG Oral Tablet", "309097"),
+            "cephalosporin-cephalosporin",
+            "warning",
+        ),
+        (("amoxicillin", "723"), ("Fetroja (cefiderocol) 1 g", "0"), "penicillin-cefiderocol", "warning"),
+        (("Cephalosporins",), ("cefepime", "20481"), "cephalosporin-cephalosporin", "warning"),
+        (("Penicillin",), ("Cefobid 1 g", "0"), "", ""),
         (("Penicillamine",), AMOXICILLIN, "", ""),
         (("Penicillin",), ("vancomycin 1 g", "0"), "", ""),
         (("sulfamethoxazole", "10180"), AMOXICILLIN, "", ""),
@@ -44,6 +61,17 @@ def test_an_allergy_to_a_family_meets_an_order(entry: Any, drug: Any, row: str, 
         assert card.suggestions == ()
         assert "Allergies not recognised" not in card.detail
     assert decision.output.get("cross_reactions", []) == ([row] if row else [])
+
+
+@pytest.mark.parametrize("name", CEPHALOSPORINS)
+def test_every_cephalosporin_meets_its_family(name: str) -> None:
+    decision = decide([patient(), allergy("cephalosporins")], [order(f"{name} 1 g")])
+    assert decision.output["cross_reactions"] == ["cephalosporin-cephalosporin"]
+
+
+def test_a_code_alone_is_enough_for_a_cephalosporin() -> None:
+    decision = decide([patient(), allergy("penicillin v", "7984")], [order("", "2193")])
+    assert decision.output["cross_reactions"] == ["penicillin-cephalosporin"]
 
 
 def test_a_family_that_is_coded_is_known_and_the_drug_itself_is_told_once() -> None:

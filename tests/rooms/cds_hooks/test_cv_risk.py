@@ -279,6 +279,7 @@ def test_the_card() -> None:
     decision = decide(given_)
     (card,) = decision.cards
     shown = card.as_json()
+    assert decision.output["about"] == [{"card": shown["uuid"], "treatment": "statin"}]
     assert shown["indicator"] == "info"
     assert len(shown["summary"]) < SUMMARY_LIMIT
     for text in (

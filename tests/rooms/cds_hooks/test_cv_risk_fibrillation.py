@@ -117,6 +117,7 @@ def test_the_card() -> None:
     decision = decide(chart(FIBRILLATION, *more, gender="female", years=76))
     (card,) = decision.cards
     shown = card.as_json()
+    assert decision.output["about"] == [{"card": shown["uuid"], "treatment": "anticoagulant"}]
     assert decision.reasons == ("shown", "in-atrial-fibrillation")
     assert (shown["indicator"], decision.output["score"]) == ("warning", 4)
     assert len(shown["summary"]) < SUMMARY_LIMIT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,26 @@ def test_outcomes_in_a_table(tmp_path: Path) -> None:
     assert [(o.call_id, o.bad) for o in outcomes.read(path, [CALL, OTHER])] == [(CALL.call_id, True)]
     path.write_text("patient,outcome,observed_at\nPatient/b,0,2026-11-30\na,1,2026-05-01\n")
     assert [(o.call_id, o.bad) for o in outcomes.read(path, [CALL, OTHER])] == [(OTHER.call_id, False)]
+
+
+def test_a_patient_s_id_of_two_ehrs_is_not_guessed_at(tmp_path: Path) -> None:
+    here, there = (
+        replace(CALL, ehr="https://north.example"),
+        replace(OTHER, patient=CALL.patient, ehr="south"),
+    )
+    table, export = tmp_path / "outcomes.csv", tmp_path / "export.ndjson"
+    table.write_text(f"patient,outcome\n{CALL.patient},1\n")
+    export.write_text(json.dumps(rankin(CALL.patient, 4, 183)) + "\n")
+    for path in (table, export):
+        with pytest.raises(Invalid, match=r"https://north\.example, south.*--client"):
+            outcomes.read(path, [here, there])
+        found = outcomes.read(path, [here, there], "https://north.example")
+        assert [one.call_id for one in found] == [here.call_id]
+        assert outcomes.read(path, [here, there], "nobody") == []
+        twice = replace(here, call_id=there.call_id)
+        assert len(outcomes.read(path, [here, twice])) == 2, "one EHR, one patient, two calls"
+    table.write_text(f"call_id,outcome\n{there.call_id},1\n")
+    assert [one.call_id for one in outcomes.read(table, [here, there])] == [there.call_id]
 
 
 @pytest.mark.parametrize(

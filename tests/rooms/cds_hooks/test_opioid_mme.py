@@ -153,6 +153,15 @@ def test_the_thresholds(number: int, level: str, indicator: str | None) -> None:
     assert [card.indicator for card in decision.cards] == ([indicator] if indicator else [])
 
 
+def test_the_record_names_the_drafts_that_a_card_is_about() -> None:
+    stored = [tablets("a", OXYCODONE_10, 1, 2), patch("b", FENTANYL_25)]
+    decision = call(stored, [tablets("d", HYDROCODONE_5, 1, 4, "draft")])
+    (card,), (about,) = decision.cards, decision.output["about"]
+    assert (about["card"], about["order"]) == (card.uuid, "MedicationRequest/d")
+    assert about["drugs"] == ["hydrocodone"], "of a product with acetaminophen the opioid; of the chart none"
+    assert "about" not in call([], [tablets("d", HYDROCODONE_5, 1, 4, "draft")]).output, "no card, no subject"
+
+
 def test_just_below_fifty_is_not_fifty() -> None:
     draft = order("d", MORPHINE_LIQUID, dosage(quantity(24.9999, "mL"), times(1)), "draft")
     assert call([], [draft]).reasons == ("below-50",)

@@ -142,9 +142,7 @@ def test_the_sentence_of_the_label_says_what_the_rule_does(rule: Rule) -> None:
     assert label.url.startswith("http")
     assert label.version
     assert label.product
-    if label.set_id:
-        assert label.address.endswith(f"setid={label.set_id}")
-        assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", label.set_id)
+    assert label.address.endswith(f"setid={label.set_id}")
 
 
 def test_the_drugs_of_rules_and_pairs_are_in_the_table_of_drugs() -> None:

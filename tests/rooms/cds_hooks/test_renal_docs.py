@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from cds_hooks.facts import laboratory, renal
-from cds_hooks.facts.cross_reactions import CROSS_REACTIONS
+from cds_hooks.facts.cross_reactions import CEPHALOSPORINS, CROSS_REACTIONS, RETRIEVED
 from cds_hooks.facts.interactions import PAIRS
 from cds_hooks.services import renal_and_interaction
-from cds_hooks.services.renal_and_interaction_rules import RULES, SECOND_HAND
+from cds_hooks.services.renal_and_interaction_rules import RULES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "services" / "renal-and-interaction.md").read_text(
     encoding="utf-8"
@@ -28,7 +28,7 @@ def test_every_rule_stands_in_the_page_with_its_sentence_s_place() -> None:
     told = []
     for rule in RULES:
         label = rule.label
-        version = f"SPL {label.set_id}, {label.version}" if label.set_id else label.version
+        version = f"SPL {label.set_id}, {label.version}"
         drugs = " + ".join(rule.drugs) + (f" ({rule.only})" if rule.only else "")
         told.append(
             f"| `{rule.id}` | {drugs} | {rule.measure} {rule.range} | {rule.strength}"
@@ -53,11 +53,23 @@ def test_every_cross_reaction_stands_in_the_page_with_its_label() -> None:
 
 
 def test_the_page_counts_what_the_copies_state() -> None:
-    stated = sum(bool(rule.label.set_id) for rule in RULES)
-    second = [rule.id for rule in RULES if rule.label.version == SECOND_HAND]
+    uuid = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+    assert all(uuid.fullmatch(rule.label.set_id) for rule in RULES)
+    later = [rule for rule in RULES if rule.label.confirmed]
+    stated = len(RULES) - len(later)
     assert f"{stated} of the {len(RULES)} sentences were read in a copy that states its SPL set id" in PAGE
-    assert second == ["levetiracetam-at-most-80", "duloxetine-below-30"]
-    assert "Two sentences (levetiracetam, duloxetine) were read" in PAGE
+    assert f"For the other {len(later)} the copy names none" in PAGE
+    assert {rule.label.confirmed for rule in later} == {
+        url for url in re.findall(r"\]\((\S+)\)", PAGE) if "spec-v1632" in url
+    }
+    assert all("the copy states no version; " in rule.label.version for rule in later)
+    assert not any("the copy states no version" in rule.label.version for rule in RULES if rule not in later)
+
+
+def test_every_cephalosporin_stands_in_the_page_with_its_label() -> None:
+    assert rows("| cephalosporin | SPL set id |") == [
+        f"| [{name}]({RETRIEVED}/{name}.json) | {set_id} |" for name, set_id in CEPHALOSPORINS.items()
+    ]
 
 
 def test_the_reasons_of_the_page_are_those_of_the_code() -> None:

@@ -90,6 +90,24 @@ def test_what_would_have_been_shown_is_counted_and_who_it_would_have_been_about(
     assert first.patient is not None
 
 
+def test_two_ehrs_may_have_a_patient_of_one_id_each(engine: Engine) -> None:
+    hidden, _ = client(Store(engine), modes=Fixed(Mode.SHADOW))
+    for _ in range(3):
+        hidden.post(URL, json=body())
+    execute(engine, "UPDATE cds_call SET client = 'north', own_ids = false")
+    execute(engine, "UPDATE cds_call SET client = 'north#tenant=7' WHERE pk = (SELECT max(pk) FROM cds_call)")
+    (one,) = told(engine)
+    assert (one["calls"], one["patients"], one["patients_that_would_have_been_shown"]) == (3, 2, 2)
+    calls = [call.call_id for call in Store(engine).latest()]
+    Monitoring(engine).keep_outcomes([(call, True, None, "test") for call in calls], NOW)
+    assert told(engine)[0]["outcomes"]["with_a_card"]["patients"] == 2
+    matured_ = Monitoring(engine).matured(shipped(), NOW - DAY)
+    assert sorted(str(each.client) for each in matured_) == ["north", "north#tenant=7"]
+    execute(engine, "UPDATE cds_call SET own_ids = true")
+    assert told(engine)[0]["patients"] == 1, "ids of our own store are ours, whoever calls"
+    assert len(Monitoring(engine).matured(shipped(), NOW - DAY)) == 1
+
+
 def test_a_trial_from_the_console_is_left_out(engine: Engine) -> None:
     hidden, _ = client(Store(engine), modes=Fixed(Mode.SHADOW))
     hidden.post(URL, json=body())

@@ -176,8 +176,12 @@ def test_silent(reason: str, chart: list[Resource], drafts: list[Resource]) -> N
 
 
 def test_the_warning() -> None:
-    (card,) = decide(MEDIUM).cards
+    decision = decide(MEDIUM)
+    (card,) = decision.cards
     shown = card.as_json()
+    (about,) = decision.output["about"]
+    assert (about["card"], about["order"]) == (shown["uuid"], f"MedicationRequest/{MEDIUM['id']}")
+    assert about["codes"], "heparin is known by its codes"
     assert shown["indicator"] == "warning"
     assert len(shown["summary"]) < SUMMARY_LIMIT
     assert "12.6 vs 10.8 %" in shown["summary"]

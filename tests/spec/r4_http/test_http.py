@@ -267,10 +267,29 @@ def test_origins(entry: Entry, allowed: tuple[str, ...], origin: str, said: str 
         assert "*" in allowed or "Origin" in ", ".join(reply.headers.getlist("Vary"))
 
 
-@clause("R4/http.html#custom", "X-Request-Id is repeated when it is safe to")
-def test_request_id(client: FhirClient) -> None:
-    assert client.get("Patient/x", X_Request_Id="abc-1").headers["X-Request-Id"] == "abc-1"
-    assert "X-Request-Id" not in client.get("Patient/x", X_Request_Id="a b <script>").headers
+@clause(
+    "R4/http.html#custom",
+    "X-Request-Id is used; one that is no id comes back as X-Correlation-Id beside ours",
+)
+@pytest.mark.parametrize(
+    ("sent", "id_", "correlated"),
+    [
+        ({}, None, None),
+        ({"X_Request_Id": "abc-1"}, "abc-1", None),
+        ({"X_Request_Id": "abc-1", "X_Correlation_Id": "order 7/2"}, "abc-1", "order 7/2"),
+        ({"X_Request_Id": "a b <script>"}, "ours", "a b <script>"),
+        ({"X_Request_Id": "a b", "X_Correlation_Id": "c"}, "ours", "c"),
+        ({"X_Request_Id": "ü"}, "ours", None),
+        ({"X_Correlation_Id": "x" * 201}, None, None),
+    ],
+)
+def test_request_id(
+    client: FhirClient, sent: dict[str, str], id_: str | None, correlated: str | None
+) -> None:
+    reply = client.get("Patient/x", **sent)
+    given = reply.headers.get("X-Request-Id")
+    assert (given is not None and len(given) == 32) if id_ == "ours" else given == id_
+    assert reply.headers.get("X-Correlation-Id") == correlated
 
 
 @pytest.fixture

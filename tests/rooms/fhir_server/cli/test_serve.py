@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -97,6 +98,42 @@ def test_a_worker_killed_again_and_again_is_started_with_growing_pauses(server):
     assert max(pauses) > 0
     counted = server.get("/metrics")[1]
     assert 'xinglin_process_restarts_total{process="http-1"}' in counted
+
+
+def _round(connections):
+    """Ask over all connections at once; return how many of them the server ended."""
+    for connection in connections:
+        connection.request("GET", "/fhir/metadata")
+    ended = 0
+    for connection in connections:
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+        ended += answer.getheader("connection") == "close"
+    return ended
+
+
+def test_connections_that_are_all_one_worker_s_are_dealt_anew(server):
+    old = server.pid("http-2")
+    os.kill(old, signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{old}").exists())  # so the supervisor knows
+    connections = [
+        http.client.HTTPConnection("127.0.0.1", server.facts["port"], timeout=60) for _ in range(12)
+    ]
+    try:
+        _round(connections)
+        wait_for(lambda: (pid := server.pid("http-2")) != old and pid)
+        wait_for(lambda: _round(connections) > 0)
+        quiet = [1] * 20
+
+        def evened_out():
+            quiet.append(_round(connections))
+            return not any(quiet[-20:])
+
+        wait_for(evened_out)
+    finally:
+        for connection in connections:
+            connection.close()
 
 
 def test_threads_of_a_worker_share_one_heap(server):

@@ -50,7 +50,7 @@ def test_accept(accept: str | None, expected: str) -> None:
     ("parameter", "expected"),
     [
         ("json", FHIR),
-        ("text/json", FHIR),
+        ("text/json", "text/json; charset=utf-8"),
         ("application/json", PLAIN),
         ("application/fhir+json", FHIR),
         ("application/fhir json", FHIR),

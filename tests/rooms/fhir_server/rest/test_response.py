@@ -105,7 +105,9 @@ def test_impossible_summaries(query: str) -> None:
     ],
 )
 def test_writes(status: int, returns: str | None, by_post: bool, location: bool, body: str | None) -> None:
-    answer = response.of_write(Result(status, VERSION), Preferences(returns), BASE, created_by_post=by_post)
+    answer = response.of_write(
+        request(""), Result(status, VERSION), Preferences(returns), BASE, created_by_post=by_post
+    )
     headers = dict(answer.headers)
     assert answer.status == status
     assert headers["ETag"] == 'W/"3"'
