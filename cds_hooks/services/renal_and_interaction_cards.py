@@ -87,9 +87,10 @@ def renal_unknown(
 ) -> Card:
     """Return the card that says that a drug depends on the kidneys and their function is not known."""
     drugs = ", ".join(sorted(unanswered))
+    reasons = ", ".join(code.replace("-", " ") for code in why)
     return Card(
         uuid=facts.uuid("renal-unknown"),
-        summary=_short(f"Kidney function not computed for {drugs}: {', '.join(why)}"),
+        summary=_short(f"Kidney function not computed for {drugs}: {reasons}"),
         indicator="info",
         source=Source("Labels of the drugs named (US)"),
         detail="\n".join(
