@@ -142,14 +142,17 @@ def interaction(
                 f"Seriousness: {pair.seriousness}. Evidence: {pair.evidence}. Frequency: {pair.frequency}."
                 f" Not looked at: {pair.modifiers}, drugs that ended in the last weeks.",
                 "",
-                *([f"> {pair.label.sentence}", ""] if pair.label else []),
+                f"> {pair.label.sentence}",
+                "",
+                f"{pair.label.place} Labels of the other drugs of its class were not read.",
+                "",
                 *_end(order, unchecked),
             ]
         ),
         override_reasons=ORDER,
         links=(
             Link("The list (table 2)", TABLE),
-            *([Link("Where the quoted sentence was read", pair.label.url)] if pair.label else []),
+            Link(f"Where the sentence was read: {pair.label.product}", pair.label.url),
         ),
         extension=_evidence(pair.id),
     )
