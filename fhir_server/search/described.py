@@ -6,7 +6,7 @@ the values stand in the statement.
 
 from __future__ import annotations
 
-from fhir_server.search import absence, chart
+from fhir_server.search import absence, chart, ranged
 from fhir_server.search.ast import All, Chain, Clause, Criterion, Either, Has, Not, Query
 from fhir_server.search.conditions import COMPLEMENTS
 from fhir_server.search.types.protocol import OnResource, Row, Texts
@@ -14,6 +14,10 @@ from fhir_server.search.types.table import TYPES
 
 SHAPES = (
     ("as v from idx_text", "score: all resources that have the words are weighed, the best are taken"),
+    (
+        ranged.PART.expression,
+        "range: the rows of one range of one index in their order, until the page is full",
+    ),
     ("p as materialized", "few rows: if few fulfil the condition that tells most, those and their resources"),
     ("t as materialized", "targets: if the chain leads to few resources, those that refer to them"),
     ("h as materialized", "holders: if few have what _has asks for, what they refer to"),
@@ -93,4 +97,5 @@ def shapes(query: Query, sql: str) -> list[str]:
     if query.parts is None and chart.asked(query) is not None:
         return [CHART]
     found = [words for sign, words in SHAPES if sign in sql]
-    return found if found and (query.parts is None and SHAPES[-1][1] in found) else [*found, WALK]
+    whole = query.parts is None and (SHAPES[-1][1] in found or SHAPES[1][1] in found)
+    return found if whole else [*found, WALK]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fhir_server.schema.names import RESOURCE
+from fhir_server.definitions.structures import type_code
+from fhir_server.schema.names import RESOURCE, TENANT
 from fhir_server.search import score
 from fhir_server.search.ast import Criterion, Query
 from fhir_server.search.conditions import Conditions, Sql
@@ -112,18 +113,21 @@ def selected(
     keys: list[Key],
     behind: Sql | None,
     pk: str = "r.pk",
+    once: str = "",
 ) -> Sql:
     """Return one ordered and limited selection, of what comes `behind` the position if anything.
 
-    `pk` is how the last key of the order is said, which decides by what index it is served.
+    `pk` is how the last key of the order is said, which decides by what index it is served. Of rows that are
+    equal in `once`, which is what they are ordered by, there is one.
     """
+    distinct = f"distinct on ({once}) " if once else ""
     joins = [each.join for each in keys if each.join.text]
     columns = "".join(f", {each.expression} as k{number}" for number, each in enumerate(shown, start=1))
     conditions = where.text if behind is None else f"{where.text} and ({behind.text})"
     order = order_by(keys, page.descending_pk, page.backward, pk)
     return Sql(
-        f"select {RAW}{columns} from {source}{''.join(join.text for join in joins)} where {conditions} "
-        f"order by {order} limit %s",
+        f"select {distinct}{RAW}{columns} from {source}{''.join(join.text for join in joins)} "
+        f"where {conditions} order by {order} limit %s",
         (
             *(value for join in joins for value in join.parameters),
             *where.parameters,
@@ -131,3 +135,13 @@ def selected(
             page.limit,
         ),
     )
+
+
+def resource_of_row(page: Page) -> str:
+    """Return the join of the resource `r` of a walked row `d`.
+
+    Lateral and fenced: of a join the planner believes that few rows are left where the type is a small one,
+    and sorts all of them.
+    """
+    own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and r.pk = d.pk"
+    return f"cross join lateral (select r.* from {RESOURCE} r where {own} offset 0) r"

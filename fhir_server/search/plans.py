@@ -5,6 +5,7 @@ medicine is not independent: two frequent codes may never meet. A page must not 
 guess, so its shape is chosen by what is asked, and where that is not enough by a look at the data:
 
     chart       the newest of one patient: a walk of the chart index (chart.py)
+    range       one range of one index and nothing else: its first rows (ranged.py)
     keys        a key that few resources have (a reference, an identifier): GIN, then order
     stretch     keys that many have: walk 2,000 in order; GIN only if they do not fill the page
     few rows    a condition on ordered rows: up to 1,000 (4,000 without sort) of them, then their resources
@@ -22,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from fhir_server.definitions.structures import type_code
 from fhir_server.schema.names import RESOURCE
-from fhir_server.search import chart, score
+from fhir_server.search import chart, ranged, score
 from fhir_server.search.ast import Chain, Clause, Criterion, Has, innermost
 from fhir_server.search.conditions import (
     TENANT,
@@ -34,7 +35,7 @@ from fhir_server.search.conditions import (
 from fhir_server.search.elements import is_bound
 from fhir_server.search.linked import by_row, is_tried
 from fhir_server.search.order import Key, Walk, beyond, order_by
-from fhir_server.search.page import CHART, Page, behind_position, looked_up, selected
+from fhir_server.search.page import CHART, Page, behind_position, looked_up, resource_of_row, selected
 from fhir_server.search.settled import is_by_keys, is_few_rows, is_linked_by_keys, is_tried_on_few
 from fhir_server.search.sql import OfType, in_parentheses, joined
 from fhir_server.search.types import words
@@ -63,6 +64,13 @@ def plan(page: Page) -> None:
     clauses = page.query.clauses
     if page.query.sort and score.is_key(page.query.sort[0]):
         page.branches.append(_by_score(page))
+        return
+    if (
+        page.beside == 1
+        and page.conditions.visible is None
+        and (only := ranged.asked(page.query, page.position))
+    ):
+        page.branches.append(ranged.branch(page, only))
         return
     worded = words.asked(clauses)
     limit = page.conditions.visible(page.query.type_name) if page.conditions.visible else None
@@ -151,6 +159,8 @@ def is_settled(page: Page) -> bool:
     if page.conditions.visible is not None:
         return False
     clauses = page.query.clauses
+    if ranged.PART in page.keys:
+        return True
     charted = bool(page.keys) and page.keys[0].expression == CHART.expression
     by_keys = is_by_keys if charted else is_linked_by_keys
     few = page.conditions.at_hand and page.conditions.walking
@@ -238,7 +248,7 @@ def _by_score(page: Page) -> Sql:
     if whole:
         page.conditions.at_hand = True
         made = selected(
-            page, f"({source.text}) d {_resource_of(page)}", page.where(others), keys, keys, behind
+            page, f"({source.text}) d {resource_of_row(page)}", page.where(others), keys, keys, behind
         )
         return Sql(made.text, (*source.parameters, *made.parameters))
     # Nothing else is asked: the page is cut before a resource is looked at.
@@ -247,7 +257,7 @@ def _by_score(page: Page) -> Sql:
         f"order by {order_by(asked, page.descending_pk, page.backward)} limit %s",
         (*source.parameters, *(() if behind is None else behind.parameters), page.limit),
     )
-    made = selected(page, f"({best.text}) d {_resource_of(page)}", Sql("true"), keys, keys, None)
+    made = selected(page, f"({best.text}) d {resource_of_row(page)}", Sql("true"), keys, keys, None)
     return Sql(made.text, (*best.parameters, *made.parameters))
 
 
@@ -271,7 +281,9 @@ def _walked(page: Page, bounds: Sequence[Clause], gate: str) -> list[Sql]:
         behind = beyond(keys, position, position.keys, page.descending_pk) if position and within else None
         for source, condition in _rows_in_order(page, first, bounds):
             both = Sql(f"{condition.text} and {where.text}", (*condition.parameters, *where.parameters))
-            walked = selected(page, f"{source.text} {_resource_of(page)}", both, keys, keys, behind, "d.pk")
+            walked = selected(
+                page, f"{source.text} {resource_of_row(page)}", both, keys, keys, behind, "d.pk"
+            )
             found.append(Sql(walked.text, (*source.parameters, *walked.parameters)))
     if not bounds and (position is None or not within or not page.backward):
         behind = None
@@ -327,16 +339,6 @@ def _value(first: Walk, is_long: bool) -> str:
     Spans of numbers are few and found by their other end: no index shall offer itself for their order.
     """
     return f"{first.key.expression} + 0" if is_long and first.table != "idx_date" else first.key.expression
-
-
-def _resource_of(page: Page) -> str:
-    """Return the join of the resource `r` of a walked row `d`.
-
-    Lateral and fenced: of a join the planner believes that few rows are left where the type is a small one,
-    and sorts all of them.
-    """
-    own = f"r.tenant = {TENANT} and r.type = {type_code(page.query.type_name)} and r.pk = d.pk"
-    return f"cross join lateral (select r.* from {RESOURCE} r where {own} offset 0) r"
 
 
 def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
@@ -397,7 +399,7 @@ def _stretch(page: Page, bounds: Sequence[Clause], gate: str) -> Stretch | None:
             united = joined([in_parentheses(part) for part in parts], " union all ")
             in_order = f"order by d.{column}{direction}{cut}"
             walked = Sql(f"select * from ({united.text}) d {in_order}", united.parameters)
-        source = Sql(f"({walked.text}) d {_resource_of(page)}", walked.parameters)
+        source = Sql(f"({walked.text}) d {resource_of_row(page)}", walked.parameters)
         pk = "d.pk"
         keys = [first.key, *page.keys[1:]]
     behind = None

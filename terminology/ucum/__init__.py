@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from terminology.ucum.expressions import Unit, UnitError, display, parse
 from terminology.ucum.special import from_special, to_special
@@ -75,6 +76,9 @@ def convert(value: Decimal | int, source: str, target: str) -> Decimal | None:
     >>> str(convert(Decimal("37.0"), "Cel", "[degF]")), convert(1, "cm", "s")
     ('98.6', None)
     """
+    if (ratio := _ratio(source, target)) is not None:
+        numerator, denominator = value.as_integer_ratio()
+        return _DIGITS.divide(Decimal(numerator * ratio[0]), Decimal(denominator * ratio[1]))
     here = canonical(value, source)
     unit = _unit(target)
     if here is None or unit is None or here[1] != unit.dimensions:
@@ -83,6 +87,15 @@ def convert(value: Decimal | int, source: str, target: str) -> Decimal | None:
     if unit.special is not None:
         amount = to_special(unit.special, amount) / unit.scale
     return _decimal(amount)
+
+
+@lru_cache(maxsize=16_384)
+def _ratio(source: str, target: str) -> tuple[int, int] | None:
+    """Return how many of `target` one of `source` is, as a fraction; None where only `convert` can tell."""
+    one, other = _unit(source), _unit(target)
+    if one is None or other is None or one.dimensions != other.dimensions or one.special or other.special:
+        return None
+    return (one.factor / other.factor).as_integer_ratio()
 
 
 def _decimal(amount: Fraction) -> Decimal:

@@ -60,7 +60,7 @@ MASSES = (
     ],
 )
 def test_another_unit(search: Search, query: str, ids: list[str]) -> None:
-    assert search(f"Observation?value-quantity={query}", *MASSES) == ids
+    assert sorted(search(f"Observation?value-quantity={query}", *MASSES)) == sorted(ids)
 
 
 @clause("R4/search.html#quantity", "scales with a zero of their own; pH is not turned round into mol/L")
@@ -73,11 +73,12 @@ def test_scales(search: Search) -> None:
         weighed("acid", "7.4", "[pH]"),
         weighed("amount", "7.4", "mmol/L"),
     )
-    assert search(f"Observation?value-quantity=38.5|{UCUM}|Cel", *made) == ["fever", "kelvin", "fahrenheit"]
-    assert search(f"Observation?value-quantity=gt100.4|{UCUM}|[degF]") == ["fever", "kelvin", "fahrenheit"]
+    hot = {"fever", "kelvin", "fahrenheit"}
+    assert set(search(f"Observation?value-quantity=38.5|{UCUM}|Cel", *made)) == hot
+    assert set(search(f"Observation?value-quantity=gt100.4|{UCUM}|[degF]")) == hot
     assert search(f"Observation?value-quantity=le36|{UCUM}|Cel") == ["cool"]
     # A tenth of 41 °C is 4.1 °C; in kelvin it would be 31, and all of them near.
-    assert search(f"Observation?value-quantity=ap41|{UCUM}|Cel") == ["fever", "kelvin", "fahrenheit"]
+    assert set(search(f"Observation?value-quantity=ap41|{UCUM}|Cel")) == hot
     assert search(f"Observation?value-quantity=gt7|{UCUM}|[pH]") == ["acid"]
     assert search(f"Observation?value-quantity=gt7|{UCUM}|mmol/L") == ["amount"]
 
@@ -105,9 +106,9 @@ def test_kinds_of_quantities(search: Search) -> None:
         condition("range", onsetRange={"low": age(1, "a"), "high": age(36, "mo")}),
         condition("odd", onsetRange={"low": age(1, "a"), "high": {"value": 3, "unit": "springs"}}),
     )
-    assert search(f"Condition?onset-age=2|{UCUM}|a", *made) == ["months", "years"]
+    assert set(search(f"Condition?onset-age=2|{UCUM}|a", *made)) == {"months", "years"}
     assert search(f"Condition?onset-age=gt2|{UCUM}|a") == ["range"]
-    assert search(f"Condition?onset-age=sa11|{UCUM}|mo") == ["months", "years", "range"]
+    assert set(search(f"Condition?onset-age=sa11|{UCUM}|mo")) == {"months", "years", "range"}
     stay = {"resourceType": "Encounter", "id": "stay", "length": age(90, "min")}
     assert search(f"Encounter?length=1.5|{UCUM}|h", stay) == ["stay"]
 

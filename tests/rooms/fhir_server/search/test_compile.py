@@ -202,7 +202,8 @@ def test_what_is_longer_than_a_day_comes_first_where_the_dates_rise() -> None:
 @pytest.mark.parametrize(
     ("query", "table"),
     [
-        ("Patient?family=a", "idx_string"),
+        ("Patient?family=a", None),
+        ("Patient?family=a,b", "idx_string"),
         ("Patient?family=a&birthdate=ge2020", "idx_string"),
         ("Observation?date=ge2020&date=lt2021", None),
         ("Observation?date=ge2020&date=lt2021&status=final", "idx_date"),
@@ -227,8 +228,8 @@ def test_rows_alone_are_counted_first(query: str, table: str | None) -> None:
 
 def test_what_is_asked_if_there_are_more_does_not_look_again() -> None:
     for query in (
-        "Patient?family=a",
-        "RiskAssessment?probability=gt0.5",
+        "Patient?family=a,b",
+        "RiskAssessment?probability=gt0.5,lt0.1",
         "Observation?value-quantity=gt5||mg",
     ):
         statement = compile(parsed(query), 21)
@@ -288,7 +289,8 @@ def test_the_chart_of_a_patient_is_walked() -> None:
         ("Observation?patient=7&date=gt2020&code=a&_sort=-date", True),
         ("Observation?patient=7&date=gt2020&code:not=a&_sort=-date", False),
         ("Observation?patient=7&date=gt2020", True),
-        ("Patient?family=a", False),
+        ("Patient?family=a", True),
+        ("Patient?family=a,b", False),
         ("Patient?_lastUpdated=gt2020", False),
         ("Observation?patient.name=a", False),
         ("Observation?patient.gender=male", True),
