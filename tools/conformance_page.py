@@ -98,6 +98,16 @@ LEFT_OUT: tuple[tuple[str, str, str], ...] = (
         "`_count=0` is refused (400), there is no total",
         "a walk ends where there is no `next`",
     ),
+    (
+        "search.html#query",
+        "`_query` over several types or in a compartment is refused (400)",
+        "a named query is defined for one type",
+    ),
+    (
+        "search.html#versions",
+        "a chain over a reference to a version asks the current resource",
+        "what is searched is what is current; `_include` brings the version",
+    ),
 )
 STANDARDS = (
     ("R4/", "FHIR R4 (4.0.1)", "http://hl7.org/fhir/R4/"),
