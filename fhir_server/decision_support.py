@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from flask import Flask
 
-import cds_hooks.blueprint
+import cds_hooks.door
 import cds_hooks.model_pages
 import cds_hooks.pages
 import cds_hooks.record_pages
@@ -54,7 +54,7 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
         burden=burden,
         spool=spool(config),
     )
-    app.register_blueprint(cds_hooks.blueprint.mount(calls, records, client_trust(config, engine, entry)))
+    cds_hooks.door.mount(app, calls, records, client_trust(config, engine, entry))
     site = cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config))
     app.register_blueprint(cds_hooks.pages.create(site))
     kept = cds_hooks.record_pages.Site(calls, entry, Grant.anonymous, entry.clock)

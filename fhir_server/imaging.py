@@ -18,6 +18,7 @@ import dicom_node.network_pages
 import dicom_node.pages
 import dicom_node.study_actions
 from dicom_node.audit_log import AuditLog
+from dicom_node.bridge import followed
 from dicom_node.bridge.audit_drain import AuditDrain
 from dicom_node.bridge.drain import Bridge, BridgeSettings
 from dicom_node.bridge.followed import Followed
@@ -35,7 +36,7 @@ from dicom_node.lifecycle.drain import Lifecycle
 from dicom_node.lifecycle.drain import Settings as LifecycleSettings
 from dicom_node.lifecycle.rejection import Rules
 from dicom_node.way_in import WayIn
-from dicom_node.workflow import availability
+from dicom_node.workflow import availability, orders
 from dicom_node.workflow.chart import WorkflowSettings
 from dicom_node.workflow.commitment import Checks
 from dicom_node.workflow.orders import Orders
@@ -46,6 +47,7 @@ from fhir_server.config import Config, ConfigError
 from fhir_server.database.engine import Engine
 from fhir_server.interactions.context import utc_now
 from fhir_server.interactions.entry import Entry
+from fhir_server.jobs.drains import Stream
 
 
 def mount(app: Flask, config: Config, entry: Entry) -> None:
@@ -81,7 +83,7 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
 def drains(config: Config, entry: Entry) -> dict[str, Callable[[], int]]:
     """Return the queues of the node that the background worker drains."""
     return {
-        "dicom-patients": Followed(entry).drain,
+        "dicom-patients": Stream(Followed(entry).drain, followed.ENTRIES_AT_A_TIME),
         "dicom-bridge": Bridge(
             entry, bridge_settings(config), dicom_files(config), told=partial(_notify, config)
         ).drain,
@@ -102,7 +104,7 @@ def workflow_drains(config: Config, entry: Entry) -> dict[str, Callable[[], int]
         entry.engine, Destinations(entry.engine, as_client(config)), config.ae_title.strip(), entry.clock
     )
     return {
-        "worklist": Orders(entry, settings).drain,
+        "worklist": Stream(Orders(entry, settings).drain, orders.AT_A_TIME),
         "performed-steps": Procedures(entry, settings).drain,
         "storage-commitment": lambda: checks.drain(entry.engine),
         "dicom-messages": delivery.drain,

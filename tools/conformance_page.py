@@ -90,7 +90,7 @@ LEFT_OUT: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "http.html#other-bundles",
-        "a Bundle of another type than batch and transaction is refused (400)",
+        "a Bundle of another type than batch, transaction and history is refused (400)",
         "R4 leaves it to the server",
     ),
     (

@@ -3,13 +3,17 @@
 Phansalkar et al., J Am Med Inform Assoc 2012;19:735 (table 2) names the pairs that every record system
 should interrupt for. The classes here are our own: of what the paper names, the ingredients for which a
 strong or contraindicated effect is meant, without drugs that have left the market. Each row has the
-shape of the minimum information model for potential drug interactions (W3C community group, 2019).
+shape of the minimum information model for potential drug interactions (W3C community group, 2019), and a
+sentence of one label of the United States beside it (`interaction_labels.json`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 PAPER = "https://doi.org/10.1136/amiajnl-2011-000612"
 TABLE = "https://pmc.ncbi.nlm.nih.gov/articles/PMC3422823/table/tbl2"
@@ -31,10 +35,20 @@ _QT = (
 
 @dataclass(frozen=True, slots=True)
 class Quotation:
-    """A sentence of a label or of FDA that says it, and where it was read."""
+    """A sentence of one label, where it stands and where it was read; `set_id` "" where that is not told."""
 
+    product: str
+    section: str
     sentence: str
+    set_id: str
+    version: str
     url: str
+
+    @property
+    def place(self) -> str:
+        """Where the sentence stands, in words."""
+        known = f"SPL set id {self.set_id}; " if self.set_id else ""
+        return f"Label of {self.product}, {self.section}; {known}{self.version}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +66,18 @@ class Pair:
     frequency: str = "not stated by the source"
     modifiers: str = "dose, route and the time between the drugs"
     evidence: str = "expert panel of the ONC list"
-    label: Quotation | None = None
+
+    @property
+    def label(self) -> Quotation:
+        """A label that says it of one drug of a class; those of the others were not read."""
+        return labels()[self.id]
+
+
+@cache
+def labels() -> Mapping[str, Quotation]:
+    """Return the label sentences by the id of their pair."""
+    text = (files(__package__) / "interaction_labels.json").read_text(encoding="utf-8")
+    return {key: Quotation(**entry) for key, entry in json.loads(text).items()}
 
 
 PAIRS: tuple[Pair, ...] = (
@@ -74,10 +99,6 @@ PAIRS: tuple[Pair, ...] = (
         "febuxostat-thiopurine", "Febuxostat with azathioprine or mercaptopurine", ("febuxostat",),
         ("azathioprine", "mercaptopurine"), "severe bone marrow toxicity",
         "febuxostat blocks xanthine oxidase, which breaks thiopurines down", "Do not combine.",
-        label=Quotation(
-            "ULORIC is contraindicated in patients being treated with azathioprine, or mercaptopurine",
-            "http://www.drugs.com/labeling-changes/January-2011/uloric-febuxostat-2386.html",
-        ),
     ),
     Pair(
         "ssri-mao", "Serotonin reuptake inhibitor with MAO inhibitor",
@@ -123,21 +144,11 @@ PAIRS: tuple[Pair, ...] = (
         ("simvastatin", "lovastatin"),
         (*_CYP3A4, "erythromycin"), "rhabdomyolysis", "both statins are broken down by CYP3A4",
         "Pause the statin, or choose one that CYP3A4 does not break down.",
-        label=Quotation(
-            "Zocor is contraindicated in the following conditions: Concomitant administration of strong"
-            " CYP3A4 inhibitors (e.g., itraconazole, ketoconazole, posaconazole, HIV protease inhibitors,"
-            " boceprevir, telaprevir, erythromycin, clarithromycin, telithromycin and nefazodone)",
-            "http://www.drugs.com/labeling-changes/February-2014/zocor-simvastatin-1077.html",
-        ),
     ),
     Pair(
         "tizanidine-cyp1a2", "Tizanidine with ciprofloxacin or fluvoxamine", ("tizanidine",),
         ("ciprofloxacin", "fluvoxamine"), "severe hypotension and sedation",
         "tizanidine is broken down by CYP1A2", "Do not combine.",
-        label=Quotation(
-            "Concomitant use of fluvoxamine and Zanaflex is contraindicated.",
-            "https://www.healthgrades.com/drugs/zanaflex/interactions",
-        ),
     ),
     Pair(
         "tranylcypromine-procarbazine", "Tranylcypromine with procarbazine", ("tranylcypromine",),

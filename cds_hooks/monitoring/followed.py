@@ -17,7 +17,7 @@ from typing import Any
 
 from cds_hooks.facts.chart import Resource
 from cds_hooks.facts.subjects import AS_DRAFTED, ENDINGS, NOT_STARTED, OPEN, became
-from cds_hooks.records.subjects import SHADOW, SHOWN, told
+from cds_hooks.records.subjects import MOST, SHADOW, SHOWN, told
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
 from fhir_server.interactions import read, search_type
@@ -31,10 +31,18 @@ _Z = 1.959964
 
 
 def report(
-    engine: Engine, entry: Entry, since: datetime, until: datetime, service: str | None = None
+    engine: Engine,
+    entry: Entry,
+    since: datetime,
+    until: datetime,
+    service: str | None = None,
+    most: int = MOST,
 ) -> list[dict[str, Any]]:
-    """Return an entry for each service and group whose cards were about something, of one or of all."""
-    found = told(engine, since, until, service)
+    """Return an entry for each service and group whose cards were about something, of one or of all.
+
+    Of more than `most` orders and treatments the newest are looked up.
+    """
+    found = told(engine, since, until, service, most)
     orders = _orders({one.patient for one in found}, entry)
     counted: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for one in found:

@@ -150,10 +150,9 @@ class Monitors:
         return report | {"reference": source, "days": span.days}
 
     def _reference(self, release: Release, since: datetime) -> tuple[Any, str]:
-        """Return what the release is held against: its card's distribution, else its first answers here."""
-        found = reference.of_card(release.card)
-        if found is not None:
-            return found, "the training data, as the card describes them"
+        """Return what the release is held against: the training data, else its first answers here."""
+        if (found := reference.of(release)) is not None:
+            return found
         x, p = _matrix(self._records.first(release, since, FIRST_ANSWERS))
         if len(p) < examine.MIN_PREDICTIONS:
             return None, "none: the card holds no distribution, and too few answers lie before this time"

@@ -58,11 +58,13 @@ class Told:
     feedback: str | None
 
 
-def told(engine: Engine, since: datetime, until: datetime, service: str | None = None) -> list[Told]:
+def told(
+    engine: Engine, since: datetime, until: datetime, service: str | None = None, most: int = MOST
+) -> list[Told]:
     """Return what cards of a time were about, the newest first: of all services, or of one."""
     asked = {
         "tenant": TENANT, "console": CONSOLE, "since": since, "until": until, "service": service,
-        "most": MOST,
+        "most": most,
     }  # fmt: skip
     with engine.connection(Mode.SINGLE) as connection, connection.cursor() as cursor:
         cursor.execute(_SUBJECTS, asked)

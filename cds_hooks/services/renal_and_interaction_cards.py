@@ -87,9 +87,10 @@ def renal_unknown(
 ) -> Card:
     """Return the card that says that a drug depends on the kidneys and their function is not known."""
     drugs = ", ".join(sorted(unanswered))
+    reasons = ", ".join(code.replace("-", " ") for code in why)
     return Card(
         uuid=facts.uuid("renal-unknown"),
-        summary=_short(f"Kidney function not computed for {drugs}: {', '.join(why)}"),
+        summary=_short(f"Kidney function not computed for {drugs}: {reasons}"),
         indicator="info",
         source=Source("Labels of the drugs named (US)"),
         detail="\n".join(
@@ -141,14 +142,17 @@ def interaction(
                 f"Seriousness: {pair.seriousness}. Evidence: {pair.evidence}. Frequency: {pair.frequency}."
                 f" Not looked at: {pair.modifiers}, drugs that ended in the last weeks.",
                 "",
-                *([f"> {pair.label.sentence}", ""] if pair.label else []),
+                f"> {pair.label.sentence}",
+                "",
+                f"{pair.label.place} Labels of the other drugs of its class were not read.",
+                "",
                 *_end(order, unchecked),
             ]
         ),
         override_reasons=ORDER,
         links=(
             Link("The list (table 2)", TABLE),
-            *([Link("Where the quoted sentence was read", pair.label.url)] if pair.label else []),
+            Link(f"Where the sentence was read: {pair.label.product}", pair.label.url),
         ),
         extension=_evidence(pair.id),
     )

@@ -233,8 +233,8 @@ RULES: tuple[Rule, ...] = (
         CLEARANCE,
         Range(high=80, closed=True),
         "adjust",
-        "Keep to the label's range of doses. The label takes the clearance per 1.73 m² of body surface"
-        " (times 1.73, by the patient's surface in m²); the clearance shown here is not divided.",
+        "Keep to the label's range of doses. Its clearance is per 1.73 m²: multiply the one shown here by"
+        " 1.73 and divide it by the patient's body surface in m² before you choose the range.",
     ),
     Rule(
         "nitrofurantoin-below-60",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -79,13 +80,15 @@ class Orders:
             return found
         plans = [f"{one.type_name}/{one.id}" for one in others if one.type_name in SCHEDULES]
         details = [f"{one.type_name}/{one.id}" for one in others if one.type_name not in SCHEDULES]
-        patients: list[str] = []
-        for one in others:
-            if one.type_name in SCHEDULES | ABOUT_PATIENTS:
-                about = self._entry.read(GRANT, partial(_about, one=one))
-                kinds = [address.partition("/") for address in about]
-                found |= {id_: 0 for kind, _, id_ in kinds if kind == ORDER and id_ not in found}
-                patients += [f"Patient/{id_}" for kind, _, id_ in kinds if kind == "Patient"]
+        with self._entry.engine.connection() as connection:
+            telling = SCHEDULES | ABOUT_PATIENTS if rows.is_any_open(connection) else SCHEDULES
+        about = [one for one in others if one.type_name in telling]
+        kinds = [
+            address.partition("/")
+            for address in (self._entry.read(GRANT, partial(_about, those=about)) if about else ())
+        ]
+        found |= {id_: 0 for kind, _, id_ in kinds if kind == ORDER and id_ not in found}
+        patients = [f"Patient/{id_}" for kind, _, id_ in kinds if kind == "Patient"]
         with self._entry.engine.connection() as connection:
             more = rows.orders_of(connection, plans, details, patients)
             found |= {id_: 0 for id_ in more if id_ not in found}
@@ -108,15 +111,20 @@ class Orders:
         return True
 
 
-def _about(context: Context, one: Waiting) -> set[str]:
-    """Return the orders and patients that an Appointment, a Task or an observation speaks of."""
+def _about(context: Context, those: Sequence[Waiting]) -> set[str]:
+    """Return the orders and patients that Appointments, Tasks and observations speak of."""
     chart = Chart(context, WorkflowSettings())
-    resource = chart.at(f"{one.type_name}/{one.id}") or {}
-    if one.type_name in ABOUT_PATIENTS:
-        references = [resource.get("patient"), resource.get("subject")]
-    else:
-        references = [resource.get("focus"), *resource.get("basedOn", ())]
-    return {chart.address(reference) for reference in references}
+    found: set[str] = set()
+    for type_name in sorted({one.type_name for one in those}):
+        ids = [one.id for one in those if one.type_name == type_name]
+        # at once: each Observation by itself costs more than to write it
+        for resource in chart.search(type_name, ("_id", ",".join(sorted(set(ids))))):
+            if type_name in ABOUT_PATIENTS:
+                references = [resource.get("patient"), resource.get("subject")]
+            else:
+                references = [resource.get("focus"), *resource.get("basedOn", ())]
+            found |= {chart.address(reference) for reference in references}
+    return found
 
 
 def bring(context: Context, settings: WorkflowSettings, id_: str, *, told: bool = True) -> None:

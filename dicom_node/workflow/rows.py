@@ -82,6 +82,13 @@ def keep_steps(unit: UnitOfWork, order_pk: int, steps: Sequence[Step]) -> None:
         )
 
 
+def is_any_open(connection: Any) -> bool:
+    """Tell whether any order has an open step: what is told of patients concerns no others."""
+    cursor = connection.cursor()
+    cursor.execute("SELECT FROM worklist_step WHERE open LIMIT 1")
+    return cursor.fetchone() is not None
+
+
 def orders_of(
     connection: Any, plans: Sequence[str], details: Sequence[str], patients: Sequence[str]
 ) -> list[str]:

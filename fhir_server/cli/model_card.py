@@ -57,6 +57,8 @@ def _lines(
     if notice := data.get("notice"):
         yield f"- {notice}"
     yield f"- Feature table: {len(card['schema'])} inputs, SHA-256 {card['schema_sha256']}"
+    yield f"- Seed: {card['model'].get('parameters', {}).get('seed', 'not in the card')}"
+    yield f"- Drift is held against {_reference(release)}"
     yield f"- Code: {card.get('code_commit') or 'SHA-256 ' + card['code_sha256']}"
     if own := card.get("recalibration"):
         yield f"- Recalibrated from {own['parent']['identity']}"
@@ -70,6 +72,13 @@ def _lines(
     for key in KEYS:
         text = attributes.get(key, "")
         yield f"- {key.replace('-', ' ')}: {text if is_assessed(text) else 'not assessed'}"
+
+
+def _reference(release: catalogue.Release) -> str:
+    from cds_hooks.monitoring import reference
+
+    found = reference.of(release)
+    return "the first answers of a place: no distribution is kept" if found is None else found[1]
 
 
 def _figures(evaluation: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from fhir_server.cli.command import add_settings, say
 from fhir_server.cli.installation import database
 from fhir_server.cli.stopping import Stop
 from fhir_server.config import Config
+from fhir_server.jobs.drains import Drain, Stream
 from fhir_server.observability import events
 from fhir_server.observability.heartbeat import Heartbeat
 
@@ -31,8 +32,6 @@ RARELY_S = 5.0
 """Between two rounds while nothing happens; in between it is looked every NAP_S whether something did."""
 
 LONGEST_PAUSE_S = 30.0
-
-Drain = Callable[[], int]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +88,9 @@ def drain_all(
 ) -> None:
     """Call each drain again at once while it finds something, else after a pause; longer after failures.
 
-    While nothing happens in the installation (`awake` says no) they are called rarely; who naps looks
-    often enough that a drain is called as soon after the next commit as if it had been called all along.
+    A `Stream` has its pause as soon as it came to the end of what others had written. While nothing
+    happens in the installation (`awake` says no) they are called rarely; who naps looks often enough that a
+    drain is called as soon after the next commit as if it had been called all along.
     `alive` is told in every round which drains fail.
     """
     due = dict.fromkeys(drains, 0.0)
@@ -125,5 +125,5 @@ def _turn(name: str, drain: Drain, failures: dict[str, int]) -> float:
     failures[name] = 0
     if count:
         events.emit(events.Drained(name, count, (time.monotonic() - begun) * 1000))
-        return 0.0
+        return IDLE_S if isinstance(drain, Stream) and drain.is_empty_after(count) else 0.0
     return IDLE_S

@@ -71,7 +71,7 @@ _TUNABLE = {
     "max_connections": "100",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
-    "wal_compression": "pglz",
+    "wal_compression": "off",
     "random_page_cost": "1.1",
     "autovacuum_naptime": "15s",
     "jit": "off",

@@ -41,6 +41,10 @@ class Position:
         return cls(int(epoch), int(stamp), int(pk))
 
 
+STAMP = "SELECT stamp_base + pg_current_xact_id()::text::bigint FROM feed_epoch ORDER BY epoch DESC LIMIT 1"
+"""What the database's function feed_stamp() says, for a statement that is prepared: a function in SQL is
+read and planned anew by each call."""
+
 PURGED = "X"
 """The method of an entry that says: of this resource nothing is left. Its id is gone, too."""
 

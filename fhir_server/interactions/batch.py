@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.refusals import refusal_of
 from fhir_server.interactions import bundle as bundles
-from fhir_server.interactions import entries
+from fhir_server.interactions import entries, links
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.entry import Entry
 from fhir_server.interactions.requests import Request, check_size, requests
 from fhir_server.model.positions import placed_groups
-from fhir_server.outcome import FhirError, Issue
+from fhir_server.outcome import FhirError, Invalid, Issue
 from fhir_server.storage import outcomes
 
 
@@ -34,28 +36,37 @@ def batch(
     keep_ids: bool = False,
     sent: bytes | None = None,
     stated: entries.Stated | None = None,
+    order: Sequence[int] | None = None,
 ) -> Result:
-    """Carry out each entry by itself, and return the batch-response with the fate of each.
+    """Carry out each entry by itself, in their order or in `order`, and return the fate of each.
 
     The answer is bounded by `max_response_bytes`: an entry whose body would not fit any more is carried
     out, and its part of the answer says that the body is left out.
     """
     check_size(entry.settings.max_bundle_entries, bundle)
-    fates: list[_Fate] = []
+    fates: dict[int, _Fate] = {}
     room = entries.Room(entry.settings.max_response_bytes)
     changes = 0
-    for request in requests(bundle, entry.settings.base_urls):
+    urns = _urns(bundle)
+    asked: Iterable[Request | FhirError] = requests(bundle, entry.settings.base_urls)
+    if order is not None:
+        waiting = list(asked)
+        asked = (waiting[number] for number in order)
+    for number, request in zip(count() if order is None else order, asked, strict=False):
         try:
             if isinstance(request, FhirError):
                 raise request
+            if urns:
+                _refuse_dependent(request, urns)
             result = _alone(entry, grant, request, keep_ids, stated)
             changes += result.changes
-            fates.append(_fate(room, request, result, returns))
+            fates[number] = _fate(room, request, result, returns)
         except Exception as error:  # a crash too: what other entries wrote stays, so their fate must be told
             refusal = refusal_of(error)
             failed = Result(refusal.status, issues=refusal.issues)
-            fates.append(_Fate(failed))
-    told = [_told(fate, returns) for fate in fates]
+            fates[number] = _Fate(failed)
+    in_turn = [fates[number] for number in sorted(fates)]
+    told = [_told(fate, returns) for fate in in_turn]
     if sent is not None:
         told = placed_groups(told, sent)
     answers = [
@@ -67,9 +78,28 @@ def batch(
             text=fate.result.text,
             issues=issues,
         )
-        for fate, issues in zip(fates, told, strict=True)
+        for fate, issues in zip(in_turn, told, strict=True)
     ]
     return Result(200, text=bundles.responses("batch-response", answers), changes=changes)
+
+
+def _urns(bundle: Resource) -> set[str]:
+    """Return the urns that stand for resources of the Bundle, and for nothing outside of it."""
+    urls = {entry.get("fullUrl") for entry in bundle.get("entry", []) if isinstance(entry, dict)}
+    return {url for url in urls if isinstance(url, str) and url.startswith("urn:")}
+
+
+def _refuse_dependent(request: Request, urns: set[str]) -> None:
+    """Raise Invalid (400) for an entry that refers to another one; it would be stored leading to nothing."""
+    if not request.writes or request.resource is None:
+        return
+    for reference, path in links.references(request.resource, f"{request.path}.resource"):
+        if reference in urns:
+            raise Invalid(
+                f"{reference} is an entry of the same batch, whose entries know nothing of each other "
+                "(R4/http.html#brules); send a transaction",
+                expression=path,
+            )
 
 
 def _told(fate: _Fate, returns: str | None) -> tuple[Issue, ...]:

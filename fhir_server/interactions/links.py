@@ -27,22 +27,30 @@ def base_of(full_url: str | None) -> str | None:
     return None if found is None else found[1]
 
 
+def references(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield (reference, path) of every literal reference.
+
+    >>> list(references({"subject": {"reference": "Patient/7"}}, "Observation"))
+    [('Patient/7', 'Observation.subject.reference')]
+    """
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if name == "reference" and isinstance(member, str):
+                yield member, f"{path}.reference"
+            elif isinstance(member, dict | list):
+                yield from references(member, f"{path}.{name}")
+    elif isinstance(value, list):
+        for number, member in enumerate(value):
+            yield from references(member, f"{path}[{number}]")
+
+
 def conditional_references(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield (reference, path) of every conditional reference such as `Patient?identifier=urn:a|1`.
 
     >>> list(conditional_references({"subject": {"reference": "Patient?identifier=1"}}, "Observation"))
     [('Patient?identifier=1', 'Observation.subject.reference')]
     """
-    if isinstance(value, dict):
-        for name, member in value.items():
-            if name == "reference" and isinstance(member, str):
-                if "?" in member and is_conditional(member):
-                    yield member, f"{path}.reference"
-            elif isinstance(member, dict | list):
-                yield from conditional_references(member, f"{path}.{name}")
-    elif isinstance(value, list):
-        for number, member in enumerate(value):
-            yield from conditional_references(member, f"{path}[{number}]")
+    return (found for found in references(value, path) if "?" in found[0] and is_conditional(found[0]))
 
 
 def has_conditional_reference(value: dict[str, Any]) -> bool:

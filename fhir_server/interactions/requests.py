@@ -116,6 +116,11 @@ def request(number: int, entry: Any, base_urls: tuple[str, ...]) -> Request:
     if method in ("GET", "HEAD") and version_id is not None and not history:
         member, version_id = version_id, None
     resource = entry.get("resource")
+    if method == "POST" and id_ is not None:
+        raise NotSupported(
+            f"POST {url!r} cannot be an entry; a create is POST {type_name}, an update PUT {type_name}/{id_}",
+            expression=f"{path}.request.url",
+        )
     if method in ("POST", "PUT"):
         if type_name is None or history:
             raise NotSupported(
@@ -236,9 +241,14 @@ def _parts(
     type_name = steps[0] if steps else None
     if steps == ["metadata"] and operation is None:
         return "metadata", None, None, False, query if mark else None, None
-    if type_name is not None and not is_resource_type(type_name) and type_name != "_history":
+    if type_name is not None and not is_resource_type(type_name) and type_name not in ("_history", "_search"):
         raise NotFound(
             f"request.url {url!r} begins with {type_name!r}, which is no resource type of R4",
+            expression=f"{path}.request.url",
+        )
+    if "_search" in steps:
+        raise NotSupported(
+            f"request.url {url!r} is a search by POST, whose form no entry holds; write GET Patient?name=a",
             expression=f"{path}.request.url",
         )
     history = bool(steps) and (steps[-1] == "_history" or (len(steps) == 4 and steps[2] == "_history"))

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import narrow, permit
-from fhir_server.interactions import bundle, explain, named_queries, published, totals
+from fhir_server.interactions import bundle, explain, named_queries, published, totals, versioned
 from fhir_server.interactions.codes import SearchCodes
 from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.parameters import Searchable
@@ -274,8 +274,13 @@ def _included(
         if len(added) > most:
             break
         includes = tuple(each for each in includes if each.iterate)
-    fitting = whole(context.unit, added[:most], context.settings.max_response_bytes)
-    if len(fitting) < len(added):
+    most_bytes = context.settings.max_response_bytes
+    fitting = whole(context.unit, added[:most], most_bytes)
+    here = len(fitting) == len(added)
+    followed = [*matches, *fitting] if any(each.iterate for each in query.includes) else matches
+    exact = versioned.exact(context, query.includes, followed, fitting)
+    fitting = whole(context.unit, exact, most_bytes)
+    if not here or len(fitting) < len(exact):
         cut = f"only the first {len(fitting)} included resources are here; ask for fewer matches with _count"
         return fitting, (Issue("warning", "incomplete", cut),)
     if includes and new:

@@ -29,7 +29,9 @@ from fhir_server.interactions.places import (
     resolved,
     two_writes,
 )
+from fhir_server.interactions.replayed import as_batch
 from fhir_server.interactions.requests import METHODS, Request, check_size, requests
+from fhir_server.interactions.update import check_id
 from fhir_server.model.positions import placed_groups
 from fhir_server.outcome import (
     MAX_ISSUES,
@@ -54,7 +56,7 @@ def execute(
     sent: bytes | None = None,
     stated: entries.Stated | None = None,
 ) -> Result:
-    """Carry out a Bundle of type batch or transaction.
+    """Carry out a Bundle of type batch, transaction or history.
 
     `returns` is what the answer shall hold of what was written (Prefer: return), one of entries.RETURNS;
     `keep_ids` stores a POSTed resource under the id that it carries (loading of files). `sent` is
@@ -72,8 +74,11 @@ def execute(
                 context, bundle, returns=returns, keep_ids=keep_ids, sent=sent, stated=stated
             ),
         )
+    if kind == "history":
+        repeated, order = as_batch(bundle)
+        return batch(entry, grant, repeated, returns=returns, sent=sent, stated=stated, order=order)
     raise Invalid(
-        f"a Bundle sent to the base must be a batch or a transaction, this one is {kind!r}; "
+        f"a Bundle sent to the base is a batch, a transaction or a history, this one is {kind!r}; "
         "to store it as a resource, POST it to Bundle",
         expression="Bundle.type",
     )
@@ -241,6 +246,8 @@ def _draft(
         resource = links.rewrite(resource, targets, referred.get, links.base_of(request.full_url))
     try:
         if request.method == "PUT":
+            if request.id is not None:
+                check_id(resource, request.id)
             own = resource.setdefault("id", place.id)
             if own != place.id:
                 raise Invalid(

@@ -207,8 +207,8 @@ class _Work:
         try:
             sent = json_format.parse(self._body()) if self._job.body is not None else {}
         except Exception:  # XML, whose batches look like this too
-            return b'"batch"' in self._body()
-        return sent.get("resourceType") == "Bundle" and sent.get("type") == "batch"
+            return any(kind in self._body() for kind in (b'"batch"', b'"history"'))
+        return sent.get("resourceType") == "Bundle" and sent.get("type") in ("batch", "history")
 
     def _refused(self, status: int, said: str) -> tuple[list[File], bool]:
         outcome = operation_outcome([Issue("error", "exception", said)])

@@ -12,7 +12,7 @@ One row a value; `param` is search.keys.column_hash, which already says the reso
     CREATE TABLE idx_date (  -- [low, high)
         pk bigint NOT NULL, low timestamptz NOT NULL, high timestamptz NOT NULL,
         param integer NOT NULL, tenant smallint NOT NULL DEFAULT 0,
-        span smallint NOT NULL);  -- made of low and high: how long it is (search/spans.py)
+        span smallint NOT NULL);  -- how long it is (search/spans.py), said by the INSERT
     CREATE INDEX idx_date_low ON idx_date (tenant, param, low, pk) INCLUDE (high);
     CREATE INDEX idx_date_span ON idx_date (tenant, param, span, low, pk) INCLUDE (high) WHERE span > 0;
     CREATE INDEX idx_date_pk ON idx_date (tenant, pk);
@@ -90,7 +90,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Computed,
     Index,
     Integer,
     Numeric,
@@ -130,12 +129,6 @@ def _text(name: str, nullable: bool = True) -> Column[str]:
 
 
 idx_string = Table("idx_string", METADATA, _pk(), *_param(), _text("value", nullable=False), _text("long"))
-SPAN = """CASE
-    WHEN high AT TIME ZONE 'UTC' <= (low AT TIME ZONE 'UTC') + interval '25 hours' THEN 0
-    WHEN NOT isfinite(high) THEN 4
-    WHEN high AT TIME ZONE 'UTC' <= (low AT TIME ZONE 'UTC') + interval '768 hours' THEN 1
-    WHEN high AT TIME ZONE 'UTC' <= (low AT TIME ZONE 'UTC') + interval '26400 hours' THEN 2
-    ELSE 3 END"""
 idx_date = Table(
     "idx_date",
     METADATA,
@@ -143,7 +136,7 @@ idx_date = Table(
     _moment("low"),
     _moment("high"),
     *_param(),
-    Column("span", SmallInteger, Computed(SPAN, persisted=True), nullable=False),
+    Column("span", SmallInteger, nullable=False),
 )
 idx_number = Table("idx_number", METADATA, _pk(), *_param(), _number("low"), _number("high"))
 idx_quantity = Table(

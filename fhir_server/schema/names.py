@@ -57,3 +57,16 @@ in which search.index gives them."""
 
 ROWS: dict[str, tuple[str, ...]] = {table: tuple(columns) for table, columns in COLUMNS.items()}
 """The same without the types."""
+
+MADE: dict[str, dict[str, str]] = {
+    "idx_date": {
+        "span": """CASE
+            WHEN high AT TIME ZONE 'UTC' <= (low AT TIME ZONE 'UTC') + interval '25 hours' THEN 0
+            WHEN NOT isfinite(high) THEN 4
+            WHEN high AT TIME ZONE 'UTC' <= (low AT TIME ZONE 'UTC') + interval '768 hours' THEN 1
+            WHEN high AT TIME ZONE 'UTC' <= (low AT TIME ZONE 'UTC') + interval '26400 hours' THEN 2
+            ELSE 3 END"""
+    },
+}
+"""Columns that an INSERT makes of the others: how long an interval is, as search.spans asks for it. A
+generated column would cost a third more, because every INSERT plans it anew."""

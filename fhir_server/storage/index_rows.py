@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from fhir_server.database.unit_of_work import UnitOfWork
-from fhir_server.schema.names import COLUMNS
+from fhir_server.schema.names import COLUMNS, MADE
 
 PAGE = 500
 """Rows of one INSERT statement: enough to spread its fixed cost, few enough to bound its text."""
@@ -21,15 +21,22 @@ def insert(unit: UnitOfWork, table: str, rows: Sequence[tuple[Any, ...]]) -> Non
     """Defer the rows of an index table, each beginning with the pk and then as `schema.names.ROWS` has it."""
     for start in range(0, len(rows), PAGE):
         columns = zip(*rows[start : start + PAGE], strict=True)
-        unit.defer_prepared(_statement(table), [array(column) for column in columns])
+        unit.defer_prepared(statement(table), [array(column) for column in columns])
 
 
 @cache
-def _statement(table: str) -> str:
+def statement(table: str) -> str:
     """Return the INSERT of columns; a column of which nothing is known may be NULL as a whole."""
     columns = {"pk": "bigint", **COLUMNS[table]}
-    values = ", ".join(f"unnest(%s::{kind}[])" for kind in columns.values())
-    return f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values}"
+    names = ", ".join(columns)
+    values = ", ".join(f"unnest(%s::{kind}[]) AS {name}" for name, kind in columns.items())
+    made = MADE.get(table)
+    if made is None:
+        return f"INSERT INTO {table} ({names}) SELECT {values}"
+    also = f"{names}, {', '.join(made)}"
+    return (
+        f"INSERT INTO {table} ({also}) SELECT {names}, {', '.join(made.values())} FROM (SELECT {values}) AS v"
+    )
 
 
 def array(column: Sequence[Any]) -> str | None:

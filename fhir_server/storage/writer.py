@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from fhir_server.database import feed
 from fhir_server.database.changes import Change
 from fhir_server.database.unit_of_work import RunAgain, UnitOfWork
 from fhir_server.definitions.structures import type_code
@@ -286,7 +287,7 @@ def _store(
                 for d, v in inserts
             ],
         )
-    stamp = "(SELECT feed_stamp())"
+    stamp = f"({feed.STAMP})"
     if len(both) > 1:
         stamp = str(unit.execute("SELECT feed_stamp()")[0][0])
     _insert(

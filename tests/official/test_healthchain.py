@@ -23,7 +23,7 @@ import pytest
 from flask import Flask
 from werkzeug.serving import make_server
 
-from cds_hooks import blueprint, registry
+from cds_hooks import door, registry
 from cds_hooks.calls import Calls
 from conformance.samples import stroke
 from tests.spec.cds_hooks.test_answers import full
@@ -46,7 +46,7 @@ def address() -> Iterator[str]:
     records = MemoryRecords()
     services = {**dict(registry.services(demonstration=True)), **full()}
     app = Flask(__name__)
-    app.register_blueprint(blueprint.mount(Calls(services, records, budget_s=5.0), records))
+    door.mount(app, Calls(services, records, budget_s=5.0), records)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/cds-services"
@@ -56,7 +56,7 @@ def address() -> Iterator[str]:
 
 def healthchain(address: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what HealthChain made of calls."""
-    discovery = blueprint.registry.discovery({**dict(registry.services(demonstration=True)), **full()})
+    discovery = registry.discovery({**dict(registry.services(demonstration=True)), **full()})
     done = subprocess.run(
         [PYTHON, "-I", str(SCRIPT)], input=json.dumps({"discovery": discovery, "calls": calls}),
         capture_output=True, text=True, timeout=120, check=False,

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cds_hooks import blueprint, registry
+from cds_hooks import door, registry
 from cds_hooks.calls import Calls
 from cds_hooks.client_trust import ClientTrust
 from cds_hooks.facts.chart import Chart
@@ -69,7 +69,7 @@ def client(
     options.setdefault("budget_s", 5.0)  # a loaded test machine is slow; tests of the budget set their own
     calls = Calls(services() if services_ is None else services_, kept, **options)
     app = Flask(__name__)
-    app.register_blueprint(blueprint.mount(calls, kept, trust))
+    door.mount(app, calls, kept, trust)
     return app.test_client(), kept
 
 

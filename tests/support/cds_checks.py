@@ -75,6 +75,7 @@ def _card(card: Any) -> Iterator[str]:
         yield "card.indicator is info, warning or critical"
     if re.search(r"<[A-Za-z/!]", card.get("detail", "")):
         yield "card.detail is Markdown without HTML"
+    yield from _tables(card.get("detail", ""))
     yield from _source(card.get("source"))
     suggestions = card.get("suggestions", [])
     if bool(suggestions) != ("selectionBehavior" in card):
@@ -90,6 +91,24 @@ def _card(card: Any) -> Iterator[str]:
         yield from _coding(reason, ("code", "system", "display"))
     for link in card.get("links", []):
         yield from _link(link)
+
+
+def _tables(detail: str) -> Iterator[str]:
+    """Give what is wrong with the tables: GitHub drops cells beyond the head and pads missing ones.
+
+    https://github.github.com/gfm/#tables-extension-
+    """
+    for block in re.split(r"\n\s*\n", detail):
+        rows = [line.strip() for line in block.splitlines() if line.strip().startswith("|")]
+        if not rows:
+            continue
+        cells = [len(re.findall(r"(?<!\\)\|", row)) - 1 for row in rows]
+        if len(rows) < 2 or not re.fullmatch(r"\|(\s*:?-+:?\s*\|)+", rows[1]):
+            yield f"a table has a delimiter row below its head: {rows[0]}"
+        if len(set(cells)) != 1 or not all(row.endswith("|") for row in rows):
+            yield f"the rows of a table have as many cells as its head: {rows[0]}"
+        if block.strip().splitlines()[0].strip() != rows[0]:
+            yield f"a table does not begin within a paragraph: {rows[0]}"
 
 
 def _source(source: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ from fhir_server.model import json_format
 from fhir_server.schema.names import ROWS
 from fhir_server.search import keys
 from fhir_server.search.index import Indexer
+from fhir_server.storage import index_rows
 
 Resource = dict[str, Any]
 HEAD = "pk, last_updated, rid, version, type, id, chart, chart_date, keys"
@@ -71,10 +72,10 @@ def store(
         if inside:
             kept = "pk, container, rid, type, container_type, id, keys"
             execute_values(cursor, f"insert into contained ({kept}) values %s", inside)
-        for table, columns in ROWS.items():
-            if index[table]:
-                statement = f"insert into {table} (pk, {', '.join(columns)}) values %s"
-                execute_values(cursor, statement, index[table], page_size=1000)
+        for table in ROWS:
+            for start in range(0, len(index[table]), 1000):
+                columns = zip(*index[table][start : start + 1000], strict=True)
+                cursor.execute(index_rows.statement(table), [index_rows.array(each) for each in columns])
         if settle:
             cursor.execute("analyze")
             connection.commit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from cds_hooks.models import features
 from cds_hooks.services import cv_risk, stroke_early_aspirin, stroke_heparin_dose
 from tests.support.cds import services
+from tests.support.golden import FOLDER
 
 PAGES = Path(__file__).parents[3] / "docs" / "services"
 PAGE = (PAGES / "stroke-early-aspirin.md").read_text(encoding="utf-8")
@@ -54,6 +56,16 @@ def test_a_service_of_rules_and_its_page_know_the_same_reasons(service: Any) -> 
     assert {reason for reason in known if not reason.endswith("-")} <= {*used, "low-molecular-weight-heparin"}
     for heading in re.findall(r"^## .*$", PAGE, re.MULTILINE):
         assert f"\n{heading}\n" in page, heading
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_a_page_shows_how_its_cards_begin(page: Path) -> None:
+    quoted = re.findall(
+        r"^> (.+)$", page.read_text(encoding="utf-8").partition("## For whom")[0], re.MULTILINE
+    )
+    golden = {json.loads(card.read_text("utf-8"))["summary"] for card in FOLDER.glob(f"{page.stem}*.json")}
+    assert quoted
+    assert set(quoted) <= golden
 
 
 def test_the_overview_lists_every_service_with_its_hooks() -> None:

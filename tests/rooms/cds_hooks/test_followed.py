@@ -178,6 +178,8 @@ def test_shown_and_shadow_are_held_beside_each_other(here: Any, capsys: Any) -> 
     assert shadow["by_feedback"] == {}
     assert followed.report(entry.engine, entry, AT - DAY, NOW, "cv-risk") == []
     assert followed.report(entry.engine, entry, NOW, NOW + DAY) == []
+    (newest,) = followed.report(entry.engine, entry, AT - DAY, NOW, most=2)
+    assert (newest["group"], newest["settled"]) == ("shadow", 2), "of many the newest"
     command = ["cds", "report", "--days", "60", "--orders", "--database-url", config.database_url]
     assert main(command) == 0
     text = capsys.readouterr().out

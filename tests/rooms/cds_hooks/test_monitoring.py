@@ -202,7 +202,8 @@ def test_the_worker_looks_every_ten_minutes_and_keeps_one_report_a_day(
 
 
 def test_without_a_reference_the_first_answers_are_one(here: Place, abroad: table.Patients) -> None:
-    release = here.activate(draft(here.folder, reference=None))
+    other = {**shipped().card["data"], "sha256": "0" * 64}
+    release = here.activate(draft(here.folder, reference=None, data=other))
     rows, _y = some(abroad, 900)
     record(here.engine, release, rows[:500], NOW - timedelta(days=40))
     record(here.engine, release, rows[500:], NOW, prefix="q")

@@ -95,7 +95,7 @@ def test_a_row_of_another_length_is_refused() -> None:
 
 def test_serving_imports_neither_lightgbm_nor_pandas_nor_numpy() -> None:
     code = (
-        "import sys, cds_hooks.blueprint, cds_hooks.registry as r\n"
+        "import sys, cds_hooks.door, cds_hooks.registry as r\n"
         "s = r.services()['stroke-early-aspirin']\n"
         "assert s.model is not None\n"
         "print(sorted({'lightgbm', 'pandas', 'numpy', 'scipy', 'sklearn'} & set(sys.modules)))"

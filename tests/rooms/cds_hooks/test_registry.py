@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from flask import Flask
 
-from cds_hooks import blueprint, registry
+from cds_hooks import door, registry
 from cds_hooks.calls import Calls
 from cds_hooks.evaluation import local
 from cds_hooks.evaluation.local import Place
@@ -67,7 +67,7 @@ class Worker:
         self.records = MemoryRecords()
         calls = Calls(self.services, self.records, clock=lambda: CALL_TIME, budget_s=5.0)
         app = Flask(__name__)
-        app.register_blueprint(blueprint.mount(calls, self.records))
+        door.mount(app, calls, self.records)
         self.door = app.test_client()
 
     def call(self) -> tuple[list[Any], Any]:

@@ -192,7 +192,23 @@ def test_a_pair_has_the_shape_of_the_information_model(pair: Pair) -> None:
     told = (pair.consequence, pair.mechanism, pair.action, pair.seriousness, pair.frequency, pair.modifiers,
             pair.evidence)  # fmt: skip
     assert all(told)
-    assert pair.label is None or (pair.label.sentence and pair.label.url.startswith("http"))
+    assert pair.label.sentence
+    assert pair.label.url.startswith("http")
+    # the notice on febuxostat names no set id
+    assert bool(pair.label.set_id) is (pair.id != "febuxostat-thiopurine")
+
+
+def test_a_pair_s_sentence_names_a_drug_of_either_side_or_their_class() -> None:
+    classes = {
+        "amphetamine-mao": "monoamine oxidase", "ssri-mao": "maois", "opioid-mao": "monoamine oxidase",
+        "tricyclic-mao": "monoamine oxidase", "qt-qt": "prolong the qtc", "triptan-mao": "mao inhibitors",
+        "irinotecan-cyp3a4": "cyp3a4", "ergot-cyp3a4": "cyp3a4", "tranylcypromine-procarbazine": "maois",
+    }  # fmt: skip
+    for pair in PAIRS:
+        said = f"{pair.label.product} {pair.label.sentence}".lower()
+        assert any(name in said for name in (*pair.objects, "uloric", "reyataz", "maxalt")), pair.id
+        assert classes.get(pair.id, "") in said, pair.id
+        assert pair.id in classes or any(name in said for name in pair.precipitants), pair.id
 
 
 def test_a_drug_that_ended_makes_no_pair() -> None:

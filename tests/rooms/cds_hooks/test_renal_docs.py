@@ -40,7 +40,10 @@ def test_every_rule_stands_in_the_page_with_its_sentence_s_place() -> None:
 
 def test_every_pair_stands_in_the_page() -> None:
     assert rows("| pair | between |") == [
-        f"| `{pair.id}` | {pair.title} | {pair.consequence} | {pair.action} |" for pair in PAIRS
+        f"| `{pair.id}` | {pair.title} | {pair.consequence} | {pair.action}"
+        f" | [{pair.label.product}]({pair.label.url}), {pair.label.section};"
+        f" {'SPL ' + pair.label.set_id if pair.label.set_id else pair.label.version} |"
+        for pair in PAIRS
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cds_hooks import blueprint
+from cds_hooks.door import create
 from cds_hooks.records.store import Store
 from conformance.samples import stroke
 from fhir_server.authorization.grant import Grant
@@ -37,7 +37,7 @@ def patient(entry: Entry, clock: Any) -> str:
 @pytest.fixture
 def door(entry: Entry, clock: Any) -> FlaskClient:
     app = Flask(__name__)
-    app.register_blueprint(blueprint.create(entry, clock=clock, budget_s=10.0))
+    create(app, entry, clock=clock, budget_s=10.0)
     return app.test_client()
 
 
@@ -124,7 +124,7 @@ def test_feedback_twice_is_one_row(door: FlaskClient, patient: str, engine: Engi
 def test_a_dead_database_is_an_empty_answer(entry: Entry, clock: Any) -> None:
     dead = Entry(Engine("postgresql://127.0.0.1:1/none"), entry.settings, clock)
     app = Flask(__name__)
-    app.register_blueprint(blueprint.create(dead, clock=clock))
+    create(app, dead, clock=clock)
     door = app.test_client()
     assert door.post(URL, json=body()).json == {"cards": []}
     answer = door.post(URL, json=stroke.call(str(uuid4()), fhir_server=OURS))
@@ -136,7 +136,7 @@ def test_the_fetch_of_a_call_is_one_snapshot_of_few_statements(
     entry: Entry, clock: Any, patient: str, query_recorder: Any
 ) -> None:
     app = Flask(__name__)
-    app.register_blueprint(blueprint.create(entry, clock=clock, budget_s=10.0))
+    create(app, entry, clock=clock, budget_s=10.0)
     client = app.test_client()
     first, second = (stroke.call(str(uuid4()), patient_id=patient, fhir_server=OURS) for _ in range(2))
     assert client.post(URL, json=first).json["cards"]  # from here on the statements are prepared

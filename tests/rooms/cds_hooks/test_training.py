@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,9 +20,11 @@ pipeline: Any = importlib.import_module("cds_hooks.training.pipeline")
 published: Any = importlib.import_module("cds_hooks.training.published")
 
 from cds_hooks import registry  # noqa: E402
-from cds_hooks.models import catalogue, features  # noqa: E402
+from cds_hooks.models import catalogue, envelope, features  # noqa: E402
+from cds_hooks.monitoring import reference  # noqa: E402
+from cds_hooks.training import beside, source_attributes  # noqa: E402
 from cds_hooks.training import description as descriptions  # noqa: E402
-from cds_hooks.training import source_attributes  # noqa: E402
+from tests.support.models import draft, shipped  # noqa: E402
 
 FOLD_SIZES = [1660, 1774, 1317, 1825, 2196, 2163, 1654, 2550, 2543, 1753]
 
@@ -123,21 +126,55 @@ def test_training_reaches_the_reference_and_repeats_itself(trial: Path, tmp_path
         "site: 33 other countries": 0.88,
     }.items():
         assert groups[name]["observed_over_expected"] == pytest.approx(expected, abs=0.01)
-    shipped = catalogue.find([catalogue.SHIPPED], "stroke-early-aspirin", "1")
-    assert release.sha256 == shipped.sha256
+    first = catalogue.find([catalogue.SHIPPED], "stroke-early-aspirin", "1")
+    assert release.sha256 == first.sha256
     assert release.version == "2"
     assert registry.services([tmp_path])["stroke-early-aspirin"].model.version == "1", "a draft hides nothing"
     assert release.state == "draft"
-    evaluation = {key: release.card["evaluation"][key] for key in shipped.card["evaluation"]}
-    assert rounded(evaluation) == rounded(shipped.card["evaluation"])
+    evaluation = {key: release.card["evaluation"][key] for key in first.card["evaluation"]}
+    assert rounded(evaluation) == rounded(first.card["evaluation"])
     for key in ("effect", "harms", "schema", "published", "benefit_by_risk", "average_benefit"):
-        assert rounded(release.card[key]) == rounded(shipped.card[key])
+        assert rounded(release.card[key]) == rounded(first.card[key])
+    beside_, where = reference.of(first) or ({}, "")
+    assert where == "the training data, as the file beside the card describes them"
+    assert beside_["seed"] == release.card["seed"] == first.card["model"]["parameters"]["seed"]
+    made = json.loads(json.dumps(release.card["reference"]))
+    assert rounded({key: beside_[key] for key in made}) == rounded(made), "what a card would hold today"
     report = pipeline.report(release)
     assert json.loads(json.dumps(report))["published"][0] == {
         "name": "patients randomised",
         "paper": 19435,
         "computed": 19435,
     }
+
+
+def test_a_reference_is_written_beside_the_release_of_the_same_model_only(tmp_path: Path) -> None:
+    release = draft(tmp_path)
+    made = reference.describe(["AGE"], np.array([[70.0], [80.0]]), np.array([0.2, 0.4]), set())
+    text = (release.folder / catalogue.MODEL).read_text()
+    study = pipeline.Study(cast(Any, None), text, [], {}, made, None, None, [], {})
+    path = beside.reference(release, study)
+    assert path == tmp_path / f"{release.folder.name}.reference.json"
+    found, _where = reference.of(release) or ({}, "")
+    assert {key: found[key] for key in made} == json.loads(json.dumps(made)), "before that of the program"
+    with pytest.raises(pipeline.TrainingRefused, match="another seed"):
+        beside.reference(release, dataclasses.replace(study, text="another model"))
+
+
+@pytest.mark.parametrize("change", [{"n": 1}, {"model_sha256": "0" * 64}, {"inputs": None}, None])
+def test_a_reference_that_was_altered_or_is_of_another_model_is_none(
+    tmp_path: Path, change: dict[str, Any] | None
+) -> None:
+    release = draft(tmp_path, data={**shipped().card["data"], "sha256": "1" * 64})
+    assert reference.of(release) is None, "that of the program is for other data"
+    document = json.loads(next(catalogue.SHIPPED.glob("*.reference.json")).read_text())
+    document |= {"data_sha256": "1" * 64}
+    document["sha256"] = envelope.digest(document)
+    path = tmp_path / "x.reference.json"
+    path.write_text(json.dumps(document))
+    assert reference.of(release) is not None
+    path.write_text("{" if change is None else json.dumps(document | change))
+    assert reference.of(release) is None
 
 
 def test_the_31_source_attributes_are_all_there() -> None:

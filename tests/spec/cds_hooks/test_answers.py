@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 import pytest
 
@@ -14,12 +16,15 @@ from cds_hooks.hooks.table import HOOKS
 from cds_hooks.prefetch import check_template
 from cds_hooks.service import Decision, Facts, Service
 from conformance.samples import stroke
+from fhir_server.validation import validator
 from tests.spec.cds_hooks.test_hooks import CONTEXTS
 from tests.support import cds, cds_echo
 from tests.support.cds_checks import violations
 from tests.support.clause import clause
+from tests.support.golden import FOLDER
 
 SPEC = "CDS-Hooks-2.0/"
+GOOD = {"uuid": str(UUID(int=1)), "summary": "x", "indicator": "info", "source": {"label": "y"}}
 DRAFT = {"resourceType": "MedicationRequest", "status": "draft", "intent": "proposal"}
 
 
@@ -68,9 +73,14 @@ def test_a_card_with_every_member_keeps_every_rule() -> None:
     [
         {}, {"cards": {}}, {"cards": [], "systemActions": [{}]}, {"cards": [{"summary": "x"}]},
         {"cards": [{"summary": "x", "indicator": "info", "source": {"label": ""}, "uuid": "7"}]},
+        {"cards": [GOOD | {"detail": "| a | b |\n| 1 | 2 |"}]},
+        {"cards": [GOOD | {"detail": "| a | b |\n|---|---|\n| 1 | 2 | 3 |"}]},
+        {"cards": [GOOD | {"detail": "words\n| a | b |\n|---|---|"}]},
+        {"cards": [GOOD | {"detail": "a <b>bold</b> word"}]},
     ],
 )  # fmt: skip
 def test_the_reading_itself_finds_what_is_wrong(broken: Any) -> None:
+    assert violations({"cards": [GOOD]}) == []
     assert violations(broken)
 
 
@@ -85,6 +95,38 @@ def test_the_answers_of_the_stroke_service_keep_every_rule(hook: str) -> None:
         for card in answer.json["cards"]:
             assert "icon" not in card["source"], "no service sends an icon"
             assert stroke.PATIENT_ID not in card["source"].get("url", ""), "a source is no drill-down"
+
+
+def golden() -> dict[str, dict[str, Any]]:
+    """Return the cards that the services' own tests hold word for word, by name."""
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
+
+
+def test_every_service_has_cards_that_are_held() -> None:
+    held = {service for service in cds.services() for name in golden() if name.startswith(service)}
+    assert held == set(cds.services())
+
+
+@clause(f"{SPEC}#card-attributes", "cards of all services: every rule, no icon, no drill-down as the source")
+@pytest.mark.parametrize("name", golden())
+def test_the_cards_of_every_service_keep_every_rule(name: str) -> None:
+    card = golden()[name]
+    assert violations({"cards": [card]}) == []
+    assert "icon" not in card["source"], "no service sends an icon"
+    assert "Patient/" not in card["source"].get("url", ""), "a source is no drill-down"
+    assert card["detail"]
+
+
+@clause(
+    f"{SPEC}#suggestion", "what a suggestion offers is one whole draft, so to take it is to take all of it"
+)
+@pytest.mark.parametrize("name", [name for name, card in golden().items() if "suggestions" in card])
+def test_a_suggestion_of_every_service_is_one_draft_that_is_valid_fhir(name: str) -> None:
+    for suggestion in golden()[name]["suggestions"]:
+        (action,) = suggestion["actions"]
+        resource = action["resource"]
+        assert (action["type"], resource["status"], resource["intent"]) == ("create", "draft", "proposal")
+        assert [each for each in validator.validate(resource) if each.severity in ("error", "fatal")] == []
 
 
 @clause(f"{SPEC}#discovery", "every service of an installation, each hook, answers at its address")

@@ -35,8 +35,13 @@ def test_discovery() -> None:
     assert listed == [(hook, service.id) for service in services().values() for hook in service.hooks]
     assert listed[:2] == [("encounter-start", SERVICE), ("order-select", SERVICE)]
     for entry in entries:
+        service = services()[entry["id"]]
         assert set(entry) <= {"hook", "id", "title", "description", "prefetch", "usageRequirements"}
-        assert all(entry.values())
+        assert entry["prefetch"] == dict(service.prefetch), "each key with its template, as the call names it"
+        assert all(isinstance(text, str) and text for text in entry["prefetch"].values())
+        words = (entry["title"], entry["description"], entry["usageRequirements"])
+        assert words == (service.title, service.description, service.usage_requirements)
+        assert all(isinstance(text, str) and text for text in words)
 
 
 @clause(f"{SPEC}#prefetch-tokens", "tokens are root-level primitive context fields")
@@ -72,6 +77,14 @@ def test_a_call_with_everything_prefetched(hook: str) -> None:
     assert set(answer.json) == {"cards"}
     (card,) = answer.json["cards"]
     assert not empties(card)
+
+
+@clause(f"{SPEC}#update-stale-guidance", "a later hook under the same id brings cards of its own")
+def test_a_later_hook_brings_newer_cards() -> None:
+    door, _ = client()
+    first, later = (door.post(URL, json=body(hook=hook)).json for hook in ("encounter-start", "order-select"))
+    assert len(first["cards"]) == len(later["cards"]) == 1
+    assert first["cards"][0]["uuid"] != later["cards"][0]["uuid"]
 
 
 def empties(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What the entries of a transaction say of each other (R4/http.html#trules, R4/bundle.html#references)."""
+"""What the entries of a Bundle say of each other (R4: http.html#trules, #brules, bundle.html#references)."""
 
 from __future__ import annotations
 
@@ -144,3 +144,37 @@ def test_conditional_reference_made_ambiguous(client: FhirClient) -> None:
 def test_status(client: FhirClient, url: str, status: str) -> None:
     reply = client.post("", bundle("batch", {"request": {"method": "GET", "url": url}}))
     assert reply.json["entry"][0]["response"]["status"] == status
+
+
+@clause(
+    "R4/http.html#brules", "an entry that refers to another one of the batch is refused, the others are done"
+)
+def test_entries_of_a_batch_do_not_depend(client: FhirClient) -> None:
+    urn = "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0c"
+    reply = client.post("", bundle("batch", post(observation(urn)), post(patient(), urn))).json["entry"]
+    assert [each["response"]["status"] for each in reply] == ["400 Bad Request", "201 Created"]
+    issue = reply[0]["response"]["outcome"]["issue"][0]
+    assert "transaction" in issue["diagnostics"]
+    assert issue["expression"] == ["Bundle.entry[0].resource.subject.reference"]
+
+
+@clause(
+    "R4/http.html#transaction", "an entry is what its request would be by itself: other requests are refused"
+)
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+@pytest.mark.parametrize(
+    ("method", "url", "said"),
+    [
+        ("POST", "Patient/walk-1", "PUT Patient/walk-1"),
+        ("PUT", "Patient/walk-1", "needs the same id"),
+        ("POST", "Patient/_search", "GET Patient?"),
+        ("POST", "_search", "GET Patient?"),
+    ],
+)
+def test_requests_that_are_none(client: FhirClient, kind: str, method: str, url: str, said: str) -> None:
+    entry = {"resource": patient(), "request": {"method": method, "url": url}}
+    reply = client.post("", bundle(kind, entry))
+    told = reply.json["entry"][0]["response"]["outcome"] if kind == "batch" else reply.json
+    assert reply.status == (200 if kind == "batch" else 400)
+    assert said in told["issue"][0]["diagnostics"]
+    assert client.get("Patient/walk-1").status == 404

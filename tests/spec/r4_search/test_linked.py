@@ -182,13 +182,66 @@ def test_visible(search: Search, connection: Any) -> None:
     assert included(search, connection, back, visible=visible) == []
 
 
-@clause("R4/search.html#versions", "a reference to a version leads to the current resource")
+@clause("R4/search.html#versions", "a reference to a version brings that version; chains ask the current one")
 def test_versioned_references(client: FhirClient, stored: Any) -> None:
     id_ = stored(patient("Before"))
     assert client.send("PUT", f"Patient/{id_}", {**patient("After"), "id": id_}).status == 200
     seen = stored(observation(f"Patient/{id_}/_history/1"))
     found = client.get(f"Observation?_id={seen}&_include=Observation:subject").json["entry"]
-    assert [entry["resource"]["meta"]["versionId"] for entry in found] == ["1", "2"]
+    assert [entry["resource"]["meta"]["versionId"] for entry in found] == ["1", "1"]
+    assert [entry["search"]["mode"] for entry in found] == ["match", "include"]
+    assert found[1]["resource"]["name"][0]["family"] == "Before"
     for family, expected in (("After", 1), ("Before", 0)):
         asked = client.get(f"Observation?_id={seen}&subject:Patient.family={family}").json
         assert len(asked.get("entry", [])) == expected
+
+
+@clause(
+    "R4/search.html#versions", "several versions, the current one where it is meant too, none that is gone"
+)
+def test_several_versions(client: FhirClient, stored: Any) -> None:
+    id_ = stored(patient("One"))
+    for family in ("Two", "Three"):
+        client.send("PUT", f"Patient/{id_}", {**patient(family), "id": id_})
+
+    def families(*references: str, include: str = "Observation:subject") -> list[str]:
+        ids = ",".join(stored(observation(each)) for each in references)
+        found = client.get(f"Observation?_id={ids}&_include={include}").json["entry"]
+        people = [each["resource"] for each in found if each["resource"]["resourceType"] == "Patient"]
+        return sorted(each["name"][0]["family"] for each in people)
+
+    one, two, three, plain = (
+        f"Patient/{id_}{end}" for end in ("/_history/1", "/_history/2", "/_history/3", "")
+    )
+    assert families(one, two) == ["One", "Two"]
+    assert families(one, one, two) == ["One", "Two"]
+    assert families(one, plain) == ["One", "Three"]
+    assert families(two, three) == ["Three", "Two"]
+    assert families(one, include="*") == ["One"]
+    assert families(one, include="Observation:subject:Patient") == ["One"]
+    assert families(f"{plain}/_history/9") == ["Three"], "what never was leads to the current one"
+    assert families("http://elsewhere.example/fhir/" + one) == []
+    purged = {
+        "resourceType": "Parameters",
+        "parameter": [{"name": "expungePreviousVersions", "valueBoolean": True}],
+    }
+    assert client.post(f"Patient/{id_}/$expunge", purged).status == 200
+    assert families(one) == ["Three"], "so does what is gone"
+    client.delete(f"Patient/{id_}")
+    assert families(one) == []
+
+
+@clause("R4/search.html#versions", "a match that is referred to in a former version has that beside it")
+def test_version_of_a_match(client: FhirClient, stored: Any) -> None:
+    first = stored({"resourceType": "Organization", "name": "Before"})
+    client.send(
+        "PUT", f"Organization/{first}", {"resourceType": "Organization", "name": "After", "id": first}
+    )
+    part = {
+        "resourceType": "Organization",
+        "name": "Part",
+        "partOf": {"reference": f"Organization/{first}/_history/1"},
+    }
+    found = client.get(f"Organization?_id={first},{stored(part)}&_include=Organization:partof").json["entry"]
+    told = {(each["resource"]["name"], each["search"]["mode"]) for each in found}
+    assert told == {("After", "match"), ("Part", "match"), ("Before", "include")}

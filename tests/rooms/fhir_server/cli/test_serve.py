@@ -174,6 +174,9 @@ def test_https(folder):
     address = f"https://127.0.0.1:{server.facts['port']}/healthz"
     with urllib.request.urlopen(address, timeout=30, context=trust) as answer:
         assert answer.read() == b"ok\n"
+    services = address.replace("/healthz", "/cds-services")
+    with urllib.request.urlopen(services, timeout=30, context=trust) as answer:
+        assert b'"services"' in answer.read()
     assert server.facts["base_url"].startswith("https://")
     assert server.stop() == 0
 

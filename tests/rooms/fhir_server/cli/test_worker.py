@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from fhir_server.cli import worker
+from fhir_server.jobs.drains import Stream
 from fhir_server.observability import events
 
 
@@ -41,6 +42,15 @@ def test_a_drain_that_finds_something_is_called_again_at_once():
         worker.drain_all({"studies": lambda: left.pop(0)}, stop := Turns(3))
     assert [pause == 0 for pause in stop.pauses] == [True, True, False]
     assert [(event.queue, event.count) for event in heard] == [("studies", 3), ("studies", 2)]
+
+
+def test_a_stream_that_came_to_its_end_waits_until_more_has_gathered(monkeypatch):
+    now, left, heard = [100.0], [5, 5, 4, 5, 0], []
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    with events.listening(heard.append):
+        worker.drain_all({"changes": Stream(lambda: left.pop(0), size=5)}, stop := Clocked(4, now))
+    assert [pause == 0 for pause in stop.pauses] == [True, True, False, True]
+    assert [event.count for event in heard] == [5, 5, 4, 5]
 
 
 def test_a_drain_that_fails_stops_nobody_and_waits_longer_each_time(monkeypatch):

@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 from psycopg2.extras import execute_values
 
+from fhir_server.schema.names import MADE
 from fhir_server.search import moments, spans
 from fhir_server.search.moments import DateValue
 
@@ -25,6 +26,12 @@ def drawn(random: Random) -> DateValue:
     return moments.read(random.choice(PREFIXES) + text, now=START)
 
 
+INSERT = (
+    "insert into idx_date (pk, param, low, high, span) "
+    f"select n, 1, low, high, {MADE['idx_date']['span']} from"
+)
+
+
 @pytest.fixture
 def rows(fresh_database_url: str) -> psycopg2.extensions.cursor:
     """Intervals of all lengths, with and without ends."""
@@ -35,19 +42,17 @@ def rows(fresh_database_url: str) -> psycopg2.extensions.cursor:
     begins = [START + timedelta(hours=random.randint(-40_000, 40_000)) for _ in range(400)]
     execute_values(
         cursor,
-        "insert into idx_date (pk, param, low, high) select n, 1, low, low + length from "
-        "(values %s) v (n, low, length)",
+        f"{INSERT} (select n, low, low + length as high from (values %s) v (n, low, length)) r",
         [(n, low, random.choice(LENGTHS)) for n, low in enumerate(begins)],
         template="(%s, %s, %s::interval)",
     )
-    open_ends = "insert into idx_date (pk, param, low, high) select n + %s, 1, {} from (values %s) v (n, at)"
-    for first, columns in (
-        (1000, "at, 'infinity'"),
-        (2000, "'-infinity', at"),
-        (3000, "'-infinity', 'infinity'"),
+    for first, low, high in (
+        (1000, "at", "timestamptz 'infinity'"),
+        (2000, "timestamptz '-infinity'", "at"),
+        (3000, "timestamptz '-infinity'", "timestamptz 'infinity'"),
     ):
-        statement = open_ends.replace("%s, 1", f"{first}, 1").format(columns)
-        execute_values(cursor, statement, list(enumerate(begins[:40])))
+        ends = f"select n + {first} as n, {low} as low, {high} as high from (values %s) v (n, at)"
+        execute_values(cursor, f"{INSERT} ({ends}) r", list(enumerate(begins[:40])))
     return cursor
 
 

@@ -2,18 +2,21 @@
 
 CDS Hooks 2.0, "Discovery", "Calling a CDS Service", "Feedback", "Trusting CDS Clients", "Cross-Origin
 Resource Sharing". Who calls is asked before anything else of a request is looked at.
+
+Calls do not pass through Flask, as those of FHIR do not (`fhir_server.rest.front`): its contexts and its
+map of addresses cost a tenth of a call and are not used.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from flask import Flask
+from werkzeug.wrappers import Request, Response
 
 from cds_hooks import feedback, registry
 from cds_hooks.calls import BUDGET_S, Calls
@@ -38,13 +41,13 @@ log = logging.getLogger(__name__)
 PATH = "/cds-services"
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 256 * 1024
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _UNREAD: Mapping[type[FhirError], str] = {TooLarge: "too-large", UnsupportedMediaType: "media-type"}
 """Why a call was refused before it was read, for its record."""
 _JSON = ("application/json", "application/fhir+json")
 
 
 def create(
+    app: Flask,
     entry: Entry,
     *,
     folders: Sequence[Path] = (),
@@ -55,8 +58,8 @@ def create(
     base_urls: Sequence[str] = (),
     budget_s: float = BUDGET_S,
     trust: ClientTrust | None = None,
-) -> Blueprint:
-    """Return the blueprint of an installation, to be mounted at the root.
+) -> None:
+    """Put the door of an installation in front of an application.
 
     `folders` hold trained releases; `base_urls` are the FHIR bases that count as our own (those of
     `entry` when not given); without `trust` nobody is asked who he is.
@@ -71,46 +74,53 @@ def create(
         clock=clock,
         budget_s=budget_s,
     )
-    return mount(calls, Store(entry.engine) if records is None else records, trust)
+    mount(app, calls, Store(entry.engine) if records is None else records, trust)
 
 
-def mount(calls: Calls, records: Records, trust: ClientTrust | None = None) -> Blueprint:
-    """Return the blueprint over calls and records that are made already."""
-    blueprint = Blueprint("cds_hooks", __name__)
-    door = Door(calls, records, trust or open_to_all())
+def mount(app: Flask, calls: Calls, records: Records, trust: ClientTrust | None = None) -> None:
+    """Put the door over calls and records that are made already in front of an application."""
+    door, application = Door(calls, records, trust or open_to_all()), app.wsgi_app
+    below = f"{PATH}/"
 
-    def serve(rest: str = "") -> Response:
-        return door.serve(tuple(rest.split("/")) if rest else ())
+    def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ["PATH_INFO"]
+        if path == PATH or path.startswith(below):
+            return door.wsgi(environ, start_response)
+        return application(environ, start_response)
 
-    for rule in (PATH, f"{PATH}/", f"{PATH}/<path:rest>"):
-        blueprint.add_url_rule(rule, view_func=serve, methods=_METHODS, provide_automatic_options=False)
-    return blueprint
+    app.wsgi_app = wsgi  # type: ignore[method-assign]
 
 
 class Door:
-    """Answers requests of an installation; `parts` is the path after /cds-services."""
+    """Answers requests of an installation."""
 
     def __init__(self, calls: Calls, records: Records, trust: ClientTrust) -> None:
         self._calls = calls
         self._records = records
         self._trust = trust
 
-    def serve(self, parts: tuple[str, ...]) -> Response:
-        """Answer the current request of Flask; whatever goes wrong becomes an OperationOutcome."""
+    def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer as a WSGI application (PEP 3333); whatever goes wrong becomes an OperationOutcome."""
+        request = Request(environ)
+        rest = request.path[len(PATH) + 1 :]
+        return self.answer(request, tuple(rest.split("/")) if rest else ())(environ, start_response)
+
+    def answer(self, request: Request, parts: tuple[str, ...]) -> Response:
+        """Answer a request; `parts` is its path after /cds-services."""
         caller = NOBODY
         try:
             if request.method == "OPTIONS":
                 response = _preflight()
             else:
-                caller = self._caller(parts)
-                response = self._route(request.method, parts, caller)
+                caller = self._caller(request, parts)
+                response = self._route(request, parts, caller)
         except Unavailable as error:
-            response = self._silent(parts, error)
+            response = self._silent(request, parts, error)
         except Exception as error:
-            response = _error(error)
-        return _cors(response, self._trust.origins(), caller)
+            response = _error(request, error)
+        return _cors(request, response, self._trust.origins(), caller)
 
-    def _caller(self, parts: tuple[str, ...]) -> Caller:
+    def _caller(self, request: Request, parts: tuple[str, ...]) -> Caller:
         """Return who calls. What everybody may read is told apart by the address, not by what is there."""
         open_to_all = request.method in ("GET", "HEAD") and (not parts or parts[0] == "models")
         path = "/".join((PATH, *parts))
@@ -121,14 +131,15 @@ class Door:
             events.emit(events.CallerRefused("cds", error.reason))
             raise
 
-    def _route(self, method: str, parts: tuple[str, ...], caller: Caller) -> Response:
+    def _route(self, request: Request, parts: tuple[str, ...], caller: Caller) -> Response:
+        method = request.method
         match ("GET" if method == "HEAD" else method), parts:
             case "GET", ():
                 return _answer(200, registry.discovery(self._calls.services))
             case "POST", (service_id,):
-                return self._take_call(service_id, caller)
+                return self._take_call(request, service_id, caller)
             case "POST", (service_id, "feedback"):
-                return self._take_feedback(service_id, caller)
+                return self._take_feedback(request, service_id, caller)
             case "GET", ("models", model_id, "versions", version, "source-attributes"):
                 return _source_attributes(self._calls, model_id, version)
             case _, () | ("models", _, "versions", _, "source-attributes"):
@@ -138,19 +149,18 @@ class Door:
                 raise MethodNotAllowed(f"{method} is not for this address; use POST", expression="method")
         raise NotFound("there is nothing at this address; GET /cds-services lists the services")
 
-    def _take_call(self, service_id: str, caller: Caller) -> Response:
+    def _take_call(self, request: Request, service_id: str, caller: Caller) -> Response:
         try:
-            body = _body()
-        except (TooLarge, UnsupportedMediaType, RequestEntityTooLarge) as error:
-            told = _told(error)
-            answer = self._calls.refuse(service_id, told, _UNREAD[type(told)], caller.name)
+            body = _body(request)
+        except (TooLarge, UnsupportedMediaType) as error:
+            answer = self._calls.refuse(service_id, error, _UNREAD[type(error)], caller.name)
         else:
             answer = self._calls.answer(service_id, body, caller=caller)
         return _raw(answer.status, answer.body)
 
-    def _take_feedback(self, service_id: str, caller: Caller) -> Response:
+    def _take_feedback(self, request: Request, service_id: str, caller: Caller) -> Response:
         service = self._calls.service(service_id)
-        entries = feedback.parse(_body(), self._calls.clock(), caller.name)
+        entries = feedback.parse(_body(request), self._calls.clock(), caller.name)
         # What became of a card is told by who got it; with tokens off nobody can be told apart.
         known = self._records.known_cards(
             service.id, [entry.card for entry in entries], caller.name, anybody=self._trust.mode == "off"
@@ -163,13 +173,13 @@ class Door:
             events.emit(events.FeedbackTaken(service.id, entry.outcome))
         return _raw(200, b"{}")
 
-    def _silent(self, parts: tuple[str, ...], error: Unavailable) -> Response:
+    def _silent(self, request: Request, parts: tuple[str, ...], error: Unavailable) -> Response:
         """Answer when it cannot be known who calls: to a call no cards, as for all that fails; else 503."""
         if request.method == "POST" and len(parts) == 1 and parts[0] in self._calls.services:
             log.error("cds door: who calls cannot be known now; no cards are shown")
             answer = self._calls.silence(parts[0], "caller-unknown")
             return _raw(answer.status, answer.body)
-        return _error(error)
+        return _error(request, error)
 
 
 def _source_attributes(calls: Calls, model_id: str, version: str) -> Response:
@@ -187,7 +197,7 @@ def _preflight() -> Response:
     return response
 
 
-def _body() -> bytes:
+def _body(request: Request) -> bytes:
     if request.mimetype not in _JSON:
         raise UnsupportedMediaType(f"the body is {request.mimetype or 'of no type'}; send application/json")
     length = request.content_length
@@ -211,10 +221,8 @@ def _raw(status: int, body: bytes) -> Response:
     return Response(body, status, content_type="application/json")
 
 
-def _error(error: Exception) -> Response:
+def _error(request: Request, error: Exception) -> Response:
     """Turn a refusal or a crash of discovery and feedback into an OperationOutcome; calls never crash."""
-    if isinstance(error, RequestEntityTooLarge):
-        error = _told(error)
     if not isinstance(error, FhirError):
         log.error("cds door: %s", type(error).__name__)
         error = Unavailable("something went wrong here; try again")
@@ -227,15 +235,7 @@ def _error(error: Exception) -> Response:
     return response
 
 
-def _told(error: TooLarge | UnsupportedMediaType | RequestEntityTooLarge) -> FhirError:
-    return (
-        TooLarge("the body is longer than this server takes")
-        if isinstance(error, RequestEntityTooLarge)
-        else error
-    )
-
-
-def _cors(response: Response, origins: frozenset[str] | None, caller: Caller) -> Response:
+def _cors(request: Request, response: Response, origins: frozenset[str] | None, caller: Caller) -> Response:
     """Say which pages may read the answer: those of registered clients; None: those of everybody.
 
     A preflight cannot say whose page it is for; an answer to a client is for that client's pages alone.
