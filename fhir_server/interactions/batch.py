@@ -85,7 +85,9 @@ def batch(
 
 def _urns(bundle: Resource) -> set[str]:
     """Return the urns that stand for resources of the Bundle, and for nothing outside of it."""
-    urls = {entry.get("fullUrl") for entry in bundle.get("entry", []) if isinstance(entry, dict)}
+    sent = bundle.get("entry")
+    entries = sent if isinstance(sent, list) else ()
+    urls = (entry.get("fullUrl") for entry in entries if isinstance(entry, dict))
     return {url for url in urls if isinstance(url, str) and url.startswith("urn:")}
 
 

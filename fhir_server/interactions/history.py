@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
 from fhir_server.authorization.permit import permit
-from fhir_server.interactions import bundle
-from fhir_server.interactions.context import Context, Result
+from fhir_server.interactions import bundle, search_type
+from fhir_server.interactions.context import Context, Resource, Result
 from fhir_server.interactions.drafts import ID
 from fhir_server.model import json_format, references, summary, temporal
-from fhir_server.outcome import Invalid, NotFound
+from fhir_server.outcome import Invalid, NotFound, TooCostly
 from fhir_server.search import paging
 from fhir_server.search.keys import rid
+from fhir_server.search.lists import FUNCTIONAL
 from fhir_server.storage import history as versions
 from fhir_server.storage import reader
 from fhir_server.storage.version import Version
@@ -120,15 +121,40 @@ def _span(context: Context, values: dict[str, str]) -> versions.Span:
 
 
 def _listed(context: Context, id_: str) -> list[str]:
-    """Return the rids of the resources of this server that a List names."""
+    """Return the rids of the resources of this server that a List names, or the current ones of a kind."""
+    if id_ in FUNCTIONAL:
+        return _current(context, id_)
     if not ID.match(id_):
-        raise Invalid(f"_list is {id_!r}; write the id of a List that is stored here")
+        raise Invalid(
+            f"_list is {id_!r}; write the id of a List that is stored here, or one of {', '.join(FUNCTIONAL)}"
+        )
     permit(context.grant, "read", "List")
     version = reader.read(context.unit, "List", id_)
     if version is None or version.deleted:
         return []
+    return _items(context, json_format.parse(version.text().encode()))
+
+
+def _current(context: Context, name: str) -> list[str]:
+    """Return the rids of what the current Lists of a kind name (R4/lifecycle.html#current)."""
+    asked = FUNCTIONAL[name]
+    if asked.category is not None:  # which of the entries is told by them and not by the List
+        found = _all_of(context, "AllergyIntolerance", [("_list", name)], name)
+        return [rid("AllergyIntolerance", each["id"]) for each in found]
+    criteria = [("code", ",".join(asked.codes)), ("status", "current")]
+    return [item for each in _all_of(context, "List", criteria, name) for item in _items(context, each)]
+
+
+def _all_of(context: Context, type_name: str, pairs: list[tuple[str, str]], name: str) -> list[Resource]:
+    found = search_type.resources(context, type_name, pairs)
+    if len(found) >= context.settings.max_count:
+        raise TooCostly(f"_list={name} is {len(found)} resources or more; name one List by its id")
+    return found
+
+
+def _items(context: Context, of_list: Resource) -> list[str]:
     found = []
-    for entry in json_format.parse(version.text().encode()).get("entry", []):
+    for entry in of_list.get("entry", []):
         item = references.parse(entry.get("item", {}).get("reference", ""), context.settings.base_urls)
         if item.kind == "local" and item.type is not None and item.id is not None:
             found.append(rid(item.type, item.id))

@@ -40,8 +40,11 @@ def _repeated(entry: Any) -> Any:
     if not isinstance(entry, dict):
         return entry
     asked, resource = entry.get("request"), entry.get("resource")
-    if isinstance(asked, dict) and asked.get("method") == "DELETE":
-        return {"request": {"method": "DELETE", "url": asked.get("url")}}
+    method, there = (asked.get("method"), asked.get("url")) if isinstance(asked, dict) else (None, None)
+    if method == "DELETE" and isinstance(there, str):  # of one resource: a history has no criteria
+        return {"request": {"method": "DELETE", "url": there.partition("?")[0]}}
+    if method not in ("POST", "PUT", "PATCH", None):
+        return entry
     if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
         return entry
     url = f"{resource['resourceType']}/{resource.get('id')}"

@@ -134,7 +134,44 @@ def test_list(client: FhirClient) -> None:
     assert seen(client.get("_history?_list=l")) == [O1]
     assert seen(client.get("Patient/_history?_list=l")) == []
     assert seen(client.get("_history?_list=unknown")) == []
-    assert client.get("_history?_list=$current-problems").status == 400
+    assert client.get("_history?_list=$current-nonsense").status == 400
+
+
+@clause("R4/http.html#history", "_list: of what the current Lists of a kind name")
+def test_current_lists(client: FhirClient) -> None:
+    uses = "http://terminology.hl7.org/CodeSystem/list-example-use-codes"
+
+    def listed(id_: str, code: str, status: str, *references: str) -> None:
+        body = {
+            "resourceType": "List",
+            "id": id_,
+            "status": status,
+            "mode": "working",
+            "code": {"coding": [{"system": uses, "code": code}]},
+            "entry": [{"item": {"reference": each}} for each in references],
+        }
+        assert client.put(f"List/{id_}", body).status in (200, 201)
+
+    for id_, category in (("drug", "medication"), ("nut", "food")):
+        system = "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical"
+        allergy = {
+            "resourceType": "AllergyIntolerance",
+            "id": id_,
+            "clinicalStatus": {"coding": [{"system": system, "code": "active"}]},
+            "category": [category],
+            "patient": {"reference": "Patient/p"},
+        }
+        assert client.put(f"AllergyIntolerance/{id_}", allergy).status in (200, 201)
+    listed("now", "problems", "current", "Observation/o")
+    listed("past", "problems", "retired", "Patient/p")
+    listed("all", "allergies", "current", "AllergyIntolerance/drug", "AllergyIntolerance/nut")
+    assert seen(client.get("_history?_list=$current-problems")) == [O1]
+    assert seen(client.get("Patient/_history?_list=$current-problems")) == []
+    allergies = client.get("_history?_list=$current-allergies").json["entry"]
+    assert sorted(each["resource"]["id"] for each in allergies) == ["drug", "nut"]
+    drugs = client.get("_history?_list=$current-drug-allergies").json["entry"]
+    assert [each["resource"]["id"] for each in drugs] == ["drug"]
+    assert seen(client.get("_history?_list=$current-medications")) == []
 
 
 @clause("R4/http.html#paging", "_count and links: every version once, in both orders, at all levels")

@@ -87,7 +87,22 @@ def test_refusals(client: FhirClient) -> None:
         {"request": {"method": "PUT", "url": "Patient/7"}},
         {"fullUrl": "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0d"},
     )
+    sent["entry"].append({"request": {"method": "DELETE", "url": "Patient?_id=replay-2"}})
     reply = client.post("", sent).json["entry"]
-    assert [each["response"]["status"][:3] for each in reply] == ["201", "400", "400", "400"]
+    assert [each["response"]["status"][:3] for each in reply] == ["201", "400", "400", "400", "400"]
     told = [each["response"]["outcome"]["issue"][0]["expression"][0] for each in reply[1:]]
-    assert [text[: len("Bundle.entry[0]")] for text in told] == [f"Bundle.entry[{n}]" for n in (1, 2, 3)]
+    assert [text[: len("Bundle.entry[0]")] for text in told] == [f"Bundle.entry[{n}]" for n in (1, 2, 3, 4)]
+    assert client.get("Patient/replay-2").status == 200, "a deletion by criteria is none of a history"
+
+
+@clause("R4/http.html#Status-Codes", "entries that are none: a refusal, of all or of each")
+@pytest.mark.parametrize("kind", ["batch", "transaction", "history"])
+@pytest.mark.parametrize(
+    "entries", [None, {}, "x", [None], [[]], [5], [{"fullUrl": []}], [{"resource": []}], [{"request": 1}]]
+)
+def test_entries_that_are_none(client: FhirClient, kind: str, entries: Any) -> None:
+    reply = client.post("", {"resourceType": "Bundle", "type": kind, "entry": entries})
+    if reply.status == 200:
+        assert [each["response"]["status"] for each in reply.json["entry"]] == ["400 Bad Request"]
+    else:
+        assert reply.status == 400, reply.data
