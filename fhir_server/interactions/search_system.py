@@ -43,7 +43,9 @@ def several(
     searched = types if named is None else [name for name in named if name in types]
     context.unit.snapshot()
     statement = compile_types()
-    present = [type_name(code) for (code,) in context.unit.execute(statement.sql, statement.parameters)]
+    present = [
+        type_name(code) for (code,) in context.unit.execute_prepared(statement.sql, statement.parameters)
+    ]
     searchable = context.searchable()
     query = parse_several(
         searched or named or types,

@@ -346,6 +346,40 @@ def test_what_is_known_of_a_patient_follows(node: Node, hospital: Hospital) -> N
     assert values(answer, "PatientName") == [{"Alphabetic": "Meier^Anna"}]
 
 
+def test_weights_of_several_patients_reach_the_orders_of_each(node: Node, hospital: Hospital) -> None:
+    subjects = [hospital.add(patient(f"P{number}")) for number in range(3)]
+
+    def weigh(grams: int, *those: str) -> None:
+        for subject in those:
+            hospital.add(
+                {
+                    "resourceType": "Observation",
+                    "status": "final",
+                    "subject": {"reference": subject},
+                    "code": {"coding": [{"system": "http://loinc.org", "code": "29463-7"}]},
+                    "effectiveDateTime": f"2026-01-01T00:00:{grams // 1000:02d}Z",
+                    "valueQuantity": {
+                        "value": grams,
+                        "code": "g",
+                        "system": "http://unitsofmeasure.org",
+                    },
+                }
+            )
+
+    def weights() -> dict[str, Any]:
+        return {value(one, "PatientID"): values(one, "PatientWeight") for one in worklist(node)}
+
+    weigh(50_000, *subjects)
+    hospital.drain()  # nobody has an order yet: what is told is looked at when there is one
+    for subject in subjects[:2]:
+        hospital.add(order(subject))
+    hospital.drain()
+    assert weights() == {"P0": [50.0], "P1": [50.0]}
+    weigh(51_000, *subjects)
+    hospital.drain()
+    assert weights() == {"P0": [51.0], "P1": [51.0]}
+
+
 def test_a_merged_patient_is_told_as_the_one_that_stays(node: Node, hospital: Hospital) -> None:
     other = hospital.add(patient("P9", name=[{"family": "Stays"}]))
     subject = hospital.add(patient())
