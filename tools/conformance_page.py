@@ -26,7 +26,7 @@ reading of the stored resources (`make oracle`).
 """
 LEFT_OUT_HEAD = """
 ## What R4 says and this server does not do
-http.html and bundle.html were read sentence by sentence; this is what is left, and why.
+http.html was read sentence by sentence; this is what is left, and why.
 
 | clause | what is different | why |
 |---|---|---|
