@@ -2,9 +2,9 @@
 
 Linux deals connections out at random, and a client keeps its own open as long as it is busy. Of four
 connections all are one worker's in one of eight starts, and half of the machine idles. So each worker
-tells the others how many requests it has at once, and one that has two more than another ends as many
-connections as it has above the mean, each after an answer (RFC 9112, 9.6: Connection: close). Whoever
-comes again is dealt anew; where that was in vain it is done again, a quarter of a second later.
+tells the others how many requests it has at once, and one that has two more than another for half a
+second ends as many connections as it has above the mean, each after an answer (RFC 9112, 9.6:
+Connection: close). Whoever comes again is dealt anew; where that was in vain it is done again.
 
 Where no requests pile up nobody has two more than another, and no connection is ended.
 """
@@ -78,6 +78,7 @@ class Share:
         self._area = 0.0  # requests times seconds since the last look
         self._changed_at = self._looked_at = clock()
         self._too_many = 0
+        self._was_too_much = False
 
     def change(self, by: int) -> None:
         """Count a request that came (1) or ended (-1); now and then look at the others."""
@@ -89,7 +90,9 @@ class Share:
         if passed < _EVERY_S:
             return
         self._board.tell(self._worker, self._area / passed, now)
-        self._too_many = self._board.surplus(self._worker, now)
+        surplus = self._board.surplus(self._worker, now)
+        self._too_many = surplus if self._was_too_much else 0
+        self._was_too_much = surplus > 0
         self._looked_at, self._area = now, 0.0
 
     def lets_go(self) -> bool:

@@ -86,6 +86,18 @@ def test_a_worker_that_is_down_is_nobody_to_leave_requests_to(workers, clock):
     assert let_go(share) == 3
 
 
+def test_once_is_not_enough(workers, clock):
+    busy(clock, (workers[1], 0), (workers[2], 0))
+    workers[0].change(9)
+    clock.now += 0.3
+    workers[0].change(-9)
+    assert let_go(workers[0]) == 0
+    workers[0].change(9)
+    clock.now += 0.3
+    workers[0].change(-9)
+    assert let_go(workers[0]) == 6
+
+
 def test_short_peaks_are_no_load(workers, clock):
     busy(clock, (workers[1], 1), (workers[2], 1))
     for _ in range(20):
