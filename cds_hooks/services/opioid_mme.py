@@ -79,7 +79,8 @@ def decide(facts: Facts) -> Decision:
     cards = tuple(opioid_mme_card.cards(facts, finding))
     output = _output(mme)
     if about := [of for card in cards for of in _about(facts, card, finding)]:
-        output["about"] = about
+        # in an order of their own: the same orders in another order are the same answer
+        output["about"] = sorted(about, key=lambda of: (of["order"], of["dosage"], of["drugs"], of["card"]))
     return Decision(tuple(_reasons(finding)), cards, _inputs(mme), output)
 
 

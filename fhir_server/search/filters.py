@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -35,6 +35,9 @@ TOKEN = re.compile(r"[^\s)\]]+")
 SPACE = re.compile(r"\s*")
 
 ORDERED = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
+_NOT_ADDED_UP = frozenset({"missing", "not", "not-in"})
+"""Modifiers whose alternatives are not what an OR of clauses asks: not 1 or not 2 is everything."""
+
 OPERATORS = {
     "string": ("eq", "ne", "co", "sw", "ew", "pr"),
     "token": ("eq", "ne", "ss", "sb", "in", "ni", "pr"),
@@ -258,6 +261,23 @@ def criterion(reader: Reader, type_name: str, text: str) -> Criterion:
     return _Meaning(reader).of(read(text), type_name, 0)
 
 
+def _either(criteria: Sequence[Criterion]) -> Criterion:
+    """Return an OR; clauses that ask for the same in the same way are one, as `_id=1,2` is.
+
+    So one condition looks for all values, not one union with a branch for each.
+    """
+    values_of: dict[tuple[Parameter, str | None], list[Hashable]] = {}
+    others: list[Criterion] = []
+    for each in criteria:
+        if isinstance(each, Clause) and each.modifier not in _NOT_ADDED_UP:
+            values_of.setdefault((each.parameter, each.modifier), []).extend(each.alternatives)
+        else:
+            others.append(each)
+    clauses = [Clause(*asked, tuple(dict.fromkeys(found))) for asked, found in values_of.items()]
+    found = (*clauses, *others)
+    return found[0] if len(found) == 1 else Either(found)
+
+
 class _Meaning:
     """Says trees as criteria."""
 
@@ -269,7 +289,7 @@ class _Meaning:
         match node:
             case Junction(word, terms):
                 inside = tuple(self.of(term, type_name, depth) for term in terms)
-                return All(inside) if word == "and" else Either(inside)
+                return All(inside) if word == "and" else _either(inside)
             case Negation(term):
                 return Not(self.of(term, type_name, depth))
             case Comparison():

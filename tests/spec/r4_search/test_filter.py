@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fhir_server.outcome import Invalid
+from fhir_server.search.ast import Clause, Either
 from fhir_server.search.parse import parse
 from tests.spec.r4_http.test_errors import check
 from tests.spec.r4_search.conftest import Search
@@ -30,6 +31,17 @@ PEOPLE = (
 )
 
 
+def test_values_of_one_parameter_are_one_clause() -> None:
+    """Else twenty ids were twenty branches of a union, gone through for each of the patients: 17 s."""
+    text = " or ".join([*(f"_id eq x{number}" for number in range(20)), "gender ne male", "gender ne female"])
+    (either,) = parse("Patient", [("_filter", text)]).clauses
+    assert isinstance(either, Either)
+    first, *others = either.criteria
+    assert isinstance(first, Clause)
+    assert len(first.alternatives) == 20
+    assert len(others) == 2
+
+
 @clause("R4/search_filter.html", "comparisons, and, or, not, parentheses; from left to right")
 @pytest.mark.parametrize(
     ("text", "ids"),
@@ -46,6 +58,12 @@ PEOPLE = (
         ("given eq peter or birthdate ge 2014-10-10", ["peter", "petra", "anna"]),
         ("given eq peter or given eq petra and gender eq female", ["petra"]),
         ("given eq peter or (given eq petra and gender eq female)", ["peter", "petra"]),
+        ("_id eq peter or _id eq anna or _id eq else", ["peter", "anna"]),
+        ("_id eq peter or given eq petra or _id eq anna", ["peter", "petra", "anna"]),
+        ("given eq petra or given eq peter or given sw pet", ["peter", "petra"]),
+        ("gender ne male or gender ne female", ["peter", "petra", "anna", "nobody"]),
+        ("gender pr true or gender pr false", ["peter", "petra", "anna", "nobody"]),
+        ("birthdate lt 1980 or birthdate gt 2014-12 or birthdate eq 2000", ["anna", "peter"]),
         ("not (gender eq male)", ["petra", "anna", "nobody"]),
         ("not(gender pr true) or not (given sw pet)", ["anna", "nobody"]),
         ("not (gender eq male or gender eq female) and birthdate pr true", ["anna"]),
