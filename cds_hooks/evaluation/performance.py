@@ -7,6 +7,7 @@ treat-all, share above a threshold. `y` is 0 or 1, `p` a probability; both are a
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -140,3 +141,14 @@ def calibration_curve(y: Floats, p: Floats, groups: int = 10) -> list[dict[str, 
         for part in np.array_split(np.argsort(p, kind="stable"), groups)
         if len(part)
     ]
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a proportion (Wilson, J Am Stat Assoc 1927;22:209).
+
+    >>> [round(bound, 3) for bound in (*wilson(0.5, 100), *wilson(0.0, 10))]
+    [0.404, 0.596, 0.0, 0.278]
+    """
+    middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cds_hooks.evaluation.performance import wilson
 from cds_hooks.figures.svg import CLAY, GREY, JADE, Chart, Scale
 
 Row = Mapping[str, Any]
@@ -62,15 +63,3 @@ def decision_curve(rows: Sequence[Row], heading: str) -> str:
     if all_:
         chart.text(x(all_[-1]["threshold"]) + 6, y(all_[-1]["treat_all"]) - 4, "treat all")
     return chart.svg()
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson, J Am Stat Assoc 1927;22:209).
-
-    >>> [round(bound, 3) for bound in wilson(0.5, 100)]
-    [0.404, 0.596]
-    """
-    z = 1.96
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return middle - half, middle + half

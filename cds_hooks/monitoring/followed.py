@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from math import sqrt
 from typing import Any
 
+from cds_hooks.evaluation.performance import wilson
 from cds_hooks.facts.chart import Resource
 from cds_hooks.facts.subjects import AS_DRAFTED, ENDINGS, NOT_STARTED, OPEN, became
 from cds_hooks.records.subjects import MOST, SHADOW, SHOWN, told
@@ -27,7 +27,6 @@ from fhir_server.model import json_format
 from fhir_server.outcome import Gone, NotFound
 
 NO_FEEDBACK = "nothing told"
-_Z = 1.959964
 
 
 def report(
@@ -85,20 +84,8 @@ def _counted(endings: Iterable[str]) -> dict[str, Any]:
         "endings": {ending: counts[ending] for ending in ENDINGS if counts[ending]},
         "settled": settled,
         "changed": round(changed / settled, 4) if settled else None,
-        "changed_ci": wilson(changed, settled) if settled else None,
+        "changed_ci": wilson(changed / settled, settled) if settled else None,
     }
-
-
-def wilson(count: int, of: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927).
-
-    >>> [round(end, 3) for end in wilson(0, 10)]
-    [0.0, 0.278]
-    """
-    share, square = count / of, _Z**2
-    middle = (share + square / (2 * of)) / (1 + square / of)
-    half = _Z / (1 + square / of) * sqrt(share * (1 - share) / of + square / (4 * of**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 # In the store -----------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from cds_hooks.records.rates import CONSOLE
 from fhir_server.database.engine import Engine, Mode
 
 TENANT = 0
-CONSOLE = "console"
 
 # Two EHRs may give two patients one id: a patient is the id and whose it is, ours or the caller's.
 # Of a release beside another one only its reasons say whether it would have come to a card.

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from cds_hooks.records.rates import CONSOLE
 from fhir_server.database.engine import Engine, Mode
 
 TENANT = 0
-CONSOLE = "console"
 MOST = 5_000
 """Of one look, the newest: each patient is looked up in the store."""
 SHOWN, SHADOW = "shown", "shadow"
