@@ -3,8 +3,7 @@
 CDS Hooks 2.0, "Discovery", "Calling a CDS Service", "Feedback", "Trusting CDS Clients", "Cross-Origin
 Resource Sharing". Who calls is asked before anything else of a request is looked at.
 
-Calls do not pass through Flask, as those of FHIR do not (`fhir_server.rest.front`): its contexts and its
-map of addresses cost a tenth of a call and are not used.
+It is a WSGI application by itself, which stands in front of Flask (`fhir_server.rest.front`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
 from werkzeug.wrappers import Request, Response
 
 from cds_hooks import feedback, registry
@@ -47,7 +45,6 @@ _JSON = ("application/json", "application/fhir+json")
 
 
 def create(
-    app: Flask,
     entry: Entry,
     *,
     folders: Sequence[Path] = (),
@@ -58,8 +55,8 @@ def create(
     base_urls: Sequence[str] = (),
     budget_s: float = BUDGET_S,
     trust: ClientTrust | None = None,
-) -> None:
-    """Put the door of an installation in front of an application.
+) -> Door:
+    """Return the door of an installation, to be put in front of its application.
 
     `folders` hold trained releases; `base_urls` are the FHIR bases that count as our own (those of
     `entry` when not given); without `trust` nobody is asked who he is.
@@ -74,30 +71,16 @@ def create(
         clock=clock,
         budget_s=budget_s,
     )
-    mount(app, calls, Store(entry.engine) if records is None else records, trust)
-
-
-def mount(app: Flask, calls: Calls, records: Records, trust: ClientTrust | None = None) -> None:
-    """Put the door over calls and records that are made already in front of an application."""
-    door, application = Door(calls, records, trust or open_to_all()), app.wsgi_app
-    below = f"{PATH}/"
-
-    def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if path == PATH or path.startswith(below):
-            return door.wsgi(environ, start_response)
-        return application(environ, start_response)
-
-    app.wsgi_app = wsgi  # type: ignore[method-assign]
+    return Door(calls, Store(entry.engine) if records is None else records, trust)
 
 
 class Door:
     """Answers requests of an installation."""
 
-    def __init__(self, calls: Calls, records: Records, trust: ClientTrust) -> None:
+    def __init__(self, calls: Calls, records: Records, trust: ClientTrust | None = None) -> None:
         self._calls = calls
         self._records = records
-        self._trust = trust
+        self._trust = trust or open_to_all()
 
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer as a WSGI application (PEP 3333); whatever goes wrong becomes an OperationOutcome."""

@@ -37,6 +37,7 @@ from fhir_server.rest.door import Door
 from fhir_server.rest.front import in_front
 from fhir_server.rest.handlers import BUILT, Installation
 from fhir_server.rest.health import Check, Warned
+from fhir_server.rest.routes import BASE
 from fhir_server.search.index import Indexer
 from fhir_server.search.types.protocol import Environment
 from terminology.terms import Terms
@@ -59,7 +60,7 @@ def create_app(config: Config) -> Flask:
     entry = create_entry(config, config.database_url, connections=config.threads)
     capabilities = Capabilities(entry.settings, BUILT, started, auth=config.auth, operations=offered())
     door = Door(Installation(entry, config, capabilities), _observe)
-    app.wsgi_app = in_front(door, app.wsgi_app)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = in_front(BASE, door.wsgi, app.wsgi_app)  # type: ignore[method-assign, assignment]
     imaging.mount(app, config, entry)
     ready = readiness(entry.engine, config)
     app.register_blueprint(console(Site(entry, config, ROOMS, started, lambda: _states(ready))))

@@ -31,6 +31,7 @@ from fhir_server.config import Config
 from fhir_server.database.engine import Engine
 from fhir_server.imaging import root_address
 from fhir_server.interactions.entry import Entry
+from fhir_server.rest.front import in_front
 
 _STATEMENT_MS = 2000
 """A record that takes longer comes too late for every answer that waits for it."""
@@ -54,7 +55,8 @@ def mount(app: Flask, config: Config, entry: Entry) -> None:
         burden=burden,
         spool=spool(config),
     )
-    cds_hooks.door.mount(app, calls, records, client_trust(config, engine, entry))
+    door = cds_hooks.door.Door(calls, records, client_trust(config, engine, entry))
+    app.wsgi_app = in_front(cds_hooks.door.PATH, door.wsgi, app.wsgi_app)  # type: ignore[method-assign, assignment]
     site = cds_hooks.pages.Site(entry, calls, Grant.anonymous, cds_address(config))
     app.register_blueprint(cds_hooks.pages.create(site))
     kept = cds_hooks.record_pages.Site(calls, entry, Grant.anonymous, entry.clock)

@@ -26,6 +26,7 @@ from werkzeug.serving import make_server
 from cds_hooks import door, registry
 from cds_hooks.calls import Calls
 from conformance.samples import stroke
+from fhir_server.rest.front import in_front
 from tests.spec.cds_hooks.test_answers import full
 from tests.support.cds import MemoryRecords
 from tests.support.cds_checks import violations
@@ -46,7 +47,8 @@ def address() -> Iterator[str]:
     records = MemoryRecords()
     services = {**dict(registry.services(demonstration=True)), **full()}
     app = Flask(__name__)
-    door.mount(app, Calls(services, records, budget_s=5.0), records)
+    here = door.Door(Calls(services, records, budget_s=5.0), records)
+    app.wsgi_app = in_front(door.PATH, here.wsgi, app.wsgi_app)  # type: ignore[method-assign]
     server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/cds-services"

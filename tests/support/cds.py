@@ -18,6 +18,7 @@ from cds_hooks.facts.chart import Chart
 from cds_hooks.records.entries import SHOWN, Call, Feedback, Offer
 from cds_hooks.service import Decision, Facts, Service
 from conformance.samples import stroke
+from fhir_server.rest.front import in_front
 
 NOW = datetime(2026, 3, 2, 15, 0, tzinfo=UTC)
 SERVICE = stroke.SERVICE_ID
@@ -69,7 +70,7 @@ def client(
     options.setdefault("budget_s", 5.0)  # a loaded test machine is slow; tests of the budget set their own
     calls = Calls(services() if services_ is None else services_, kept, **options)
     app = Flask(__name__)
-    door.mount(app, calls, kept, trust)
+    app.wsgi_app = in_front(door.PATH, door.Door(calls, kept, trust).wsgi, app.wsgi_app)  # type: ignore[method-assign]
     return app.test_client(), kept
 
 

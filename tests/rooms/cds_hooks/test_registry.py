@@ -23,6 +23,7 @@ from cds_hooks.records.watched import Watched
 from conformance.samples import stroke
 from fhir_server.database.engine import Engine
 from fhir_server.outcome import Conflict
+from fhir_server.rest.front import in_front
 from tests.support.cds import NOW as CALL_TIME
 from tests.support.cds import SERVICE, MemoryRecords, body
 from tests.support.models import ASSESSED, NOW, draft, drawn, order
@@ -67,7 +68,8 @@ class Worker:
         self.records = MemoryRecords()
         calls = Calls(self.services, self.records, clock=lambda: CALL_TIME, budget_s=5.0)
         app = Flask(__name__)
-        door.mount(app, calls, self.records)
+        here = door.Door(calls, self.records)
+        app.wsgi_app = in_front(door.PATH, here.wsgi, app.wsgi_app)  # type: ignore[method-assign]
         self.door = app.test_client()
 
     def call(self) -> tuple[list[Any], Any]:

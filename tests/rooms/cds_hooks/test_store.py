@@ -11,13 +11,14 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from cds_hooks.door import create
+from cds_hooks.door import PATH, create
 from cds_hooks.records.store import Store
 from conformance.samples import stroke
 from fhir_server.authorization.grant import Grant
 from fhir_server.database.engine import Engine
 from fhir_server.interactions import transaction
 from fhir_server.interactions.entry import Entry
+from fhir_server.rest.front import in_front
 from fhir_server.validation import validator
 from tests.support.cds import SERVICE, body
 
@@ -37,7 +38,8 @@ def patient(entry: Entry, clock: Any) -> str:
 @pytest.fixture
 def door(entry: Entry, clock: Any) -> FlaskClient:
     app = Flask(__name__)
-    create(app, entry, clock=clock, budget_s=10.0)
+    made = create(entry, clock=clock, budget_s=10.0)
+    app.wsgi_app = in_front(PATH, made.wsgi, app.wsgi_app)  # type: ignore[method-assign]
     return app.test_client()
 
 
@@ -124,7 +126,7 @@ def test_feedback_twice_is_one_row(door: FlaskClient, patient: str, engine: Engi
 def test_a_dead_database_is_an_empty_answer(entry: Entry, clock: Any) -> None:
     dead = Entry(Engine("postgresql://127.0.0.1:1/none"), entry.settings, clock)
     app = Flask(__name__)
-    create(app, dead, clock=clock)
+    app.wsgi_app = in_front(PATH, create(dead, clock=clock).wsgi, app.wsgi_app)  # type: ignore[method-assign]
     door = app.test_client()
     assert door.post(URL, json=body()).json == {"cards": []}
     answer = door.post(URL, json=stroke.call(str(uuid4()), fhir_server=OURS))
@@ -136,7 +138,8 @@ def test_the_fetch_of_a_call_is_one_snapshot_of_few_statements(
     entry: Entry, clock: Any, patient: str, query_recorder: Any
 ) -> None:
     app = Flask(__name__)
-    create(app, entry, clock=clock, budget_s=10.0)
+    made = create(entry, clock=clock, budget_s=10.0)
+    app.wsgi_app = in_front(PATH, made.wsgi, app.wsgi_app)  # type: ignore[method-assign]
     client = app.test_client()
     first, second = (stroke.call(str(uuid4()), patient_id=patient, fhir_server=OURS) for _ in range(2))
     assert client.post(URL, json=first).json["cards"]  # from here on the statements are prepared

@@ -14,6 +14,7 @@ from fhir_server.interactions.entry import Entry
 from fhir_server.rest.door import Door
 from fhir_server.rest.front import in_front
 from fhir_server.rest.handlers import BUILT, Installation
+from fhir_server.rest.routes import BASE
 from tests.support.http import FhirClient
 
 LIMIT_BYTES = 20_000
@@ -35,7 +36,7 @@ def client(door: Door) -> FhirClient:
 def flask_client(door: Door) -> FhirClient:
     """The same door in front of a Flask application."""
     app = Flask("test", static_folder=None)
-    app.wsgi_app = in_front(door, app.wsgi_app)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = in_front(BASE, door.wsgi, app.wsgi_app)  # type: ignore[method-assign, assignment]
     return FhirClient(app)
 
 
